@@ -1,0 +1,44 @@
+"""Score wallets from Kafka as they come: results to Delta tables and Kafka topics."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from scorestream.cli import run_job
+from scorestream.streaming.job import StreamOptions, run_stream
+
+
+def parse_arguments() -> StreamOptions:
+    parser = argparse.ArgumentParser(prog="spark-submit.sh stream_scores", description=__doc__)
+    parser.add_argument(
+        "--available-now", action="store_true", help="end when what is there now is processed"
+    )
+    parser.add_argument("--trigger", metavar="INTERVAL", help='for instance "1 second"')
+    parser.add_argument(
+        "--starting-offsets",
+        choices=("earliest", "latest"),
+        default="earliest",
+        help="where a new checkpoint over an empty warehouse starts (default: earliest)",
+    )
+    parser.add_argument("--checkpoint", metavar="DIR", help="default: below the warehouse")
+    parser.add_argument("--max-offsets-per-trigger", type=_positive, metavar="N")
+    parser.add_argument(
+        "--reprocess",
+        action="store_true",
+        help="a new checkpoint starts anew, whatever the warehouse holds of the topic",
+    )
+    parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
+    return StreamOptions(**vars(parser.parse_args()))
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    options = parse_arguments()
+    sys.exit(run_job(lambda settings: run_stream(options, settings)))

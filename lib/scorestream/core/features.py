@@ -1,0 +1,226 @@
+"""transactions -> features: the feature table of ``dex-v1``, for all wallets of a batch at once.
+
+No Python loop a transaction: rows are grouped by `message`, and each feature is a segmented
+numpy or Arrow operation. Sums of money are correctly rounded (``math.fsum``), so that the order
+of a wallet's rows changes no digit. Formulas: SCORING.md section 2, reproduced in docs/scoring.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorestream.core import schemas
+from scorestream.core.config import ActivityPoints, TokenPoints
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+DAY_SECONDS: Final = 86_400
+HOUR_SECONDS: Final = 3_600
+_ACTIONS: Final = pa.array(["deposit", "withdraw", "swap"])
+_SEGMENTED: Final = ("message", "timestamp", "leg0_usd", "leg1_usd")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of one kind of action: their wallet (0..wallets-1, ascending), time and USD value."""
+
+    wallet: Ints
+    timestamp: Ints
+    usd: Floats
+    pool: pa.Array
+    wallets: int
+
+    def count(self) -> Ints:
+        return np.bincount(self.wallet, minlength=self.wallets)
+
+
+def usd_values(rows: pa.Table) -> pa.Array:
+    """The USD value of each row: float64, null for actions that have none."""
+    deposit, withdraw, swap = _action_flags(rows)
+    return pa.array(_usd(rows, swap), mask=~(deposit | withdraw | swap))
+
+
+def wallet_features(
+    rows: pa.Table,
+    as_of: Ints,
+    stable_symbols: frozenset[str],
+    tokens: TokenPoints,
+    activity: ActivityPoints,
+) -> pa.Table:
+    """The features of every wallet of a batch.
+
+    Args:
+        rows: exploded transactions (`SCORING_ROWS` or more), `message` ascending from 0 and
+            every wallet with at least one row.
+        as_of: int64[n], unix seconds, the moment each wallet is judged at.
+        stable_symbols: symbols of stable coins.
+        tokens: points of the token diversity.
+        activity: points of the swap frequency.
+
+    Returns:
+        n rows with the fields of `FEATURES`, float64 and int64. Amounts near the float limit give
+        infinities or NaN here; the caller rejects those wallets.
+    """
+    deposit, withdraw, swap = _action_flags(rows)
+    every = _select(rows, np.ones(rows.num_rows, dtype=np.bool_), _usd(rows, swap), len(as_of))
+    deposits, withdraws, swaps = (_filter(every, flag) for flag in (deposit, withdraw, swap))
+    deposit_usd, withdraw_usd = _sums(deposits), _sums(withdraws)
+    volume = _sums(swaps)
+    columns = {
+        "total_deposit_usd": deposit_usd,
+        "total_withdraw_usd": withdraw_usd,
+        "num_deposits": deposits.count(),
+        "num_withdraws": withdraws.count(),
+        "withdraw_ratio": _ratio(withdraw_usd, deposit_usd),
+        "avg_hold_time_days": _mean_hold_days(deposits, withdraws, as_of),
+        "account_age_days": _spans(every) / DAY_SECONDS,
+        "unique_pools": _distinct(every.wallet, every.pool, len(as_of)),
+        "total_swap_volume": volume,
+        "num_swaps": swaps.count(),
+        "unique_pools_swapped": _distinct(swaps.wallet, swaps.pool, len(as_of)),
+        "avg_swap_size": _ratio(volume, swaps.count()),
+        "token_diversity_score": _token_points(rows, swap, len(as_of), stable_symbols, tokens),
+        "swap_frequency_score": _activity_points(swaps, activity),
+    }
+    return pa.table([columns[f.name] for f in schemas.FEATURES], schema=pa.schema(schemas.FEATURES))
+
+
+def _action_flags(rows: pa.Table) -> tuple[Flags, Flags, Flags]:
+    code = np.asarray(pc.fill_null(pc.index_in(rows["action"], value_set=_ACTIONS), -1))
+    return code == 0, code == 1, code == 2
+
+
+def _usd(rows: pa.Table, swap: Flags) -> Floats:
+    """Swap: the larger leg; deposit and withdraw: both legs together."""
+    leg0, leg1 = np.asarray(rows["leg0_usd"]), np.asarray(rows["leg1_usd"])
+    with np.errstate(over="ignore"):
+        return np.where(swap, np.maximum(leg0, leg1), leg0 + leg1)
+
+
+def _select(rows: pa.Table, flags: Flags, usd: Floats, wallets: int) -> _Rows:
+    wallet = np.asarray(rows["message"]).astype(np.int64)
+    pool = rows["pool_id"].combine_chunks()
+    return _filter(_Rows(wallet, np.asarray(rows["timestamp"]), usd, pool, wallets), flags)
+
+
+def _filter(rows: _Rows, flags: Flags) -> _Rows:
+    return _Rows(
+        rows.wallet[flags],
+        rows.timestamp[flags],
+        rows.usd[flags],
+        rows.pool.filter(pa.array(flags)),
+        rows.wallets,
+    )
+
+
+def _sums(rows: _Rows) -> Floats:
+    """Correctly rounded sums of USD a wallet; infinite where they pass the float limit."""
+    usd = rows.usd.tolist()
+    ends = np.concatenate([[0], np.cumsum(rows.count())]).tolist()
+    return np.array([_exact_sum(usd[a:b]) for a, b in pairwise(ends)], dtype=np.float64)
+
+
+def _exact_sum(values: list[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.inf
+
+
+def _ratio(part: Floats, whole: Floats | Ints) -> Floats:
+    """part / whole, 0 where whole is 0."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.divide(part, whole, out=np.zeros(len(part)), where=np.asarray(whole) != 0)
+
+
+def _mean_hold_days(deposits: _Rows, withdraws: _Rows, as_of: Ints) -> Floats:
+    """Mean days from each deposit to the wallet's first strictly later withdraw, else to as_of."""
+    order = np.lexsort((withdraws.timestamp, withdraws.wallet))
+    exits, owners = withdraws.timestamp[order], withdraws.wallet[order]
+    next_exit = _first_later(deposits, exits, owners)
+    found = next_exit < len(exits)
+    found[found] = owners[next_exit[found]] == deposits.wallet[found]
+    end = as_of[deposits.wallet]
+    end[found] = exits[next_exit[found]]
+    held = _integer_sums(end - deposits.timestamp, deposits)
+    # Whole seconds are summed exactly and divided once: one rounding in all.
+    return _ratio(held.astype(np.float64), deposits.count() * DAY_SECONDS)
+
+
+def _first_later(deposits: _Rows, exits: Ints, owners: Ints) -> Ints:
+    """Index of the first (owner, exit) that comes after each deposit's (wallet, timestamp)."""
+    times = np.concatenate([deposits.timestamp, exits])
+    if times.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    start, width = times.min(), times.max() - times.min() + 1
+    keys = deposits.wallet * width + (deposits.timestamp - start)
+    return np.searchsorted(owners * width + (exits - start), keys, side="right")
+
+
+def _integer_sums(values: Ints, rows: _Rows) -> Ints:
+    totals = np.concatenate([[0], np.cumsum(values)])
+    ends = np.cumsum(rows.count())
+    return totals[ends] - totals[ends - rows.count()]
+
+
+def _spans(rows: _Rows) -> Ints:
+    """Seconds between the first and the last row of each wallet; 0 for a wallet without rows."""
+    counts = rows.count()
+    spans = np.zeros(rows.wallets, dtype=np.int64)
+    present = counts > 0
+    if present.any():
+        starts = (np.cumsum(counts) - counts)[present]
+        latest = np.maximum.reduceat(rows.timestamp, starts)
+        spans[present] = latest - np.minimum.reduceat(rows.timestamp, starts)
+    return spans
+
+
+def _distinct(wallet: Ints, names: pa.Array, wallets: int) -> Ints:
+    """Number of distinct names a wallet; null is no name."""
+    owners, _ = _distinct_pairs(wallet, names)
+    return np.bincount(owners, minlength=wallets)
+
+
+def _distinct_pairs(wallet: Ints, names: pa.Array) -> tuple[Ints, pa.Array]:
+    """The distinct (wallet, name) pairs, names that are null left out."""
+    encoded = names.dictionary_encode()
+    known = np.asarray(encoded.is_valid())
+    codes = np.asarray(encoded.indices.filter(pa.array(known))).astype(np.int64)
+    width = max(len(encoded.dictionary), 1)
+    pairs = np.asarray(pc.unique(pa.array(wallet[known] * width + codes)))
+    return pairs // width, encoded.dictionary.take(pa.array(pairs % width))
+
+
+def _token_points(
+    rows: pa.Table, swap: Flags, wallets: int, stable_symbols: frozenset[str], points: TokenPoints
+) -> Floats:
+    """Points for the distinct symbols on both legs of all swaps."""
+    wallet = np.asarray(rows["message"]).astype(np.int64)[swap]
+    flags = pa.array(swap)
+    legs = [rows[name].filter(flags) for name in ("leg0_symbol", "leg1_symbol")]
+    symbols = pa.chunked_array([c for leg in legs for c in leg.chunks], pa.string())
+    owners, names = _distinct_pairs(np.concatenate([wallet, wallet]), symbols.combine_chunks())
+    known = pa.array(sorted(stable_symbols), pa.string())
+    stable = np.asarray(pc.is_in(names, value_set=known))
+    weights = np.where(stable, points.stable, points.volatile)
+    return np.minimum(np.bincount(owners, weights, minlength=wallets), points.limit)
+
+
+def _activity_points(swaps: _Rows, points: ActivityPoints) -> Floats:
+    """Points for the mean gap between a wallet's swaps; 0 with fewer than two swaps."""
+    counts = swaps.count()
+    # The gaps between time-ordered swaps add up to the span, whatever lies between.
+    mean_gap = _ratio(_spans(swaps).astype(np.float64), counts - 1) / HOUR_SECONDS
+    steps = [mean_gap <= step.hours for step in points.steps]
+    scores = np.select(steps, [step.points for step in points.steps], points.slower)
+    return np.where(counts < 2, 0.0, scores)

@@ -1,0 +1,153 @@
+"""Every schema, declared once, in Arrow. Spark and Delta schemas are derived from these.
+
+Times named ``timestamp`` and ``as_of`` are whole unix seconds (int64); columns ``*_at`` and
+``source_timestamp`` are UTC timestamps. Amounts are text: raw token units reach 2^256-1.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
+ZSCORE = pa.decimal128(38, 18)
+
+# A leg as the history table holds it. `amount` is raw token units as decimal text.
+LEG = pa.struct(
+    [
+        ("amount", pa.string()),
+        ("amount_usd", pa.float64()),
+        ("address", pa.string()),
+        ("symbol", pa.string()),
+    ]
+)
+
+# The exploded form inside the core: one row a dexes transaction, grouped by `message` (the row of
+# the batch it came in). Legs are flat, in the order the action names them: in/out or 0/1.
+SCORING_ROWS = pa.schema(
+    [
+        ("message", pa.int32()),
+        ("action", pa.string()),
+        ("timestamp", pa.int64()),
+        ("pool_id", pa.string()),
+        ("leg0_usd", pa.float64()),
+        ("leg0_symbol", pa.string()),
+        ("leg1_usd", pa.float64()),
+        ("leg1_symbol", pa.string()),
+    ]
+)
+HISTORY_ROWS = pa.schema(
+    [
+        *SCORING_ROWS,
+        ("document_id", pa.string()),
+        ("protocol", pa.string()),
+        ("pool_name", pa.string()),
+        ("caller", pa.string()),
+        ("chain_id", pa.int64()),
+        ("leg0_amount", pa.string()),
+        ("leg0_address", pa.string()),
+        ("leg1_amount", pa.string()),
+        ("leg1_address", pa.string()),
+    ]
+)
+
+# One transaction as the `transactions` table holds it (its wallet and source come beside it).
+TRANSACTION = pa.struct(
+    [
+        ("document_id", pa.string()),
+        ("action", pa.string()),
+        ("timestamp", pa.int64()),
+        ("protocol", pa.string()),
+        ("pool_id", pa.string()),
+        ("pool_name", pa.string()),
+        ("caller", pa.string()),
+        ("chain_id", pa.int64()),
+        ("usd_value", pa.float64()),
+        ("token0", LEG),
+        ("token1", LEG),
+        ("token_in", LEG),
+        ("token_out", LEG),
+    ]
+)
+
+FEATURES = pa.struct(
+    [
+        ("total_deposit_usd", pa.float64()),
+        ("total_withdraw_usd", pa.float64()),
+        ("num_deposits", pa.int64()),
+        ("num_withdraws", pa.int64()),
+        ("withdraw_ratio", pa.float64()),
+        ("avg_hold_time_days", pa.float64()),
+        ("account_age_days", pa.float64()),
+        ("unique_pools", pa.int64()),
+        ("total_swap_volume", pa.float64()),
+        ("num_swaps", pa.int64()),
+        ("unique_pools_swapped", pa.int64()),
+        ("avg_swap_size", pa.float64()),
+        ("token_diversity_score", pa.float64()),
+        ("swap_frequency_score", pa.float64()),
+    ]
+)
+
+BREAKDOWN = pa.struct(
+    [
+        (
+            "lp",
+            pa.struct(
+                [
+                    ("volume_score", pa.float64()),
+                    ("frequency_score", pa.float64()),
+                    ("retention_score", pa.float64()),
+                    ("holding_score", pa.float64()),
+                    ("diversity_score", pa.float64()),
+                ]
+            ),
+        ),
+        (
+            "swap",
+            pa.struct(
+                [
+                    ("volume_score", pa.float64()),
+                    ("frequency_score", pa.float64()),
+                    ("diversity_score", pa.float64()),
+                    ("activity_score", pa.float64()),
+                    ("pool_diversity_score", pa.float64()),
+                ]
+            ),
+        ),
+    ]
+)
+
+MODELS = pa.map_(pa.string(), pa.struct([("version", pa.string()), ("value", pa.float64())]))
+
+# What a scoring model gives for each wallet.
+SCORE = pa.struct(
+    [
+        ("zscore", ZSCORE),
+        ("lp_score", pa.float64()),
+        ("swap_score", pa.float64()),
+        ("final_score", pa.float64()),
+        ("tags", pa.list_(pa.string())),
+        ("features", FEATURES),
+        ("breakdown", BREAKDOWN),
+        ("models", MODELS),
+    ]
+)
+
+REJECT = pa.struct(
+    [
+        ("error_code", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+
+# What the core gives for each message: a score or a reject, never both, never neither.
+SCORED = pa.schema(
+    [
+        ("wallet_address", pa.string()),
+        ("as_of", pa.int64()),
+        ("transaction_count", pa.int64()),
+        ("score", SCORE),
+        ("reject", REJECT),
+        ("transactions", pa.list_(TRANSACTION)),
+    ]
+)

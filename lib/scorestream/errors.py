@@ -1,0 +1,39 @@
+"""The one family of errors: each says what failed, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ScorestreamError(Exception):
+    """Base of every error that Scorestream raises on purpose."""
+
+
+class ConfigurationError(ScorestreamError):
+    """Settings or configuration files are wrong; the message lists every problem at once."""
+
+
+class KafkaError(ScorestreamError):
+    """The broker, a topic or its offsets are not as the job needs them."""
+
+
+class CheckpointError(ScorestreamError):
+    """The checkpoint is in use, or does not belong to this topic or warehouse."""
+
+
+class DeltaError(ScorestreamError):
+    """A Delta table is not as the job needs it."""
+
+
+class ReferenceDataError(ScorestreamError):
+    """Reference data (tokens, thresholds) cannot be had or is malformed."""
+
+
+class ReferenceDataUnavailable(ReferenceDataError):
+    """The database that holds reference data cannot be read just now."""
+
+
+class ReferenceDataInvalid(ReferenceDataError):
+    """Reference data is malformed or incomplete; the message names the items and fields."""
+
+
+class QueryError(ScorestreamError):
+    """A statement given to `query` is not one read-only statement."""

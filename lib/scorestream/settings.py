@@ -1,0 +1,169 @@
+"""Settings from the environment: typed, frozen, all problems reported at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from scorestream.errors import ConfigurationError
+
+PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
+OWN_PREFIX: Final = "SCORESTREAM_"
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+Name = Annotated[str, StringConstraints(min_length=1)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+_SERVER: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s,:\[\]]+):[0-9]{1,5}$"
+
+
+class Settings(BaseSettings):
+    """Every setting; the field's name in upper case is its environment variable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    kafka_port: Port = 9092
+    kafka_bootstrap_servers: str = ""
+    kafka_input_topic: TopicName = "wallet-transactions"
+    kafka_success_topic: TopicName = "wallet-scores-success"
+    kafka_failure_topic: TopicName = "wallet-scores-failure"
+    kafka_consumer_group: Name = "scorestream"
+    kafka_create_topics: bool | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+    kafka_ssl_key_password: SecretStr | None = None
+
+    mongodb_url: SecretStr | None = None
+    mongodb_database: Name = "scorestream"
+    mongodb_tokens_collection: Name = "tokens"
+    mongodb_thresholds_collection: Name = "protocol-thresholds-percentiles"
+
+    mlflow_tracking_uri: str | None = None
+
+    scorestream_warehouse: Name = "./warehouse"
+    scorestream_conf: Path = PROJECT_ROOT / "conf"
+    scorestream_transactions: Literal["on", "off"] = "on"
+    wallet_messages: Literal["full"] = "full"
+
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9108
+    host: Name = "127.0.0.1"
+    port: Port = 8000
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    environment: Name = "development"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_servers(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if not values.get("kafka_bootstrap_servers"):
+            values["kafka_bootstrap_servers"] = f"127.0.0.1:{values.get('kafka_port') or 9092}"
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Check what no single field can; problems are joined so that all are reported."""
+        problems = [*self._server_problems(), *self._topic_problems(), *self._security_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _server_problems(self) -> list[str]:
+        return [
+            f"KAFKA_BOOTSTRAP_SERVERS: {server!r} is not host:port"
+            for server in self.kafka_bootstrap_servers.split(",")
+            if not re.match(_SERVER, server.strip())
+        ]
+
+    def _topic_problems(self) -> list[str]:
+        topics = [self.kafka_input_topic, self.kafka_success_topic, self.kafka_failure_topic]
+        if len(set(topics)) == len(topics):
+            return []
+        return ["KAFKA_INPUT_TOPIC, KAFKA_SUCCESS_TOPIC, KAFKA_FAILURE_TOPIC: must be three topics"]
+
+    def _security_problems(self) -> list[str]:
+        problems = []
+        if self.kafka_security_protocol.startswith("SASL"):
+            needed = ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+            problems += [
+                f"{name.upper()}: is needed with KAFKA_SECURITY_PROTOCOL="
+                f"{self.kafka_security_protocol}"
+                for name in needed
+                if getattr(self, name) is None
+            ]
+        if (self.kafka_ssl_certfile is None) != (self.kafka_ssl_keyfile is None):
+            problems.append("KAFKA_SSL_CERTFILE, KAFKA_SSL_KEYFILE: give both or none")
+        for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                problems.append(f"{name.upper()}: no file at {path}")
+        return problems
+
+    @property
+    def creates_topics(self) -> bool:
+        """Whether missing topics are created: as set, else only on a broker of this machine."""
+        if self.kafka_create_topics is not None:
+            return self.kafka_create_topics
+        servers = self.kafka_bootstrap_servers.split(",")
+        return all(s.strip().rpartition(":")[0].strip("[]") in LOOPBACK for s in servers)
+
+    @property
+    def keeps_history(self) -> bool:
+        return self.scorestream_transactions == "on"
+
+    @property
+    def warehouse(self) -> str:
+        """The warehouse as an absolute path or URI, without a trailing slash."""
+        given = self.scorestream_warehouse.rstrip("/")
+        return given if "://" in given else str(Path(given).absolute())
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: with every problem, a line each. Secret values are never in it.
+    """
+    problems = _unknown_settings() + _invalid_settings({})
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigurationError(f"{len(problems)} problem(s) in the settings:\n{lines}")
+    return Settings()
+
+
+def _unknown_settings() -> list[str]:
+    known = {name.upper() for name in Settings.model_fields}
+    return [
+        f"{name}: is not a setting"
+        for name, value in sorted(os.environ.items())
+        if name.startswith(OWN_PREFIX) and name not in known and value
+    ]
+
+
+def _invalid_settings(overrides: dict[str, Any]) -> list[str]:
+    """Problems of single settings, then, with those at their defaults, of settings together."""
+    try:
+        Settings(**overrides)
+    except ValidationError as error:
+        lines = [line for detail in error.errors() for line in _explained(detail)]
+        wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
+        defaults = {name: Settings.model_fields[name].default for name in wrong}
+        return lines + (_invalid_settings(overrides | defaults) if wrong else [])
+    return []
+
+
+def _explained(detail: ErrorDetails) -> list[str]:
+    if not detail["loc"]:
+        return str(detail["ctx"]["error"]).splitlines()
+    name = str(detail["loc"][0]).upper()
+    shown = "" if "PASSWORD" in name or "URL" in name else f" (is {str(detail['input'])[:80]!r})"
+    return [f"{name}: {detail['msg']}{shown}"]

@@ -1,0 +1,141 @@
+"""The streaming job, from settings to the last committed batch."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+from pyspark.errors import StreamingQueryException
+from pyspark.sql.streaming.query import StreamingQuery
+from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+from scorestream.configuration import load_scoring_model
+from scorestream.errors import KafkaError, ScorestreamError
+from scorestream.io.delta import Warehouse
+from scorestream.io.kafka import KafkaCluster, read_stream
+from scorestream.reference_data import current_reference, keep_copy
+from scorestream.session import build_session
+from scorestream.settings import Settings
+from scorestream.streaming.checkpoint import Checkpoint, checkpoint_lock
+from scorestream.streaming.delivery import Delivery
+from scorestream.streaming.listener import ProgressLine, StreamListener
+from scorestream.streaming.metrics import StreamMetrics
+from scorestream.streaming.start import StartingOffsets, starting_offsets, starting_state
+from scorestream.streaming.stop import StopSignal
+from scorestream.version import code_version
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Options of one start of the stream, as the command line gives them.
+
+    Attributes:
+        checkpoint: folder or URI; None for the default below the warehouse.
+        trigger: interval between micro-batches, as Spark writes it; None for at once.
+        available_now: end when everything present at the start is processed.
+        starting_offsets: where a new checkpoint over an empty warehouse starts.
+        max_offsets_per_trigger: most messages in a micro-batch.
+        reprocess: a new checkpoint starts at `starting_offsets` whatever the warehouse holds.
+        scoring: name of the scoring model.
+    """
+
+    checkpoint: str | None = None
+    trigger: str | None = None
+    available_now: bool = False
+    starting_offsets: StartingOffsets = "earliest"
+    max_offsets_per_trigger: int | None = None
+    reprocess: bool = False
+    scoring: str = "dex-v1"
+
+
+def run_stream(options: StreamOptions, settings: Settings) -> None:
+    """Run the stream until it ends, in this order:
+
+    1. topics: a broker that answers, and all three topics
+    2. lock: no other stream on this checkpoint
+    3. session, tables, reference data, scoring model
+    4. start: after the checkpoint, or after what the warehouse holds
+    5. run until drained, stopped or failed
+
+    Raises:
+        ScorestreamError: the environment is not as the job needs it, or the query failed.
+    """
+    stop = StopSignal()
+    stop.listen()
+    # 1.
+    cluster = KafkaCluster(settings)
+    cluster.ensure_topics()
+    # 2.
+    location = options.checkpoint or f"{settings.warehouse}/_checkpoints/stream_scores"
+    with checkpoint_lock(location), ProgressLine() as line:
+        # 3.
+        warehouse = Warehouse(build_session("stream_scores", settings), settings.warehouse)
+        warehouse.create_tables()
+        reference = current_reference(settings, warehouse)
+        conf = settings.scorestream_conf
+        model = load_scoring_model(conf, options.scoring, reference.stable_symbols)
+        # 4.
+        metrics = StreamMetrics()
+        metrics.serve(settings)
+        listener = StreamListener(cluster, metrics, line)
+        warehouse.spark.streams.addListener(listener)
+        checkpoint = Checkpoint(warehouse.spark, location)
+        start = starting_state(checkpoint, warehouse, cluster, options.reprocess)
+        delivery = Delivery(
+            settings, warehouse, model, code_version(), start, stop.gate, listener.report
+        )
+        query = _start(options, cluster, delivery, location)
+        # Beside the first batch: comparing the copy costs some seconds that no score waits for.
+        with ThreadPoolExecutor(1) as pool:
+            copied = pool.submit(keep_copy, reference, warehouse)
+            # 5.
+            _wait(query, stop)
+        copied.result()
+        _finish(query, stop, listener)
+
+
+def _start(
+    options: StreamOptions, cluster: KafkaCluster, delivery: Delivery, location: str
+) -> StreamingQuery:
+    ends = cluster.end_offsets(cluster.settings.kafka_input_topic)
+    offsets = starting_offsets(delivery.start, list(ends), options.starting_offsets)
+    source = {"startingOffsets": offsets}
+    if options.max_offsets_per_trigger is not None:
+        source["maxOffsetsPerTrigger"] = str(options.max_offsets_per_trigger)
+    records = read_stream(delivery.warehouse.spark, cluster.settings, **source)
+    writer = _triggered(records.writeStream.foreachBatch(delivery), options)
+    return writer.option("checkpointLocation", location).start()
+
+
+def _triggered(writer: DataStreamWriter, options: StreamOptions) -> DataStreamWriter:
+    if options.available_now:
+        return writer.trigger(availableNow=True)
+    return writer.trigger(processingTime=options.trigger or "0 seconds")
+
+
+def _wait(query: StreamingQuery, stop: StopSignal) -> None:
+    try:
+        stop.wait(query)
+    except StreamingQueryException as error:
+        raise _explained(error) from error
+
+
+def _finish(query: StreamingQuery, stop: StopSignal, listener: StreamListener) -> None:
+    # The listener hears of batches a little later than they are committed.
+    if query.lastProgress is not None:
+        listener.commit_group(query.lastProgress)
+    log.info("stream_stopped" if stop.asked else "stream_drained", run_id=str(query.id))
+
+
+def _explained(error: StreamingQueryException) -> ScorestreamError:
+    """A failed query in one clear line, where its cause is a known one."""
+    text = str(error)
+    if "KAFKA_DATA_LOSS" in text or "failOnDataLoss" in text:
+        return KafkaError(
+            "offsets that were not processed yet are gone from the input topic (aged out, or the "
+            "topic was recreated): nothing was skipped; see docs/troubleshooting.md"
+        )
+    return ScorestreamError(f"the stream failed: {text.strip().splitlines()[0]}")

@@ -1,0 +1,170 @@
+"""What the stream tells of itself: a summary of each batch, and Prometheus metrics."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from scorestream.settings import Settings
+
+log = structlog.get_logger()
+
+LATENCY_BUCKETS: Final = (0.25, 0.5, 1, 2, 4, 6, 10, 30, 60, 300, 1800, 3600)
+BATCH_BUCKETS: Final = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+# Ages are counted in steps of this; it bounds the error of a latency, and what reaches the driver.
+AGE_STEP_SECONDS: Final = 0.05
+OLDEST_SECONDS: Final = 7200.0
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """A micro-batch in numbers.
+
+    Attributes:
+        scores: messages scored.
+        rejects_by_code: messages rejected, by error code.
+        transactions: dexes transactions of the scored messages.
+        ages: seconds from a record's timestamp to the end of the batch, with how many have it.
+        started_at: unix seconds at which the batch started.
+        seconds: duration of the batch.
+    """
+
+    scores: int
+    rejects_by_code: Mapping[str, int]
+    transactions: int
+    ages: Mapping[float, int]
+    started_at: float
+    batch_id: int
+    seconds: float = 0.0
+
+    @property
+    def rejects(self) -> int:
+        return sum(self.rejects_by_code.values())
+
+    @property
+    def messages(self) -> int:
+        return self.scores + self.rejects
+
+    @property
+    def rate(self) -> float:
+        """Messages a second."""
+        return self.messages / self.seconds if self.seconds else 0.0
+
+    def finished(self, at: float, seconds: float) -> BatchSummary:
+        """The summary once all sinks are done; ages grow by the time since the batch started."""
+        since = at - self.started_at
+        return replace(self, ages={a + since: n for a, n in self.ages.items()}, seconds=seconds)
+
+
+def summarise(scored: DataFrame, started_at: datetime, batch_id: int) -> BatchSummary:
+    """Count a scored batch in one pass, which also computes what is persisted of it."""
+    started = started_at.timestamp()
+    age = F.lit(started) - F.col("source_timestamp").cast("double")
+    step = F.floor(F.least(age, F.lit(OLDEST_SECONDS)) / AGE_STEP_SECONDS)
+    groups = (
+        scored.groupBy(F.col("reject.error_code").alias("code"), step.alias("step"))
+        .agg(F.count("*").alias("messages"), F.sum("transaction_count").alias("transactions"))
+        .collect()
+    )
+    rejects: dict[str, int] = {}
+    ages: dict[float, int] = {}
+    for group in groups:
+        if group.code is not None:
+            rejects[group.code] = rejects.get(group.code, 0) + group.messages
+        seconds = group.step * AGE_STEP_SECONDS
+        ages[seconds] = ages.get(seconds, 0) + group.messages
+    ok = [group for group in groups if group.code is None]
+    scores = sum(group.messages for group in ok)
+    return BatchSummary(scores, rejects, sum(g.transactions for g in ok), ages, started, batch_id)
+
+
+class _LatencyHistogram(Collector):
+    """A histogram that takes counts; the client library's own takes single observations only."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys((*LATENCY_BUCKETS, float("inf")), 0)
+        self._sum = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float, count: int) -> None:
+        with self._lock:
+            self._sum += seconds * count
+            for bucket in self._counts:
+                if seconds <= bucket:
+                    self._counts[bucket] += count
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            buckets = [
+                ("+Inf" if b == float("inf") else str(b), n) for b, n in self._counts.items()
+            ]
+            total = self._sum
+        family = HistogramMetricFamily(
+            "scorestream_end_to_end_latency_seconds",
+            "From the record's timestamp until its result was in all sinks",
+        )
+        family.add_metric([], buckets, total)
+        yield family
+
+
+class StreamMetrics:
+    """The metrics of one stream; names follow Prometheus' conventions."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.messages = self._counter("messages", "Messages read from the input topic")
+        self.scores = self._counter("scores", "Messages scored")
+        self.rejects = self._counter("rejects", "Messages rejected, by error code", ["code"])
+        self.transactions = self._counter("transactions", "Transactions of scored messages")
+        self.batches = Histogram(
+            "scorestream_batch_duration_seconds",
+            "Duration of a micro-batch from its start to the last sink",
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self.lag = Gauge(
+            "scorestream_consumer_lag_messages",
+            "Messages of the input topic that are not yet processed",
+            registry=self.registry,
+        )
+        self.last_success = Gauge(
+            "scorestream_last_success_timestamp_seconds",
+            "When the last micro-batch was done, unix seconds",
+            registry=self.registry,
+        )
+        self.latency = _LatencyHistogram()
+        self.registry.register(self.latency)
+
+    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(f"scorestream_{name}", text, labels, registry=self.registry)
+
+    def observe(self, summary: BatchSummary) -> None:
+        """Count a batch whose results are in all sinks."""
+        self.messages.inc(summary.messages)
+        self.scores.inc(summary.scores)
+        self.transactions.inc(summary.transactions)
+        for code, count in summary.rejects_by_code.items():
+            self.rejects.labels(code).inc(count)
+        for seconds, count in summary.ages.items():
+            self.latency.add(seconds, count)
+        self.batches.observe(summary.seconds)
+        self.last_success.set_to_current_time()
+
+    def serve(self, settings: Settings) -> None:
+        """Offer the metrics on METRICS_PORT (0: not at all); a taken port is only a warning."""
+        if settings.metrics_port == 0:
+            return
+        try:
+            start_http_server(settings.metrics_port, settings.host, self.registry)
+        except OSError as error:
+            log.warning("metrics_unavailable", port=settings.metrics_port, reason=str(error))

@@ -1,0 +1,68 @@
+"""Stopping in peace: on TERM or INT the running micro-batch is finished, and no other begun.
+
+spark-submit.sh has the JVM ignore both signals (it would die before Python hears of them) and
+forwards them to this process, whose id it reads from a file of its control folder. A stop that was
+asked for before this process could hear it is a file there, too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+CONTROL_FOLDER: Final = "_SCORESTREAM_CONTROL"
+POLL_SECONDS: Final = 0.2
+_LONG_MS: Final = 24 * 3600 * 1000
+
+
+class StopSignal:
+    """Whether a stop was asked for, and the gate that keeps further batches from starting."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._waiting = threading.Event()
+
+    def listen(self) -> None:
+        """Install the signal handlers and tell the wrapper whom to forward signals to."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+        folder = os.environ.get(CONTROL_FOLDER)
+        if folder:
+            Path(folder, "driver.pid").write_text(str(os.getpid()), encoding="ascii")
+            if Path(folder, "stop").exists():
+                self._asked.set()
+
+    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    def gate(self, spark: SparkSession) -> None:
+        """Called at the start of a batch: passes, or waits for the query's end if stopping.
+
+        The wait is a sleep of the query's own JVM thread, which the end of the query interrupts:
+        Spark takes that for what it is, a stop, and neither commits nor fails the batch.
+        """
+        if self.asked:
+            self._waiting.set()
+            spark._jvm.java.lang.Thread.sleep(_LONG_MS)
+
+    def wait(self, query: StreamingQuery) -> None:
+        """Wait until the query ends, by itself or because a stop was asked for.
+
+        Raises:
+            StreamingQueryException: the query failed.
+        """
+        while not query.awaitTermination(POLL_SECONDS):
+            idle = self._waiting.is_set() or not query.status["isTriggerActive"]
+            if self.asked and idle:
+                query.stop()

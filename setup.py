@@ -1,0 +1,47 @@
+"""Packaging of the scorestream library; `make setup` installs it editable from the lock."""
+
+from setuptools import find_packages, setup
+
+RUNTIME = [
+    "confluent-kafka~=2.15",
+    "delta-spark==4.4.0",
+    "deltalake~=1.6",
+    "duckdb>=1.4,<3",
+    "msgspec~=0.21",
+    "numpy~=2.4",
+    "pandas~=2.3",  # PySpark 4.2 warns that pandas 3 is not fully supported
+    "prometheus-client~=0.25",
+    "pyarrow>=23,<26",
+    "pydantic~=2.13",
+    "pydantic-settings~=2.13",
+    "pymongo~=4.16",
+    "pyspark==4.2.0",
+    "pyyaml~=6.0",
+    "rich>=14,<16",
+    "structlog>=25,<27",
+]
+
+DEV = [
+    "hypothesis~=6.150",
+    "jsonschema~=4.26",
+    "mypy>=1.19,<3",
+    "orjson~=3.11",
+    "pytest>=9,<10",
+    "pytest-timeout~=2.4",
+    "ruff~=0.15",
+    "types-jsonschema",
+    "types-pyyaml",
+]
+
+setup(
+    name="scorestream",
+    version="0.1.0",
+    description="Distributed Spark batch and streaming scoring of DeFi wallets",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    package_dir={"": "lib"},
+    packages=find_packages("lib"),
+    package_data={"scorestream": ["py.typed"]},
+    install_requires=RUNTIME,
+    extras_require={"dev": DEV},
+)
