@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from pyspark.sql import SparkSession
 
 from scorestream.settings import Settings
@@ -9,6 +11,8 @@ from scorestream.settings import Settings
 
 def build_session(job: str, settings: Settings) -> SparkSession:
     """The session of a job started by spark-submit, which brought master, jars and settings."""
+    # PySpark would log what its exceptions say already, plans and stack traces included.
+    logging.getLogger("SQLQueryContextLogger").disabled = True
     spark = (
         SparkSession.builder.appName(f"scorestream-{job}")
         .config("spark.sql.warehouse.dir", settings.warehouse)

@@ -176,7 +176,8 @@ FROM scores
 """
 _LEADERBOARD = """
 SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
-  wallet_address, scoring, zscore, lp_score, swap_score, transaction_count, tags, as_of
+  wallet_address, scoring, zscore, lp_score, swap_score, transaction_count, tags, features,
+  breakdown, as_of
 FROM latest_scores
 """
 _DAILY_SUMMARY = """

@@ -359,7 +359,8 @@ def _integer(value: Any, limit: int) -> int | None:
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         return None
     number = Decimal(value)
-    if abs(number) > limit or number != number.to_integral_value():
+    # abs() would round to the context's 28 digits.
+    if number.copy_abs() > limit or number != number.to_integral_value():
         return None
     return int(number)
 

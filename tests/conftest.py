@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+from scorestream.configuration import load_scoring_model
+from scorestream.core.dex_v1 import DexV1
+from scorestream.reference import load_conf_reference
+from scorestream.settings import PROJECT_ROOT
+
+
+@pytest.fixture(scope="session")
+def model() -> DexV1:
+    """`dex-v1` as it is configured in `conf/`."""
+    conf = PROJECT_ROOT / "conf"
+    return load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)

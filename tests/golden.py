@@ -1,0 +1,55 @@
+"""The golden wallets: messages with what the reference model gives for them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+GOLDEN_FILE: Final = Path(__file__).parent / "data" / "golden_wallets.jsonl"
+RELATIVE: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One golden wallet."""
+
+    as_of: int
+    message: dict[str, Any]
+    expected: dict[str, Any]
+
+    @property
+    def value(self) -> bytes:
+        return json.dumps(self.message).encode()
+
+    @property
+    def wallet(self) -> str:
+        return str(self.message["wallet_address"])
+
+
+def golden_wallets() -> list[Golden]:
+    with GOLDEN_FILE.open(encoding="utf-8") as lines:
+        return [Golden(**json.loads(line)) for line in lines]
+
+
+def differences(score: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """What of a score (as the core or a `scores` row has it) is not as expected, by name."""
+    pairs = {f"features.{k}": (score["features"][k], v) for k, v in expected["features"].items()}
+    for part in ("lp", "swap"):
+        values = expected[part].items()
+        pairs |= {f"{part}.{k}": (score["breakdown"][part][k], v) for k, v in values}
+    for name in ("lp_score", "swap_score", "final_score"):
+        pairs[name] = (score[name], expected[name])
+    pairs["zscore"] = (float(score["zscore"]), float(expected["zscore"]))
+    wrong = [f"{k}: {a!r}, not {b!r}" for k, (a, b) in pairs.items() if not _close(a, b)]
+    if list(score["tags"]) != expected["tags"]:
+        wrong.append(f"tags: {score['tags']}, not {expected['tags']}")
+    if str(score["zscore"]) != f"{score['final_score']:.18f}":
+        wrong.append(f"zscore {score['zscore']} is not the final score's decimal expansion")
+    return wrong
+
+
+def _close(actual: float, expected: float) -> bool:
+    return math.isclose(actual, expected, rel_tol=RELATIVE, abs_tol=1e-12)
