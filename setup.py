@@ -29,6 +29,7 @@ DEV = [
     "pytest>=9,<10",
     "pytest-timeout~=2.4",
     "ruff~=0.15",
+    "setuptools>=80",
     "types-jsonschema",
     "types-pyyaml",
 ]

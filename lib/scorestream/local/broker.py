@@ -29,7 +29,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
-from scorestream.local import project_root
+from scorestream.settings import PROJECT_ROOT
 
 HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9092
@@ -40,6 +40,7 @@ _MAX_PORT: Final = 65535
 _LOG_LINES_SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.05
 
+_LOGGING: Final = PROJECT_ROOT / "conf" / "kafka-log4j2.properties"
 _SERVER: Final = "kafka.Kafka"
 _FORMATTER: Final = "kafka.tools.StorageTool"
 # The serial collector starts quickest and suits so small a heap. The formatter runs for a second,
@@ -174,17 +175,17 @@ class LocalBroker:
     folder: Path
     overrides: Mapping[str, str] = field(default_factory=dict)
     client: Mapping[str, str] = field(default_factory=dict)
-    jars: Path = field(default_factory=lambda: project_root() / ".jars" / "broker")
+    jars: Path = PROJECT_ROOT / ".jars" / "broker"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> LocalBroker:
         """The checkout's own broker.
 
         Raises:
-            ConfigurationError: ``KAFKA_PORT`` is no port, or there is no checkout.
+            ConfigurationError: ``KAFKA_PORT`` is no port.
         """
         port = port_of(environ)
-        return cls(port, project_root() / ".kafka" / str(port))
+        return cls(port, PROJECT_ROOT / ".kafka" / str(port))
 
     @property
     def bootstrap_servers(self) -> str:
@@ -247,6 +248,8 @@ class LocalBroker:
         Raises:
             KafkaError: even force did not end it.
         """
+        if not self.folder.exists():
+            return False
         with self._locked():
             return self._stop(timeout)
 
@@ -356,9 +359,8 @@ class LocalBroker:
 
 
 def _java(jars: Path, options: Sequence[str], main_class: str) -> list[str]:
-    logging = (project_root() / "conf" / "kafka-log4j2.properties").as_uri()
-    logging_option = f"-Dlog4j2.configurationFile={logging}"
-    return [_executable(), *_JVM_OPTIONS, *options, logging_option, "-cp", f"{jars}/*", main_class]
+    logging = f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"
+    return [_executable(), *_JVM_OPTIONS, *options, logging, "-cp", f"{jars}/*", main_class]
 
 
 def _executable() -> str:

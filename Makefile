@@ -1,0 +1,64 @@
+# Everything a checkout needs; `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup kafka kafka-stop demo test lint unit format lock clean
+
+PY := .venv/bin/python
+BROKER := $(PY) -m scorestream.local.broker
+
+help: ## show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: .venv/.done .jars/.done ## virtual environment, locked packages, jars
+
+# A stamp is written last, so that a set-up that was cut off is made anew.
+.venv/.done: requirements.lock setup.py
+	@source conf/environment.sh && require_python && require_java
+	@echo "setting up .venv"
+	@source conf/environment.sh && require_python && "$$PYTHON" -m venv --clear .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.jars/.done: conf/ivy.xml .venv/.done
+	@echo "fetching jars"
+	@rm -rf .jars/spark .jars/broker && mkdir -p .jars
+	@source conf/environment.sh && require_java && \
+	"$$JAVA" -jar .venv/lib/python*/site-packages/pyspark/jars/ivy-*.jar -warn \
+	  -ivy conf/ivy.xml -cache .jars/cache -confs spark broker \
+	  -retrieve ".jars/[conf]/[artifact]-[revision].[ext]" >.jars/ivy.log 2>&1 </dev/null \
+	|| { tail -n 20 .jars/ivy.log >&2; exit 1; }
+	@touch $@
+
+kafka: setup ## start the local broker (127.0.0.1:9092; KAFKA_PORT=N for another port)
+	@$(BROKER) start
+
+kafka-stop: ## stop the local broker; its data stays
+	@if [ -x $(PY) ]; then $(BROKER) stop; fi
+
+demo: setup ## samples through a real broker and the real job, and what came of them
+	@$(PY) -m scorestream.local.demo
+
+lint: setup ## ruff and mypy --strict
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m mypy
+
+unit: setup ## the tests that need no Spark
+	@$(PY) -m pytest tests/unit
+
+test: lint ## lint, types and all tests
+	@$(PY) -m pytest
+
+format: setup ## mend what ruff can mend
+	@$(PY) -m ruff check --fix --quiet .
+	@$(PY) -m ruff format --quiet .
+
+lock: .venv/.done ## resolve requirements.lock anew from setup.py
+	@$(PY) -m pip install --quiet uv
+	@$(PY) -m uv pip compile setup.py --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+clean: kafka-stop ## remove all that the project made, data included
+	@rm -rf .venv .jars .kafka .scorestream warehouse dist build lib/*.egg-info
