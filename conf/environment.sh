@@ -31,7 +31,8 @@ except ImportError: print(" without venv", end="")' 2>/dev/null || printf 'not t
 require_java() {
     if [ -n "${JAVA_HOME:-}" ]; then JAVA=$JAVA_HOME/bin/java; else JAVA=java; fi
     # Java 8 calls itself 1.8.
-    _java_found=$("$JAVA" -version 2>&1 | sed -n 's/.* version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' || true)
+    _java_found=$("$JAVA" -version 2>&1 |
+        sed -n 's/.* version "\(1\.\)\{0,1\}\([0-9]*\).*/\2/p' || true)
     if [ "${_java_found:-0}" -ge 17 ]; then return 0; fi
     echo "error: needs Java 17 or newer; $JAVA is ${_java_found:-not there}." \
         "Install one (Debian: openjdk-17-jre-headless), or set JAVA_HOME to it." >&2

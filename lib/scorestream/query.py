@@ -104,8 +104,7 @@ def _print_json(rows: DataFrame, out: TextIO) -> None:
     named = rows.toDF(*_distinct_names(rows.columns))
     packed = F.struct(*[F.col(f"`{name}`") for name in named.columns])
     lines = named.select(F.to_json(packed, {"ignoreNullFields": "false"}))
-    for (line,) in lines.toLocalIterator():
-        out.write(line + "\n")
+    out.writelines(line + "\n" for (line,) in lines.toLocalIterator())
 
 
 def _distinct_names(names: list[str]) -> list[str]:

@@ -70,7 +70,7 @@ def _chosen(warehouse: Warehouse, topic: str, where: str | None) -> DataFrame:
     """Rejects of the topic that fit the condition and were never planned for a replay."""
     rejects = warehouse.read(REJECTS).where(F.col("source_topic") == topic)
     if where is not None:
-        refuse_writing(warehouse.spark, f"SELECT * FROM rejects WHERE ({where}\n)")
+        refuse_writing(warehouse.spark, f"VALUES ({where}\n)")
         try:
             rejects = rejects.where(where)
         except PySparkException as error:

@@ -118,6 +118,7 @@ class Settings(BaseSettings):
 
     @property
     def keeps_history(self) -> bool:
+        """Whether exploded transactions go to the table `transactions`."""
         return self.scorestream_transactions == "on"
 
     @property

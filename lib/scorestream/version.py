@@ -14,7 +14,7 @@ BUILD_FILE: Final = Path(__file__).with_name("BUILD")
 
 @cache
 def code_version() -> str:
-    """``VERSION+COMMIT``, with ``.dirty`` where the checkout has changes; from the build if packaged."""
+    """``VERSION+COMMIT`` of the build or checkout, ``.dirty`` where that has changes."""
     if BUILD_FILE.is_file():
         return f"{__version__}+{BUILD_FILE.read_text(encoding='ascii').strip()}"
     commit = _git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=.dirty")

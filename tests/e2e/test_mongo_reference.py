@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-from mongo_server import NO_GO, NO_SERVER, any_server, has_go, has_server, own_server
 from pymongo import MongoClient
 from pymongo.database import Database
+
+from mongo_server import NO_GO, NO_SERVER, any_server, has_go, has_server, own_server
 from scorestream.errors import ReferenceDataInvalid, ReferenceDataUnavailable
 from scorestream.io.mongo import fetch_reference
 from scorestream.reference import ReferenceData, load_conf_reference

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden import Golden, differences, golden_wallets
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_dex_v1 import final_score
 
+from golden import Golden, differences, golden_wallets
+from reference_dex_v1 import final_score
 from scorestream.core.config import DexV1Config
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import score_messages
@@ -139,3 +139,13 @@ def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols(model: 
     assert len({config.config_hash, fewer.config_hash, other.config_hash}) == 3
     again = DexV1Config(**config.model_dump())
     assert again.config_hash == config.config_hash
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("values", [[], [None], [b"nonsense", b"{}"]])
+def test_a_batch_without_any_good_message_is_all_rejects(
+    values: list[bytes | None], history: bool, model: DexV1
+) -> None:
+    table = score_messages(values, np.zeros(len(values), dtype=np.int64), model, history)
+    assert table["reject"].null_count == 0
+    assert table["score"].null_count == table.num_rows == len(values)

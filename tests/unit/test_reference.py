@@ -10,6 +10,7 @@ import pytest
 from bson import Decimal128, Int64
 from bson.errors import InvalidBSON
 from pydantic import SecretStr, ValidationError
+
 from scorestream.errors import (
     ConfigurationError,
     ReferenceDataError,

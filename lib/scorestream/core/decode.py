@@ -186,15 +186,15 @@ def history_of(rows: pa.Table, usd_value: pa.Array) -> pa.StructArray:
     """
     is_swap = np.asarray(pc.equal(rows["action"], "swap"))
     is_lp = np.asarray(pc.is_in(rows["action"], value_set=pa.array(["deposit", "withdraw"])))
-    legs = {
+    made = {
+        "usd_value": usd_value,
         "token0": _leg_column(rows, 0, is_lp),
         "token1": _leg_column(rows, 1, is_lp),
         "token_in": _leg_column(rows, 0, is_swap),
         "token_out": _leg_column(rows, 1, is_swap),
     }
     arrays = [
-        usd_value if f.name == "usd_value" else legs.get(f.name) or _column(rows, f.name)
-        for f in schemas.TRANSACTION
+        made[f.name] if f.name in made else _column(rows, f.name) for f in schemas.TRANSACTION
     ]
     return pa.StructArray.from_arrays(arrays, fields=list(schemas.TRANSACTION))
 

@@ -24,10 +24,12 @@ class DexV1:
 
     @property
     def name(self) -> str:
+        """The model's name, as scores carry it."""
         return self.config.name
 
     @property
     def config_hash(self) -> str:
+        """Hash of all constants, as scores carry it."""
         return self.config.config_hash
 
     def score(self, rows: pa.Table, as_of: npt.NDArray[np.int64]) -> pa.StructArray:
@@ -50,10 +52,11 @@ class DexV1:
         values = {name: np.asarray(features[name]) for name in features.column_names}
         with np.errstate(over="ignore", invalid="ignore"):
             lp, swap = self._lp_parts(values), self._swap_parts(values)
-            lp_score, swap_score = sum(lp.values()), sum(swap.values())
+            lp_score, swap_score = _sum(lp), _sum(swap)
             weights = self.config.final
             final = weights.lp_weight * lp_score + weights.swap_weight * swap_score
-        finite = np.isfinite([*values.values(), *lp.values(), *swap.values(), final]).all(axis=0)
+        results = np.vstack([*values.values(), *lp.values(), *swap.values(), final])
+        finite: npt.NDArray[np.bool_] = np.isfinite(results).all(axis=0)
         columns: dict[str, pa.Array] = {
             "zscore": _decimals(final, finite),
             "lp_score": pa.array(lp_score),
@@ -91,6 +94,11 @@ class DexV1:
         }
 
 
+def _sum(parts: dict[str, Floats]) -> Floats:
+    total: Floats = np.add.reduce(list(parts.values()))
+    return total
+
+
 def _proportional(feature: Floats, points: Proportional) -> Floats:
     return np.minimum(feature / points.full_at * points.points, points.points)
 
@@ -101,7 +109,8 @@ def _counted(feature: Floats, points: Counted) -> Floats:
 
 def _decimals(scores: Floats, finite: npt.NDArray[np.bool_]) -> pa.Array:
     """Exactly 18 decimals, as Python prints the float: a cast of the double gives other digits."""
-    texts = [f"{s:.18f}" if ok else None for s, ok in zip(scores.tolist(), finite.tolist())]
+    pairs = zip(scores.tolist(), finite.tolist(), strict=True)
+    texts = [f"{score:.18f}" if ok else None for score, ok in pairs]
     return pa.array(texts, pa.string()).cast(schemas.ZSCORE)
 
 

@@ -104,7 +104,8 @@ def _usd(rows: pa.Table, swap: Flags) -> Floats:
     """Swap: the larger leg; deposit and withdraw: both legs together."""
     leg0, leg1 = np.asarray(rows["leg0_usd"]), np.asarray(rows["leg1_usd"])
     with np.errstate(over="ignore"):
-        return np.where(swap, np.maximum(leg0, leg1), leg0 + leg1)
+        usd: Floats = np.where(swap, np.maximum(leg0, leg1), leg0 + leg1)
+    return usd
 
 
 def _select(rows: pa.Table, flags: Flags, usd: Floats, wallets: int) -> _Rows:
@@ -138,7 +139,7 @@ def _exact_sum(values: list[float]) -> float:
 
 
 def _ratio(part: Floats, whole: Floats | Ints) -> Floats:
-    """part / whole, 0 where whole is 0."""
+    """Part / whole, 0 where whole is 0."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.divide(part, whole, out=np.zeros(len(part)), where=np.asarray(whole) != 0)
 
@@ -164,13 +165,15 @@ def _first_later(deposits: _Rows, exits: Ints, owners: Ints) -> Ints:
         return np.zeros(0, dtype=np.int64)
     start, width = times.min(), times.max() - times.min() + 1
     keys = deposits.wallet * width + (deposits.timestamp - start)
-    return np.searchsorted(owners * width + (exits - start), keys, side="right")
+    first: Ints = np.searchsorted(owners * width + (exits - start), keys, side="right")
+    return first
 
 
 def _integer_sums(values: Ints, rows: _Rows) -> Ints:
     totals = np.concatenate([[0], np.cumsum(values)])
     ends = np.cumsum(rows.count())
-    return totals[ends] - totals[ends - rows.count()]
+    sums: Ints = totals[ends] - totals[ends - rows.count()]
+    return sums
 
 
 def _spans(rows: _Rows) -> Ints:

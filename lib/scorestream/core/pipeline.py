@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded, Reject, decode, history_of
@@ -20,13 +21,17 @@ class ScoringModel(Protocol):
     """What every scoring model offers."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The model's name, as scores carry it."""
+        ...
 
     @property
-    def config_hash(self) -> str: ...
+    def config_hash(self) -> str:
+        """Hash of all constants, as scores carry it."""
+        ...
 
     def score(self, rows: pa.Table, as_of: npt.NDArray[np.int64]) -> pa.StructArray:
-        """n structs of `SCORE` for the n wallets of `rows`; null where not finite."""
+        """N structs of `SCORE` for the n wallets of `rows`; null where not finite."""
         ...
 
 
@@ -36,7 +41,7 @@ def score_messages(
     model: ScoringModel,
     history: bool = True,
 ) -> pa.Table:
-    """Score a batch of messages, in this order:
+    """Score a batch of messages.
 
     1. decode: bytes -> exploded transactions, or rejects
     2. score: transactions -> features -> scores, all wallets at once
@@ -127,7 +132,7 @@ def _indices(positions: npt.NDArray[np.int64]) -> pa.Array:
 
 
 def _either(first: pa.Array, second: pa.Array) -> pa.Array:
-    return pa.compute.coalesce(first, second)
+    return pc.coalesce(first, second)
 
 
 def _rejects(rejects: list[Reject]) -> pa.StructArray:

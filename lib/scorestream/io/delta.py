@@ -34,6 +34,7 @@ class Warehouse:
         self.root = root
 
     def path(self, table: Table) -> str:
+        """Where the table is."""
         return f"{self.root}/{table.name}"
 
     def create_tables(self) -> None:

@@ -1,4 +1,4 @@
-"""The one module that talks to Kafka: connection settings, topics, offsets, producing, consuming."""
+"""The one module that talks to Kafka: connections, topics, offsets, reading, writing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import KafkaError as Errors
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from pyspark.sql import DataFrame, SparkSession
 
 from scorestream.errors import KafkaError
@@ -244,16 +245,18 @@ class KafkaCluster:
 
 
 def _send(producer: Producer, topic: str, record: Record, callback: Any) -> None:
-    stamp = {} if record.timestamp is None else {"timestamp": record.timestamp}
+    # librdkafka takes 0 for now, which is no moment that a message could be about.
+    timestamp = record.timestamp or 0
+    headers: list[tuple[str, str | bytes | None]] = list(record.headers)
     while True:
         try:
             producer.produce(
                 topic,
                 record.value,
                 record.key,
-                headers=list(record.headers),
+                timestamp=timestamp,
+                headers=headers,
                 on_delivery=callback,
-                **stamp,
             )
         except BufferError:
             producer.poll(0.5)
@@ -271,19 +274,20 @@ def _partition(consumer: Consumer, start: TopicPartition, end: int) -> Iterable[
         message = consumer.poll(ANSWER_SECONDS)
         if message is None:
             raise KafkaError(f"no answer from {start.topic} partition {start.partition}")
-        if message.error() is not None:
-            if message.error().code() == Errors._PARTITION_EOF:
+        error, offset = message.error(), message.offset() or 0
+        if error is not None:
+            if error.code() == Errors._PARTITION_EOF:
                 # The last offsets before `end` hold no records, transaction markers for instance.
                 return
-            raise KafkaError(f"{start.topic} cannot be read: {message.error().str()}")
-        if message.offset() < end:
+            raise KafkaError(f"{start.topic} cannot be read: {error.str()}")
+        if offset < end:
             yield message
-        if message.offset() >= end - 1:
+        if offset >= end - 1:
             return
 
 
 def read_stream(spark: SparkSession, settings: Settings, **options: str) -> DataFrame:
-    """The input topic as a stream, with headers; lost offsets end the query, never pass silently."""
+    """The input topic as a stream, with headers; lost offsets fail the query."""
     reader = spark.readStream.format("kafka").options(**spark_options(settings))
     return (
         reader.option("subscribe", settings.kafka_input_topic)

@@ -1,8 +1,9 @@
 """A local Kafka broker: KRaft, one node that is broker and controller, on the loopback only.
 
 ``python -m scorestream.local.broker start|stop|status`` runs it from the plain jars of
-`.jars/broker` as a process of its own, which outlives the shell. ``KAFKA_PORT`` (9092) moves it, the
-controller takes the next port; data, log and pid are below `.kafka/<port>/` and survive a restart.
+`.jars/broker` as a process of its own, which outlives the shell. ``KAFKA_PORT`` (9092) moves it;
+the controller takes the next port. Data, log and pid are below `.kafka/<port>/` and survive a
+restart.
 """
 
 from __future__ import annotations
@@ -292,6 +293,7 @@ class LocalBroker:
         command = _java(self.jars, _FORMATTER_OPTIONS, _FORMATTER)
         done = subprocess.run(
             [*command, *arguments, str(self._properties_file)],
+            check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -389,7 +391,7 @@ def _command_line(pid: int) -> str:
     else:
         return content.replace(b"\0", b" ").decode(errors="replace")
     command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]  # macOS has no /proc
-    return subprocess.run(command, capture_output=True, text=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _wait(condition: Callable[[], bool], timeout: float) -> bool:

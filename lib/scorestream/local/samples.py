@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -16,10 +16,10 @@ SAMPLES: Final = PROJECT_ROOT / "samples"
 FILES: Final = ("lp_wallets.jsonl", "dex_wallets_2021.jsonl.gz", "broken_messages.jsonl")
 
 
-def sample_records(folder: Path = SAMPLES) -> Iterator[Record]:
-    """Every sample message: its wallet as key, its `as_of` as timestamp."""
-    for name in FILES:
-        with _opened(folder / name) as lines:
+def sample_records(names: Iterable[str] = FILES) -> Iterator[Record]:
+    """The sample messages of the files named: the wallet as key, `as_of` as timestamp."""
+    for name in names:
+        with _opened(SAMPLES / name) as lines:
             for line in lines:
                 yield record_of(json.loads(line))
 

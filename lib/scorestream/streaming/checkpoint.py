@@ -70,8 +70,9 @@ class Checkpoint:
     """Files of a checkpoint folder, on any file system that Spark reaches."""
 
     def __init__(self, spark: SparkSession, location: str) -> None:
-        self._jvm: Any = spark.sparkContext._jvm
-        path = self._jvm.org.apache.hadoop.fs.Path(location)
+        jvm: Any = spark._jvm
+        self._jvm = jvm
+        path = self._hadoop_path(location)
         self._files = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
         self.location = location
 
@@ -112,4 +113,7 @@ class Checkpoint:
             stream.close()
 
     def _path(self, name: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path(self.location, name)
+        return self._hadoop_path(self.location, name)
+
+    def _hadoop_path(self, *parts: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(*parts)

@@ -64,7 +64,7 @@ class Delivery:
         self.gate(records.sparkSession)
         run_id = records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
         batch = _Batch(self, str(run_id), batch_id)
-        if self._first and self.start.may_repeat or self._overlaps(records):
+        if (self._first and self.start.may_repeat) or self._overlaps(records):
             batch.resume(records)
         else:
             batch.deliver(records)

@@ -52,7 +52,7 @@ class StreamOptions:
 
 
 def run_stream(options: StreamOptions, settings: Settings) -> None:
-    """Run the stream until it ends, in this order:
+    """Run the stream until it ends.
 
     1. topics: a broker that answers, and all three topics
     2. lock: no other stream on this checkpoint

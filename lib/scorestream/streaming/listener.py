@@ -90,11 +90,11 @@ class StreamListener(StreamingQueryListener):
         self._line.show(f"{rate:,.0f} messages/s · lag {lag:,} · {self._counts()}")
         self.commit_group(event.progress)
 
-    def onQueryIdle(self, event: QueryIdleEvent) -> None:
+    def onQueryIdle(self, _event: QueryIdleEvent) -> None:
         self._metrics.lag.set(0)
         self._line.show(f"up to date · {self._counts()}")
 
-    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:
+    def onQueryTerminated(self, _event: QueryTerminatedEvent) -> None:
         pass
 
     def commit_group(self, progress: StreamingQueryProgress) -> None:

@@ -49,10 +49,12 @@ class BatchSummary:
 
     @property
     def rejects(self) -> int:
+        """Messages rejected."""
         return sum(self.rejects_by_code.values())
 
     @property
     def messages(self) -> int:
+        """Messages scored or rejected."""
         return self.scores + self.rejects
 
     @property

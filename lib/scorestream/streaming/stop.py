@@ -12,13 +12,12 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 CONTROL_FOLDER: Final = "_SCORESTREAM_CONTROL"
-POLL_SECONDS: Final = 0.2
 _LONG_MS: Final = 24 * 3600 * 1000
 
 
@@ -44,6 +43,7 @@ class StopSignal:
 
     @property
     def asked(self) -> bool:
+        """Whether a stop was asked for."""
         return self._asked.is_set()
 
     def gate(self, spark: SparkSession) -> None:
@@ -54,7 +54,8 @@ class StopSignal:
         """
         if self.asked:
             self._waiting.set()
-            spark._jvm.java.lang.Thread.sleep(_LONG_MS)
+            jvm: Any = spark._jvm
+            jvm.java.lang.Thread.sleep(_LONG_MS)
 
     def wait(self, query: StreamingQuery) -> None:
         """Wait until the query ends, by itself or because a stop was asked for.
@@ -62,7 +63,7 @@ class StopSignal:
         Raises:
             StreamingQueryException: the query failed.
         """
-        while not query.awaitTermination(POLL_SECONDS):
+        while not query.awaitTermination(1):
             idle = self._waiting.is_set() or not query.status["isTriggerActive"]
             if self.asked and idle:
                 query.stop()

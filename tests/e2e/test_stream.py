@@ -1,0 +1,198 @@
+"""The job as its own process against a real broker: delivery, exactness, stopping, bad input."""
+
+from __future__ import annotations
+
+import signal
+import urllib.request
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from golden import differences, golden_wallets
+from installation import Installation, Published, kill_group, offsets_of, wait_until
+from message_schemas import validator
+from scorestream.io.kafka import Record
+from scorestream.local.broker import free_port
+from scorestream.local.samples import sample_records
+
+pytestmark = pytest.mark.broker
+
+GOLDEN = golden_wallets()
+
+
+def golden_records() -> list[Record]:
+    return [Record(g.wallet.encode(), g.value, g.as_of * 1000) for g in GOLDEN]
+
+
+def broken_records() -> list[Record]:
+    samples = list(sample_records(["broken_messages.jsonl"]))
+    return [*samples, Record(b"big", b"\x00nonsense" * 1_100_000, 1_600_000_000_000)]
+
+
+def mixed(first: list[Record], second: list[Record]) -> list[Record]:
+    """Both, the shorter one spread over the longer one."""
+    step = len(first) // len(second)
+    result: list[Record] = []
+    for i, record in enumerate(first):
+        result.append(record)
+        if i % step == 0 and i // step < len(second):
+            result.append(second[i // step])
+    return result
+
+
+def check_every_offset_once(installation: Installation) -> None:
+    """Input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta."""
+    scores, rejects = installation.rows("scores"), installation.rows("rejects")
+    stored = Counter(offsets_of(scores) + offsets_of(rejects))
+    assert set(stored) == installation.offsets()
+    assert set(stored.values()) == {1}
+    settings = installation.settings
+    for topic, rows, schema in (
+        (settings.kafka_success_topic, scores, "wallet-scores-success"),
+        (settings.kafka_failure_topic, rejects, "wallet-scores-failure"),
+    ):
+        messages = installation.messages(topic)
+        assert [list(validator(schema).iter_errors(m.value)) for m in messages] == [[]] * len(
+            messages
+        )
+        check_kafka_equals(messages, rows)
+
+
+def check_kafka_equals(messages: list[Published], rows: list[dict[str, Any]]) -> None:
+    """Messages, repeated ones dropped by their source, say what the rows of the table say."""
+    by_source = {m.headers["source"].decode(): m for m in messages}
+    assert set(by_source) == {source_of(row) for row in rows}
+    for row in rows:
+        published = by_source[source_of(row)]
+        message = published.value
+        source = message["source"]
+        assert f"{source['topic']}/{source['partition']}/{source['offset']}" == source_of(row)
+        assert message["wallet_address"] == row["wallet_address"]
+        assert message["processing_time_ms"] == row["processing_time_ms"]
+        [category] = message["categories"]
+        assert category["transaction_count"] == row["transaction_count"]
+        if "zscore" in row:
+            check_score_message(published, row)
+        else:
+            assert (message["error"], category["error"]) == (row["error"], row["error"])
+
+
+def check_score_message(published: Published, row: dict[str, Any]) -> None:
+    message = published.value
+    assert published.key == row["wallet_address"].encode()
+    assert message["zscore"] == f"{row['zscore']:.18f}"
+    for name in ("tags", "breakdown", "scoring", "config_hash", "as_of"):
+        assert message[name] == row[name], name
+    [category] = message["categories"]
+    parts = {name: row[name] for name in ("lp_score", "swap_score", "final_score")}
+    assert category["features"] == row["features"] | parts
+    assert category["score"] == row["final_score"]
+    assert published.headers["scoring"] == b"dex-v1"
+
+
+def source_of(row: dict[str, Any]) -> str:
+    return f"{row['source_topic']}/{row['source_partition']}/{row['source_offset']}"
+
+
+def test_golden_and_broken_messages_through_stop_and_restart(installation: Installation) -> None:
+    records = mixed(golden_records(), broken_records())
+    half = len(records) // 2
+    installation.publish(records[:half])
+    metrics_port = str(free_port())
+    job = installation.start(
+        "stream_scores", "--max-offsets-per-trigger", "10", METRICS_PORT=metrics_port
+    )
+    try:
+        wait_until(lambda: job.poll() is not None or has_rows(installation))
+        assert job.poll() is None, job.communicate()[1][-4000:]
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics").read().decode()
+        job.send_signal(signal.SIGTERM)
+        _, err = job.communicate(timeout=120)
+    finally:
+        kill_group(job)
+    assert job.returncode == 0, err[-4000:]
+    assert "Traceback" not in err
+    stored = offsets_of(installation.rows("scores")) + offsets_of(installation.rows("rejects"))
+    assert 0 < len(stored) == len(set(stored))
+    check_metrics(metrics)
+
+    installation.publish(records[half:])
+    installation.drain()
+    check_every_offset_once(installation)
+    check_golden(installation)
+    check_rejects(installation, broken_records())
+    check_history(installation)
+    assert committed_offsets(installation) == installation.cluster.end_offsets(
+        installation.input_topic
+    )
+
+    before = len(installation.messages(installation.settings.kafka_success_topic))
+    installation.drain()
+    check_every_offset_once(installation)
+    assert len(installation.messages(installation.settings.kafka_success_topic)) == before
+
+
+def has_rows(installation: Installation) -> bool:
+    try:
+        return bool(installation.rows("scores"))
+    except Exception:  # noqa: BLE001  the table may not be there yet, or be half made
+        return False
+
+
+def check_metrics(text: str) -> None:
+    names = [
+        "messages_total",
+        "scores_total",
+        "batch_duration_seconds_count",
+        "end_to_end_latency_seconds_bucket",
+        "consumer_lag_messages",
+        "last_success_timestamp_seconds",
+    ]
+    for name in names:
+        assert f"scorestream_{name}" in text, name
+
+
+def check_golden(installation: Installation) -> None:
+    expected = {(g.wallet, g.as_of): g.expected for g in GOLDEN}
+    scores = installation.rows("scores")
+    assert Counter((r["wallet_address"], r["as_of"]) for r in scores) == Counter(list(expected))
+    for row in scores:
+        assert differences(row, expected[row["wallet_address"], row["as_of"]]) == []
+        assert row["source_timestamp"] == datetime.fromtimestamp(row["as_of"], UTC)
+        assert row["config_hash"]
+        assert row["code_version"]
+
+
+def check_rejects(installation: Installation, broken: list[Record]) -> None:
+    rejects = installation.rows("rejects")
+    assert Counter(r["value"] for r in rejects) == Counter(r.value for r in broken)
+    assert all(r["error_code"] and len(r["error"]) < 400 for r in rejects)
+    assert {r["attempt"] for r in rejects} == {0}
+
+
+def check_history(installation: Installation) -> None:
+    history = Counter(offsets_of(installation.rows("transactions")))
+    counts = {
+        (r["source_partition"], r["source_offset"]): r["transaction_count"]
+        for r in installation.rows("scores")
+    }
+    assert history == counts
+
+
+def committed_offsets(installation: Installation) -> dict[int, int]:
+    settings = installation.settings
+    ends = installation.cluster.end_offsets(settings.kafka_input_topic)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            "group.id": settings.kafka_consumer_group,
+        }
+    )
+    try:
+        partitions = [TopicPartition(settings.kafka_input_topic, p) for p in ends]
+        return {p.partition: p.offset for p in consumer.committed(partitions, timeout=15)}
+    finally:
+        consumer.close()

@@ -1,0 +1,130 @@
+"""The product as a user runs it: its commands, its topics, its warehouse."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+
+from scorestream.io.kafka import KafkaCluster, Record
+from scorestream.settings import PROJECT_ROOT, Settings
+
+JOB_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Published:
+    """A message that the job published."""
+
+    key: bytes | None
+    headers: dict[str, Any]
+    value: dict[str, Any]
+
+
+@dataclass
+class Installation:
+    """Topics and a warehouse of one test, and the commands over them."""
+
+    folder: Path
+    bootstrap_servers: str
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "KAFKA_INPUT_TOPIC": f"in-{self.name}",
+            "KAFKA_SUCCESS_TOPIC": f"success-{self.name}",
+            "KAFKA_FAILURE_TOPIC": f"failure-{self.name}",
+            "KAFKA_CONSUMER_GROUP": f"group-{self.name}",
+            "SCORESTREAM_WAREHOUSE": str(self.folder / "warehouse"),
+            "METRICS_PORT": "0",
+            "SPARK_SUBMIT_ARGS": "--conf spark.ui.enabled=false",
+        }
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.model_validate({k.lower(): v for k, v in self.environment.items()})
+
+    @property
+    def cluster(self) -> KafkaCluster:
+        return KafkaCluster(self.settings)
+
+    @property
+    def input_topic(self) -> str:
+        return self.settings.kafka_input_topic
+
+    def publish(self, records: list[Record]) -> None:
+        self.cluster.ensure_topics()
+        self.cluster.produce(self.input_topic, records)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start `./spark-submit.sh` in a process group of its own."""
+        return subprocess.Popen(
+            [str(PROJECT_ROOT / "spark-submit.sh"), *arguments],
+            env=os.environ | self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        """Run a job to its end: exit code, stdout, stderr."""
+        process = self.start(*arguments, **environment)
+        try:
+            out, err = process.communicate(timeout=JOB_SECONDS)
+        finally:
+            kill_group(process)
+        return process.returncode, out, err
+
+    def drain(self, *arguments: str) -> str:
+        """Run the stream until it has drained; its stderr."""
+        code, _, err = self.run("stream_scores", "--available-now", *arguments)
+        assert code == 0, err[-4000:]
+        return err
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """All rows of a table, read without Spark."""
+        path = f"{self.settings.warehouse}/{table}"
+        rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+        return rows
+
+    def messages(self, topic: str) -> list[Published]:
+        """All messages of a topic."""
+        return [
+            Published(m.key(), dict(m.headers() or []), json.loads(m.value() or b"null"))
+            for m in self.cluster.consume(topic, None, self.cluster.end_offsets(topic))
+        ]
+
+    def offsets(self) -> set[tuple[int, int]]:
+        """Every offset of the input topic, of which no record was ever removed."""
+        ends = self.cluster.end_offsets(self.input_topic)
+        return {(p, offset) for p, end in ends.items() for offset in range(end)}
+
+
+def offsets_of(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    return [(row["source_partition"], row["source_offset"]) for row in rows]
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = JOB_SECONDS) -> None:
+    """Wait for a condition; fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come in time"
+        time.sleep(0.2)
