@@ -12,6 +12,11 @@ help: ## show the targets
 
 setup: .venv/.done .jars/.done ## virtual environment, locked packages, jars
 
+# An environment works only where it was made, and only while the Python that it links to is there.
+ifneq ($(shell test -x $(PY) && cat .venv/.done 2>/dev/null),$(shell pwd -P))
+.PHONY: .venv/.done
+endif
+
 # A stamp is written last, so that a set-up that was cut off is made anew.
 .venv/.done: requirements.lock setup.py
 	@source conf/environment.sh && require_python && require_java
@@ -19,16 +24,18 @@ setup: .venv/.done .jars/.done ## virtual environment, locked packages, jars
 	@source conf/environment.sh && require_python && "$$PYTHON" -m venv --clear .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@pwd -P >$@
 
-.jars/.done: conf/ivy.xml .venv/.done
+.jars/.done: conf/ivy.xml | .venv/.done
 	@echo "fetching jars"
-	@rm -rf .jars/spark .jars/broker && mkdir -p .jars
+	@rm -rf .jars/new && mkdir -p .jars
 	@source conf/environment.sh && require_java && \
-	"$$JAVA" -jar .venv/lib/python*/site-packages/pyspark/jars/ivy-*.jar -warn \
+	"$$JAVA" "-Divy.default.ivy.user.dir=$$PWD/.jars/ivy" \
+	  -jar .venv/lib/python*/site-packages/pyspark/jars/ivy-*.jar -warn \
 	  -ivy conf/ivy.xml -cache .jars/cache -confs spark broker \
-	  -retrieve ".jars/[conf]/[artifact]-[revision].[ext]" >.jars/ivy.log 2>&1 </dev/null \
+	  -retrieve ".jars/new/[conf]/[artifact]-[revision].[ext]" >.jars/ivy.log 2>&1 </dev/null \
 	|| { tail -n 20 .jars/ivy.log >&2; exit 1; }
+	@rm -rf .jars/spark .jars/broker && mv .jars/new/* .jars && rmdir .jars/new
 	@touch $@
 
 kafka: setup ## start the local broker (127.0.0.1:9092; KAFKA_PORT=N for another port)
@@ -60,5 +67,7 @@ lock: .venv/.done ## resolve requirements.lock anew from setup.py
 	@$(PY) -m uv pip compile setup.py --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
-clean: kafka-stop ## remove all that the project made, data included
+clean: ## stop the checkout's brokers and remove all that the project made, data included
+	@if [ -x $(PY) ]; then for folder in .kafka/*/; do \
+	  if [ -d "$$folder" ]; then KAFKA_PORT=$$(basename "$$folder") $(BROKER) stop; fi; done; fi
 	@rm -rf .venv .jars .kafka .scorestream warehouse dist build lib/*.egg-info

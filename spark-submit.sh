@@ -47,13 +47,36 @@ jars=$(printf '%s,' "$root"/.jars/spark/*.jar)
 # Without an address, a driver on this machine binds to whatever its host name resolves to.
 if [[ ${SPARK_MASTER:-local} == local* ]]; then export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}; fi
 
-# Through this folder the job tells its process id, and learns of a stop that came before it could.
+# Through this folder the job tells its process id, learns of a stop that came before it could hear
+# of it, and reaches this script's stdout and stderr: spark-submit would merge the two, and lose the
+# end of them where the job ends before all is copied.
 _SCORESTREAM_CONTROL=$(mktemp -d)
 export _SCORESTREAM_CONTROL
 trap 'rm -rf "$_SCORESTREAM_CONTROL"' EXIT
 
 # The JVM inherits that both signals are ignored; the job's Python sets its own handlers.
 trap '' TERM INT
+
+copiers=()
+channel() { # NAME FD
+  local path=$_SCORESTREAM_CONTROL/$1
+  if [[ -t $2 ]] && ln -s "$(tty <&"$2")" "$path" 2>/dev/null; then return; fi
+  mkfifo "$path"
+}
+channel stdout 1
+channel stderr 2
+# Held open for writing until the job has ended, so that `cat` neither blocks nor ends before.
+if [[ -p $_SCORESTREAM_CONTROL/stdout ]]; then
+  exec 8<>"$_SCORESTREAM_CONTROL/stdout"
+  cat 8>&- <"$_SCORESTREAM_CONTROL/stdout" &
+  copiers+=($!)
+fi
+if [[ -p $_SCORESTREAM_CONTROL/stderr ]]; then
+  exec 9<>"$_SCORESTREAM_CONTROL/stderr"
+  cat 8>&- 9>&- <"$_SCORESTREAM_CONTROL/stderr" >&2 &
+  copiers+=($!)
+fi
+
 if [[ -t 2 ]]; then log_configuration=log4j2.properties; else log_configuration=log4j2-json.properties; fi
 "$SPARK_HOME/bin/spark-submit" \
   --master "${SPARK_MASTER:-local[*]}" \
@@ -61,7 +84,7 @@ if [[ -t 2 ]]; then log_configuration=log4j2.properties; else log_configuration=
   --driver-java-options "-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
   --jars "${jars%,}" \
   ${SPARK_SUBMIT_ARGS:-} \
-  "$root/jobs/$job.py" "$@" &
+  "$root/jobs/$job.py" "$@" 8>&- 9>&- &
 spark=$!
 
 interrupted=
@@ -83,4 +106,6 @@ while :; do
   [[ $status == 127 ]] || code=$status
   [[ $interrupted ]] || break
 done
+exec 8>&- 9>&-
+for copier in "${copiers[@]+"${copiers[@]}"}"; do wait "$copier" || true; done
 exit "$code"

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scorestream.io.kafka import Record
+from scorestream.local.samples import sample_records
+
 GOLDEN_FILE: Final = Path(__file__).parent / "data" / "golden_wallets.jsonl"
 RELATIVE: Final = 1e-9
 
@@ -53,3 +56,14 @@ def differences(score: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 def _close(actual: float, expected: float) -> bool:
     return math.isclose(actual, expected, rel_tol=RELATIVE, abs_tol=1e-12)
+
+
+def golden_records() -> list[Record]:
+    """The golden messages as they would come from Kafka."""
+    return [Record(g.wallet.encode(), g.value, g.as_of * 1000) for g in golden_wallets()]
+
+
+def broken_records() -> list[Record]:
+    """Messages that cannot be scored, 10 MB of nonsense among them."""
+    samples = list(sample_records(["broken_messages.jsonl"]))
+    return [*samples, Record(b"big", b"\x00nonsense" * 1_100_000, 1_600_000_000_000)]

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
-from scorestream.io.kafka import KafkaCluster, Record
+from scorestream.io.kafka import KafkaCluster, Record, client_options
 from scorestream.settings import PROJECT_ROOT, Settings
 
 JOB_SECONDS = 240
@@ -68,6 +69,11 @@ class Installation:
         self.cluster.ensure_topics()
         self.cluster.produce(self.input_topic, records)
 
+    def delete_topic(self, topic: str) -> None:
+        admin = AdminClient(client_options(self.settings))
+        admin.delete_topics([topic])[topic].result(timeout=15)
+        wait_until(lambda: topic not in admin.list_topics(timeout=15).topics)
+
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start `./spark-submit.sh` in a process group of its own."""
         return subprocess.Popen(
@@ -115,6 +121,13 @@ class Installation:
 
 def offsets_of(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
     return [(row["source_partition"], row["source_offset"]) for row in rows]
+
+
+def has_rows(installation: Installation) -> bool:
+    try:
+        return bool(installation.rows("scores"))
+    except Exception:  # noqa: BLE001  the table may not be there yet, or be half made
+        return False
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from scorestream.control import take_outputs
 from scorestream.errors import ConfigurationError, ScorestreamError
 from scorestream.logs import configure_logs
 from scorestream.settings import Settings, load_settings
@@ -17,6 +18,7 @@ def run_job(job: Callable[[Settings], None]) -> int:
         The exit code: 0 done, 1 a known failure (one clear message on stderr), 2 wrong settings
         (all problems in one message, before Spark starts). Unknown failures raise.
     """
+    take_outputs()
     try:
         settings = load_settings()
         configure_logs(settings.log_level)

@@ -6,30 +6,19 @@ import signal
 import urllib.request
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from golden import differences, golden_wallets
-from installation import Installation, Published, kill_group, offsets_of, wait_until
-from message_schemas import validator
+from delivery_checks import check_every_offset_once
+from golden import broken_records, differences, golden_records, golden_wallets
+from installation import Installation, has_rows, kill_group, offsets_of, wait_until
 from scorestream.io.kafka import Record
 from scorestream.local.broker import free_port
-from scorestream.local.samples import sample_records
 
 pytestmark = pytest.mark.broker
 
 GOLDEN = golden_wallets()
-
-
-def golden_records() -> list[Record]:
-    return [Record(g.wallet.encode(), g.value, g.as_of * 1000) for g in GOLDEN]
-
-
-def broken_records() -> list[Record]:
-    samples = list(sample_records(["broken_messages.jsonl"]))
-    return [*samples, Record(b"big", b"\x00nonsense" * 1_100_000, 1_600_000_000_000)]
 
 
 def mixed(first: list[Record], second: list[Record]) -> list[Record]:
@@ -41,60 +30,6 @@ def mixed(first: list[Record], second: list[Record]) -> list[Record]:
         if i % step == 0 and i // step < len(second):
             result.append(second[i // step])
     return result
-
-
-def check_every_offset_once(installation: Installation) -> None:
-    """Input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta."""
-    scores, rejects = installation.rows("scores"), installation.rows("rejects")
-    stored = Counter(offsets_of(scores) + offsets_of(rejects))
-    assert set(stored) == installation.offsets()
-    assert set(stored.values()) == {1}
-    settings = installation.settings
-    for topic, rows, schema in (
-        (settings.kafka_success_topic, scores, "wallet-scores-success"),
-        (settings.kafka_failure_topic, rejects, "wallet-scores-failure"),
-    ):
-        messages = installation.messages(topic)
-        assert [list(validator(schema).iter_errors(m.value)) for m in messages] == [[]] * len(
-            messages
-        )
-        check_kafka_equals(messages, rows)
-
-
-def check_kafka_equals(messages: list[Published], rows: list[dict[str, Any]]) -> None:
-    """Messages, repeated ones dropped by their source, say what the rows of the table say."""
-    by_source = {m.headers["source"].decode(): m for m in messages}
-    assert set(by_source) == {source_of(row) for row in rows}
-    for row in rows:
-        published = by_source[source_of(row)]
-        message = published.value
-        source = message["source"]
-        assert f"{source['topic']}/{source['partition']}/{source['offset']}" == source_of(row)
-        assert message["wallet_address"] == row["wallet_address"]
-        assert message["processing_time_ms"] == row["processing_time_ms"]
-        [category] = message["categories"]
-        assert category["transaction_count"] == row["transaction_count"]
-        if "zscore" in row:
-            check_score_message(published, row)
-        else:
-            assert (message["error"], category["error"]) == (row["error"], row["error"])
-
-
-def check_score_message(published: Published, row: dict[str, Any]) -> None:
-    message = published.value
-    assert published.key == row["wallet_address"].encode()
-    assert message["zscore"] == f"{row['zscore']:.18f}"
-    for name in ("tags", "breakdown", "scoring", "config_hash", "as_of"):
-        assert message[name] == row[name], name
-    [category] = message["categories"]
-    parts = {name: row[name] for name in ("lp_score", "swap_score", "final_score")}
-    assert category["features"] == row["features"] | parts
-    assert category["score"] == row["final_score"]
-    assert published.headers["scoring"] == b"dex-v1"
-
-
-def source_of(row: dict[str, Any]) -> str:
-    return f"{row['source_topic']}/{row['source_partition']}/{row['source_offset']}"
 
 
 def test_golden_and_broken_messages_through_stop_and_restart(installation: Installation) -> None:
@@ -133,13 +68,6 @@ def test_golden_and_broken_messages_through_stop_and_restart(installation: Insta
     installation.drain()
     check_every_offset_once(installation)
     assert len(installation.messages(installation.settings.kafka_success_topic)) == before
-
-
-def has_rows(installation: Installation) -> bool:
-    try:
-        return bool(installation.rows("scores"))
-    except Exception:  # noqa: BLE001  the table may not be there yet, or be half made
-        return False
 
 
 def check_metrics(text: str) -> None:

@@ -30,6 +30,8 @@ NEW_TOPIC_PARTITIONS: Final = 4
 # Record timestamps are event times: years old, or ahead of the broker's clock.
 NEW_TOPIC_CONFIG: Final = {
     "retention.ms": "-1",
+    # A segment spans this much record time, and event times may span years: one segment each week.
+    "segment.ms": str(2**63 - 1),
     "message.timestamp.after.max.ms": str(2**63 - 1),
     "message.timestamp.before.max.ms": str(2**63 - 1),
     "max.message.bytes": str(MAX_MESSAGE_BYTES),

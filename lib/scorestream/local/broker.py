@@ -108,7 +108,8 @@ def _addresses(port: int) -> dict[str, str]:
 # Timestamps of records are event times: years old, or ahead of the clock, and in any order.
 _TIMESTAMPS: Final = {
     "log.retention.ms": "-1",
-    # By default a segment spans at most a week of timestamps: mixed years would roll one a record.
+    # By default a segment spans at most a week of timestamps: years of history, in order, would
+    # be hundreds of segments.
     "log.roll.ms": _UNLIMITED,
     "log.message.timestamp.after.max.ms": _UNLIMITED,
     "log.message.timestamp.before.max.ms": _UNLIMITED,

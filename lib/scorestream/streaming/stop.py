@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-CONTROL_FOLDER: Final = "_SCORESTREAM_CONTROL"
+from scorestream.control import control_folder
+
 _LONG_MS: Final = 24 * 3600 * 1000
 
 
@@ -32,10 +32,10 @@ class StopSignal:
         """Install the signal handlers and tell the wrapper whom to forward signals to."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
-        folder = os.environ.get(CONTROL_FOLDER)
-        if folder:
-            Path(folder, "driver.pid").write_text(str(os.getpid()), encoding="ascii")
-            if Path(folder, "stop").exists():
+        folder = control_folder()
+        if folder is not None:
+            (folder / "driver.pid").write_text(str(os.getpid()), encoding="ascii")
+            if (folder / "stop").exists():
                 self._asked.set()
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
