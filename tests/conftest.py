@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+from pyspark.sql import SparkSession
+
+from installation import Installation
 from scorestream.configuration import load_scoring_model
 from scorestream.core.dex_v1 import DexV1
+from scorestream.io.delta import Warehouse
+from scorestream.local.broker import LocalBroker, free_port
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
 
@@ -15,3 +24,56 @@ def model() -> DexV1:
     """`dex-v1` as it is configured in `conf/`."""
     conf = PROJECT_ROOT / "conf"
     return load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """A broker of the tests' own, on a free port."""
+    port = free_port()
+    broker = LocalBroker(port, tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def installation(broker: LocalBroker, tmp_path: Path) -> Installation:
+    return Installation(tmp_path, broker.bootstrap_servers)
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    builder = SparkSession.builder.master("local[2]").appName("tests")
+    for name, value in spark_defaults().items():
+        builder = builder.config(name, value)
+    jars = ",".join(str(jar) for jar in (PROJECT_ROOT / ".jars" / "spark").glob("*.jar"))
+    warehouse = tmp_path_factory.mktemp("spark-warehouse")
+    session = (
+        builder.config("spark.jars", jars)
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.warehouse.dir", str(warehouse))
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+def spark_defaults() -> dict[str, str]:
+    lines = (PROJECT_ROOT / "conf" / "spark-defaults.conf").read_text().splitlines()
+    pairs = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
+    return {name: value.strip() for name, value in pairs}
+
+
+@pytest.fixture
+def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[Warehouse]:
+    """An empty warehouse, its tables and views registered."""
+    made = Warehouse(spark, str(tmp_path / "warehouse"))
+    made.create_tables()
+    made.create_views()
+    yield made
+    for row in spark.sql("SHOW TABLES").collect():
+        if not row.isTemporary:
+            spark.sql(f"DROP TABLE {row.tableName}")

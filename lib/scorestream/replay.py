@@ -30,6 +30,7 @@ from scorestream.query import refuse_writing
 from scorestream.scoring import ATTEMPT_HEADER
 from scorestream.session import build_session
 from scorestream.settings import Settings
+from scorestream.streaming.checkpoint import exclusive_lock
 from scorestream.tables import REJECTS, REPLAYS
 
 log = structlog.get_logger()
@@ -53,15 +54,23 @@ def replay_rejects(where: str | None, dry_run: bool, settings: Settings) -> None
     """
     cluster = KafkaCluster(settings)
     cluster.ensure_topics()
-    warehouse = Warehouse(build_session("replay_rejects", settings), settings.warehouse)
-    warehouse.create_tables()
-    _settle(warehouse, cluster, dry_run)
-    chosen = _chosen(warehouse, settings.kafka_input_topic, where)
+    with exclusive_lock(f"{settings.warehouse}/_checkpoints/replay_rejects"):
+        warehouse = Warehouse(build_session("replay_rejects", settings), settings.warehouse)
+        warehouse.create_tables()
+        _settle(warehouse, cluster, dry_run)
+        _replay_chosen(warehouse, cluster, where, dry_run)
+
+
+def _replay_chosen(
+    warehouse: Warehouse, cluster: KafkaCluster, where: str | None, dry_run: bool
+) -> None:
+    topic = cluster.settings.kafka_input_topic
+    chosen = _chosen(warehouse, topic, where)
     counts = chosen.groupBy("error_code").count().orderBy("error_code").collect()
     for code, count in counts:
         print(f"{count:8,} {code}")
     total = sum(count for _, count in counts)
-    print(f"{total:8,} {'would be ' if dry_run else ''}replayed to {settings.kafka_input_topic}")
+    print(f"{total:8,} {'would be ' if dry_run else ''}replayed to {topic}")
     if total and not dry_run:
         _replay(warehouse, cluster, chosen)
 

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from scorestream.core import schemas
 from scorestream.core.pipeline import ScoringModel
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS
+from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, WALLET_KEY
 
 SCHEMA_VERSION: Final = 1
 
@@ -118,7 +118,7 @@ def failure_messages(rejects: DataFrame, topic: str) -> DataFrame:
 def _records(rows: DataFrame, topic: str, value: Column, headers: Column) -> DataFrame:
     return rows.select(
         F.lit(topic).alias("topic"),
-        F.col("wallet_address").cast("binary").alias("key"),
+        F.expr(WALLET_KEY).cast("binary").alias("key"),
         F.to_json(value, {"ignoreNullFields": "false"}).cast("binary").alias("value"),
         headers.alias("headers"),
     )

@@ -28,7 +28,7 @@ COMMENTS: Final = {
     "scoring": "name of the scoring model",
     "config_hash": "changes whenever a constant of the scoring model or a stable symbol does",
     "code_version": "version and commit of the code that scored",
-    "processing_time_ms": "from the start of the micro-batch until its results went to the sinks",
+    "processing_time_ms": "milliseconds from the start of the micro-batch until it is scored",
     "source_topic": "Kafka topic, or file URI in a backfill",
     "source_partition": "Kafka partition, or 0 in a backfill",
     "source_offset": "Kafka offset, or byte offset of the line in a backfill",
@@ -156,21 +156,25 @@ PROTOCOL_THRESHOLDS: Final = Table(
     ),
     "reference data: percentiles of each feature over the wallets of each protocol",
 )
+# Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex.
+WALLET_KEY: Final = (
+    "if(wallet_address rlike '^0[xX][0-9a-fA-F]*$', lower(wallet_address), wallet_address)"
+)
 TABLES: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS, TOKENS, PROTOCOL_THRESHOLDS)
 
 # One row a wallet and scoring: the newest by as_of, then by scored_at, then by source.
-_LATEST_SCORES = """
+_LATEST_SCORES = f"""
 SELECT * EXCEPT (newest) FROM (
   SELECT *, row_number() OVER (
-    PARTITION BY wallet_address, scoring
+    PARTITION BY {WALLET_KEY}, scoring
     ORDER BY as_of DESC, scored_at DESC, source_topic, source_partition, source_offset DESC
   ) AS newest FROM scores)
 WHERE newest = 1
 """
-_SCORE_HISTORY = """
+_SCORE_HISTORY = f"""
 SELECT wallet_address, scoring, timestamp_seconds(as_of) AS as_of_time, as_of, zscore, final_score,
   final_score - lag(final_score) OVER (
-    PARTITION BY wallet_address, scoring ORDER BY as_of, scored_at) AS change,
+    PARTITION BY {WALLET_KEY}, scoring ORDER BY as_of, scored_at) AS change,
   lp_score, swap_score, transaction_count, tags, config_hash, code_version, scored_at
 FROM scores
 """

@@ -14,7 +14,7 @@ from golden import broken_records, golden_records
 from installation import Installation, has_rows, kill_group, wait_until
 from scorestream.io.kafka import Record
 from scorestream.local.broker import LocalBroker, free_port
-from scorestream.streaming.checkpoint import checkpoint_lock
+from scorestream.streaming.checkpoint import exclusive_lock
 
 pytestmark = pytest.mark.broker
 
@@ -99,10 +99,10 @@ def test_missing_topics_are_not_created_against_the_settings(installation: Insta
 
 def test_a_second_stream_on_the_same_checkpoint_is_refused(installation: Installation) -> None:
     checkpoint = f"{installation.settings.warehouse}/_checkpoints/stream_scores"
-    with checkpoint_lock(checkpoint):
+    with exclusive_lock(checkpoint):
         code, _, err = installation.run("stream_scores", "--available-now")
     assert code == 1
-    assert "is in use by another stream" in err
+    assert "is in use by another process" in err
 
 
 def test_a_recreated_topic_is_refused(installation: Installation, broker: LocalBroker) -> None:

@@ -50,6 +50,10 @@ def spliced(old: str, new: str) -> bytes:
 
 
 DEEP = b"[" * 5000 + b"]" * 5000
+MANY_ROWS_AND_DEEP = raw(*[{"document_id": "1", "action": "x", "timestamp": 1}] * 1000, extra=0)
+MANY_ROWS_AND_DEEP = MANY_ROWS_AND_DEEP.replace(
+    b'"extra": 0', b'"extra": ' + b"[" * 600 + b"]" * 600
+)
 DEEP_IN_EXTRA_FIELD = raw(SWAP, extra=0).replace(b'"extra": 0', b'"extra": ' + DEEP)
 
 BAD: list[tuple[str, bytes | None, str, str]] = [
@@ -62,6 +66,7 @@ BAD: list[tuple[str, bytes | None, str, str]] = [
     ("not UTF-8 in an unused field", raw(SWAP, x="@").replace(b"@", b"\xff"), "invalid_utf8", ""),
     ("nested too deep", DEEP, "too_deep", "512 levels"),
     ("nested too deep in an unused field", DEEP_IN_EXTRA_FIELD, "too_deep", "512 levels"),
+    ("nested too deep beside many rows", MANY_ROWS_AND_DEEP, "too_deep", "512 levels"),
     ("10 MB of nonsense", b"\x00nonsense" * 1_100_000, "invalid_json", "not JSON"),
     ("10 MB of one string", b'"' + b"x" * 10_000_000 + b'"', "invalid_type", "message:"),
     ("an array", b"[]", "invalid_type", "message: must be an object, is an array of 0 elements"),
@@ -108,6 +113,8 @@ BAD: list[tuple[str, bytes | None, str, str]] = [
     ("amount negative", raw(leg(amount=-1)), "invalid_amount", "is -1"),
     ("amount 2^256", raw(leg(amount=2**256)), "invalid_amount", "2^256-1"),
     ("amount half", raw(leg(amount=0.5)), "invalid_amount", "is 0.5"),
+    ("amount of two numbers", raw(leg(amount="1,2")), "invalid_amount", 'is "1,2"'),
+    ("amount of two lines", raw(leg(amount="1\n2")), "invalid_amount", "is"),
     ("amount empty text", raw(leg(amount="")), "invalid_amount", 'is ""'),
     ("amount an object", raw(leg(amount={})), "invalid_amount", "an object of 0 fields"),
     ("lone surrogate", raw(swap(poolName="\ud800")), "invalid_utf8", f"{TX}.poolName"),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from scorestream.core.schemas import FEATURES
+
+FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
 
 Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,8 +70,15 @@ class ActivityStep(Frozen):
 class ActivityPoints(Frozen):
     """Points by the mean gap between swaps: the first step not exceeded, else `slower`."""
 
-    steps: tuple[ActivityStep, ...]
+    steps: Annotated[tuple[ActivityStep, ...], Field(min_length=1)]
     slower: Points
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        hours = [step.hours for step in self.steps]
+        if hours != sorted(set(hours)):
+            raise ValueError("steps must have ascending hours")
+        return self
 
 
 class SwapPoints(Frozen):
@@ -87,12 +98,21 @@ class FinalWeights(Frozen):
     swap_weight: Points
 
 
+def _known_feature(name: str) -> str:
+    if name not in FEATURE_NAMES:
+        raise ValueError(f"is none of the features {', '.join(FEATURE_NAMES)}")
+    return name
+
+
 class Rung(Frozen):
     """A tag for wallets whose feature is above a limit."""
 
-    feature: str
+    feature: Annotated[str, AfterValidator(_known_feature)]
     above: float
     tag: str
+
+
+Ladder = Annotated[tuple[Rung, ...], Field(min_length=1)]
 
 
 class DexV1Config(Frozen):
@@ -102,7 +122,7 @@ class DexV1Config(Frozen):
     lp: LpPoints
     swap: SwapPoints
     final: FinalWeights
-    tags: tuple[tuple[Rung, ...], ...]
+    tags: Annotated[tuple[Ladder, ...], Field(min_length=1)]
     stable_symbols: frozenset[str] = Field(default=frozenset(), min_length=1, validate_default=True)
 
     @property

@@ -116,12 +116,24 @@ def _is_usual(message: Message, value: bytes) -> bool:
     """Check what the types do not say: UTF-8 in skipped text, depth, amounts."""
     if not value.isascii() and not _is_utf8(value):
         return False
+    # Brackets beyond those of the typed fields are all that could be nested deep.
     brackets = value.count(b"{") + value.count(b"[")
     for entry in message.data:
-        brackets -= 3 * len(entry.transactions)
-        if entry.protocolType == DEXES and not _are_amounts(entry.transactions):
+        legs = _legs(entry.transactions)
+        brackets -= len(entry.transactions) + len(legs)
+        if entry.protocolType == DEXES and not _are_amounts(legs):
             return False
     return brackets < MAX_DEPTH
+
+
+def _legs(transactions: list[Transaction]) -> list[Leg]:
+    """All legs, those that the action does not use too: a stranger there costs an exact parse."""
+    return [
+        leg
+        for t in transactions
+        for leg in (t.tokenIn, t.tokenOut, t.token0, t.token1)
+        if leg is not None
+    ]
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -132,25 +144,18 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _are_amounts(transactions: list[Transaction]) -> bool:
-    """Whether the amounts of all legs are plain digits, bare or quoted, of at most 77 characters.
-
-    Looks at all legs at once, the unused ones too: a stranger there only costs an exact parse.
-    """
-    amounts = [
-        leg.amount
-        for t in transactions
-        for leg in (t.tokenIn, t.tokenOut, t.token0, t.token1)
-        if leg is not None and leg.amount is not NO_AMOUNT
-    ]
+def _are_amounts(legs: list[Leg]) -> bool:
+    """Whether all amounts are digits as they are stored, bare or quoted, at most 77 characters."""
+    amounts = [cast(bytes, leg.amount) for leg in legs if leg.amount is not NO_AMOUNT]
     if not amounts:
         return True
-    joined = b",".join(cast(list[bytes], amounts))
-    digits = joined.translate(None, b',"')
+    # No JSON value has a line feed within, so that none can pass for two.
+    joined = b"\n".join(amounts)
     return (
-        digits.isdigit()
+        joined.translate(None, b'\n"').isdigit()
         and b'""' not in joined
-        and max(map(len, cast(list[bytes], amounts))) < len(MAX_AMOUNT)
+        and b'"0' not in joined
+        and max(map(len, amounts)) < len(MAX_AMOUNT)
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from delta.tables import DeltaTable
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructField, StructType
@@ -62,11 +63,10 @@ class Warehouse:
                 .location(self.path(table))
                 .execute()
             )
-        except AnalysisException as error:
+        except (PySparkException, Py4JJavaError) as error:
             raise DeltaError(
-                f"table {table.name} at {self.path(table)} is not as this version expects it: "
-                f"{_first_line(error)}; use the version that wrote it, or another "
-                "SCORESTREAM_WAREHOUSE"
+                f"table {table.name} at {self.path(table)} cannot be used: {_reason(error)}; check "
+                "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
             ) from error
 
     def read(self, table: Table) -> DataFrame:
@@ -100,5 +100,7 @@ class Warehouse:
             new.coalesce(1).write.format("delta").mode("overwrite").save(self.path(table))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _reason(error: PySparkException | Py4JJavaError) -> str:
+    """The first line of what went wrong, on the JVM's side where it did there."""
+    text = error.java_exception if isinstance(error, Py4JJavaError) else error
+    return str(text).strip().partition("\n")[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -133,13 +134,27 @@ def _clear(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())
 
 
+@contextmanager
+def _failures(what: str) -> Iterator[None]:
+    """Turn the client library's failures into one that says what could not be done."""
+    try:
+        yield
+    except KafkaException as error:
+        cause = error.args[0]
+        reason = cause.str() if isinstance(cause, Errors) else cause
+        raise KafkaError(f"{what}: {reason}") from None
+    except TimeoutError:
+        raise KafkaError(f"{what}: no answer") from None
+
+
 class KafkaCluster:
     """Topics and offsets of the configured cluster."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._options = client_options(settings)
-        self._admin = AdminClient(self._options)
+        with _failures("Kafka's connection settings cannot be used"):
+            self._admin = AdminClient(self._options)
 
     def ensure_topics(self) -> None:
         """Create the three topics where they are missing, if the settings allow it.
@@ -163,37 +178,36 @@ class KafkaCluster:
     def _create(self, names: list[str]) -> None:
         new = [NewTopic(n, NEW_TOPIC_PARTITIONS, config=dict(NEW_TOPIC_CONFIG)) for n in names]
         for name, created in self._admin.create_topics(new).items():
-            try:
-                created.result(timeout=ANSWER_SECONDS)
-            except KafkaException as error:
-                # Another starter may have been first.
-                if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                    raise KafkaError(f"topic {name} cannot be created: {error}") from None
+            with _failures(f"topic {name} cannot be created"):
+                try:
+                    created.result(timeout=ANSWER_SECONDS)
+                except KafkaException as error:
+                    # Another starter may have been first.
+                    if error.args[0].code() != Errors.TOPIC_ALREADY_EXISTS:
+                        raise
 
     def _metadata(self) -> Any:
-        try:
+        servers = self.settings.kafka_bootstrap_servers
+        hint = "start it (`make kafka`), or mend KAFKA_BOOTSTRAP_SERVERS and the security settings"
+        with _failures(f"no Kafka broker answers at {servers}; {hint}"):
             return self._admin.list_topics(timeout=ANSWER_SECONDS)
-        except KafkaException as error:
-            raise KafkaError(
-                f"no Kafka broker answers at {self.settings.kafka_bootstrap_servers} "
-                f"({error.args[0].str()}): start it (`make kafka`), or mend "
-                "KAFKA_BOOTSTRAP_SERVERS and the security settings"
-            ) from None
 
     def topic_id(self, topic: str) -> str:
         """The id that the cluster gave the topic: another one after it was recreated."""
-        described = self._admin.describe_topics(TopicCollection([topic]))[topic]
-        return str(described.result(timeout=ANSWER_SECONDS).topic_id)
+        with _failures(f"topic {topic} cannot be described"):
+            described = self._admin.describe_topics(TopicCollection([topic]))[topic]
+            return str(described.result(timeout=ANSWER_SECONDS).topic_id)
 
     def end_offsets(self, topic: str) -> Offsets:
         """For each partition, the offset that the next record will have."""
         consumer = Consumer(self._options | {"group.id": self.settings.kafka_consumer_group})
         try:
             partitions = self._metadata().topics[topic].partitions
-            return {
-                p: consumer.get_watermark_offsets(TopicPartition(topic, p), ANSWER_SECONDS)[1]
-                for p in partitions
-            }
+            with _failures(f"the offsets of {topic} cannot be read"):
+                return {
+                    p: consumer.get_watermark_offsets(TopicPartition(topic, p), ANSWER_SECONDS)[1]
+                    for p in partitions
+                }
         finally:
             consumer.close()
 
@@ -202,10 +216,8 @@ class KafkaCluster:
         group = self.settings.kafka_consumer_group
         positions = [TopicPartition(topic, p, offset) for p, offset in offsets.items()]
         request = [ConsumerGroupTopicPartitions(group, positions)]
-        try:
+        with _failures(f"offsets not committed to group {group}"):
             self._admin.alter_consumer_group_offsets(request)[group].result(timeout=ANSWER_SECONDS)
-        except (KafkaException, TimeoutError) as error:
-            raise KafkaError(f"offsets not committed to group {group}: {error}") from None
 
     def produce(self, topic: str, records: Iterable[Record]) -> int:
         """Produce records, idempotent and acknowledged by all replicas; returns how many.
@@ -221,12 +233,13 @@ class KafkaCluster:
                 failures.append(str(error))
 
         count = 0
-        for record in records:
-            _send(producer, topic, record, note)
-            count += 1
-            if failures:
-                break
-        producer.flush()
+        with _failures(f"records cannot be sent to {topic}"):
+            for record in records:
+                _send(producer, topic, record, note)
+                count += 1
+                if failures:
+                    break
+            producer.flush()
         if failures:
             raise KafkaError(f"{len(failures)} records refused by {topic}: {failures[0]}")
         return count

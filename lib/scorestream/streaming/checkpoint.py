@@ -39,30 +39,30 @@ class StreamState(BaseModel):
 
 
 @contextmanager
-def checkpoint_lock(checkpoint: str) -> Iterator[None]:
-    """Hold the only right to use a checkpoint; the operating system ends it with the process.
+def exclusive_lock(location: str) -> Iterator[None]:
+    """Hold the only right to use a location; the operating system ends it with the process.
 
     Raises:
-        CheckpointError: another process of this machine uses the checkpoint.
+        CheckpointError: another process of this machine uses it.
     """
-    path = _lock_path(checkpoint)
+    path = _lock_path(location)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CheckpointError(
-                f"checkpoint {checkpoint} is in use by another stream: stop that one, or give "
-                "this one its own with --checkpoint"
+                f"{location} is in use by another process: stop that one, or give this one its "
+                "own (a stream: --checkpoint)"
             ) from None
         yield
 
 
-def _lock_path(checkpoint: str) -> Path:
-    if "://" not in checkpoint:
-        return Path(f"{checkpoint}.lock")
+def _lock_path(location: str) -> Path:
+    if "://" not in location:
+        return Path(f"{location}.lock")
     # A remote folder cannot be locked; this still keeps two streams of one machine apart.
-    name = hashlib.sha256(checkpoint.encode()).hexdigest()[:16]
+    name = hashlib.sha256(location.encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"scorestream-{name}.lock"
 
 

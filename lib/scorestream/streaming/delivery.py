@@ -133,7 +133,9 @@ class _Batch:
             # 2.
             self._complete_history(records)
             for table, rows in self._rows(scored, self._facts(), summary):
-                self.warehouse.append(table, rows, None)
+                # Transactions are written first, and may be there without their score.
+                lacks = rows.join(self._stored(table).select(*OFFSET), OFFSET, "left_anti")
+                self.warehouse.append(table, lacks, None)
             # 3.
             self._publish(
                 _only(self._stored(SCORES), records), _only(self._stored(REJECTS), records)
@@ -146,8 +148,7 @@ class _Batch:
         """Append the transactions of scores that were stored without them."""
         if not self.settings.keeps_history:
             return
-        history = self._stored(TRANSACTIONS).select(*OFFSET).distinct()
-        orphans = self._stored(SCORES).join(history, OFFSET, "left_anti")
+        orphans = self._stored(SCORES).join(self._stored(TRANSACTIONS), OFFSET, "left_anti")
         if orphans.isEmpty():
             return
         scored = score_records(_matching(records, orphans, "left_semi"), self.delivery.model, True)

@@ -6,18 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
-from pyspark.errors import StreamingQueryException
+from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream.configuration import load_scoring_model
-from scorestream.errors import KafkaError, ScorestreamError
+from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
 from scorestream.io.delta import Warehouse
 from scorestream.io.kafka import KafkaCluster, read_stream
 from scorestream.reference_data import current_reference, keep_copy
 from scorestream.session import build_session
 from scorestream.settings import Settings
-from scorestream.streaming.checkpoint import Checkpoint, checkpoint_lock
+from scorestream.streaming.checkpoint import Checkpoint, exclusive_lock
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.listener import ProgressLine, StreamListener
 from scorestream.streaming.metrics import StreamMetrics
@@ -70,7 +70,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     cluster.ensure_topics()
     # 2.
     location = options.checkpoint or f"{settings.warehouse}/_checkpoints/stream_scores"
-    with checkpoint_lock(location), ProgressLine() as line:
+    with exclusive_lock(location), ProgressLine() as line:
         # 3.
         warehouse = Warehouse(build_session("stream_scores", settings), settings.warehouse)
         warehouse.create_tables()
@@ -106,7 +106,10 @@ def _start(
     if options.max_offsets_per_trigger is not None:
         source["maxOffsetsPerTrigger"] = str(options.max_offsets_per_trigger)
     records = read_stream(delivery.warehouse.spark, cluster.settings, **source)
-    writer = _triggered(records.writeStream.foreachBatch(delivery), options)
+    try:
+        writer = _triggered(records.writeStream.foreachBatch(delivery), options)
+    except PySparkException as error:
+        raise ConfigurationError(f"--trigger {options.trigger!r}: {error}") from None
     return writer.option("checkpointLocation", location).start()
 
 

@@ -46,6 +46,11 @@ def starting_state(
     known = checkpoint.read_state()
     if known is not None:
         _refuse_other_topic(known, topic, topic_id)
+        if reprocess:
+            raise CheckpointError(
+                f"--reprocess needs a new checkpoint, {checkpoint.location} has begun already: "
+                "give another with --checkpoint"
+            )
         return Start(known, may_repeat=True)
     held, complete = ({}, {}) if reprocess else _held_offsets(warehouse, topic)
     _refuse_lost_offsets(held, cluster.end_offsets(topic), topic)

@@ -1,0 +1,110 @@
+"""Settings and configuration files: every problem is told at once, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scorestream.configuration import load_scoring_model
+from scorestream.errors import ConfigurationError
+from scorestream.io.kafka import client_options, spark_options
+from scorestream.settings import PROJECT_ROOT, Settings, load_settings
+
+SASL = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+    "KAFKA_SASL_USERNAME": "job",
+    "KAFKA_SASL_PASSWORD": 'ca"na\\ry',
+}
+
+WRONG: list[tuple[dict[str, str], list[str]]] = [
+    ({"KAFKA_PORT": "0"}, ["KAFKA_PORT"]),
+    ({"KAFKA_BOOTSTRAP_SERVERS": "broker"}, ["KAFKA_BOOTSTRAP_SERVERS: 'broker' is not host:port"]),
+    ({"KAFKA_BOOTSTRAP_SERVERS": "a:1,,b:2"}, ["'' is not host:port"]),
+    ({"KAFKA_INPUT_TOPIC": "wallet scores"}, ["KAFKA_INPUT_TOPIC"]),
+    ({"KAFKA_SUCCESS_TOPIC": "x", "KAFKA_FAILURE_TOPIC": "x"}, ["must be three topics"]),
+    ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"]),
+    ({"KAFKA_SSL_CAFILE": "/no/such.pem"}, ["KAFKA_SSL_CAFILE: no file at /no/such.pem"]),
+    ({"KAFKA_SSL_CERTFILE": __file__}, ["give both or none"]),
+    ({"SCORESTREAM_TRANSACTIONS": "maybe"}, ["SCORESTREAM_TRANSACTIONS", "'on' or 'off'"]),
+    ({"SCORESTREAM_WAREHOSE": "x"}, ["SCORESTREAM_WAREHOSE: is not a setting"]),
+    (
+        {"METRICS_PORT": "x", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "SCORESTREAM_X": "1"},
+        ["5 problem(s)", "METRICS_PORT", "KAFKA_SASL_MECHANISM", "SCORESTREAM_X"],
+    ),
+]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("values", "texts"), WRONG)
+def test_wrong_settings_are_told_by_name(
+    values: dict[str, str], texts: list[str], environment: pytest.MonkeyPatch
+) -> None:
+    for name, value in values.items():
+        environment.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert all(text in str(caught.value) for text in texts), caught.value
+
+
+def test_secrets_are_in_no_text_and_reach_both_clients(environment: pytest.MonkeyPatch) -> None:
+    for name, value in SASL.items():
+        environment.setenv(name, value)
+    settings = load_settings()
+    assert SASL["KAFKA_SASL_PASSWORD"] not in repr(settings)
+    assert client_options(settings)["sasl.password"] == SASL["KAFKA_SASL_PASSWORD"]
+    jaas = spark_options(settings)["kafka.sasl.jaas.config"]
+    assert 'ScramLoginModule required username="job" password="ca\\"na\\\\ry";' in jaas
+
+
+def test_topics_are_created_by_default_only_on_this_machine(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().creates_topics
+    environment.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092,kafka.example:9092")
+    assert not load_settings().creates_topics
+    environment.setenv("KAFKA_CREATE_TOPICS", "true")
+    assert load_settings().creates_topics
+
+
+def test_the_port_moves_the_default_servers(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KAFKA_PORT", "19092")
+    assert load_settings().kafka_bootstrap_servers == "127.0.0.1:19092"
+
+
+SCORING: list[tuple[list[str | int], Any, str]] = [
+    (["unknown"], 1, "unknown"),
+    (["lp", "volume", "full_at"], 0, "lp.volume.full_at"),
+    (["final", "lp_weight"], -1, "final.lp_weight"),
+    (["swap", "activity", "steps"], [], "swap.activity.steps"),
+    (["swap", "activity", "steps", 0, "hours"], 500, "ascending hours"),
+    (["tags"], [], "tags"),
+    (["tags", 0], [], "tags.0"),
+    (["tags", 0, 0, "feature"], "age", "is none of the features"),
+    (["name"], "dex-v9", "must be 'dex-v1'"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), SCORING)
+def test_a_wrong_scoring_model_is_told_by_its_key(
+    path: list[str | int], value: Any, text: str, tmp_path: Path
+) -> None:
+    content = yaml.safe_load((PROJECT_ROOT / "conf/scoring/dex-v1.yaml").read_text())
+    target = content
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    (tmp_path / "scoring").mkdir()
+    (tmp_path / "scoring" / "dex-v1.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigurationError, match=r"dex-v1\.yaml") as caught:
+        load_scoring_model(tmp_path, "dex-v1", frozenset({"USDC"}))
+    assert text in str(caught.value)
