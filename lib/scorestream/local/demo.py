@@ -120,7 +120,7 @@ def _show_best(sql: duckdb.DuckDBPyConnection, since: float) -> None:
         table.add_column(name, justify="right" if name in {"score", "LP", "swap"} else "left")
     for wallet, score, tags, lp, swap, breakdown in rows:
         table.add_row(
-            wallet, f"{score:.1f}", f"{lp:.0f}", f"{swap:.0f}", ", ".join(tags), _why(breakdown)
+            f"{wallet[:8]}…{wallet[-6:]}", f"{score:.1f}", f"{lp:.0f}", f"{swap:.0f}", ", ".join(tags), _why(breakdown)
         )
     console.print(table)
 

@@ -1,0 +1,49 @@
+"""The README tells the truth: its example, its settings, its commands."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+
+from scorestream.core.dex_v1 import DexV1
+from scorestream.core.pipeline import score_messages
+from scorestream.settings import PROJECT_ROOT, Settings
+
+README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_comes_out_as_shown(model: DexV1) -> None:
+    message, success = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    shown: dict[str, Any] = json.loads(success)
+    [row] = score_messages([message.encode()], np.array([shown["as_of"]]), model).to_pylist()
+    score = row["score"]
+    assert row["wallet_address"] == shown["wallet_address"]
+    assert str(score["zscore"]) == shown["zscore"]
+    assert score["tags"] == shown["tags"]
+    assert model.config_hash == shown["config_hash"]
+    for part, points in shown["breakdown"].items():
+        assert {k: v for k, v in points.items() if k != "…"}.items() <= score["breakdown"][
+            part
+        ].items()
+
+
+def test_every_setting_is_in_the_table() -> None:
+    missing = [name.upper() for name in Settings.model_fields if f"`{name.upper()}`" not in README]
+    assert missing == []
+
+
+def test_every_job_and_make_target_it_names_is_there() -> None:
+    jobs = set(re.findall(r"spark-submit\.sh (\w+)", README))
+    assert jobs == {job.stem for job in (PROJECT_ROOT / "jobs").glob("*.py")}
+    makefile = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"`?make ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)", README)
+    missing = [link for link in links if not (PROJECT_ROOT / link).exists()]
+    assert missing == []
