@@ -110,18 +110,19 @@ def _show_counts(sql: duckdb.DuckDBPyConnection, since: float) -> None:
 
 def _show_best(sql: duckdb.DuckDBPyConnection, since: float) -> None:
     rows = sql.execute(
-        """SELECT wallet_address, max(zscore) AS best, any_value(tags), any_value(lp_score),
-             any_value(swap_score), any_value(breakdown) FROM scores
-           WHERE epoch(scored_at) >= $1 GROUP BY ALL ORDER BY best DESC LIMIT $2""",
+        """SELECT wallet_address, max(zscore) AS best, arg_max(tags, zscore),
+             arg_max(lp_score, zscore), arg_max(swap_score, zscore), arg_max(breakdown, zscore)
+           FROM scores WHERE epoch(scored_at) >= $1
+           GROUP BY wallet_address ORDER BY best DESC, 1 LIMIT $2""",
         [since, BEST],
     ).fetchall()
     table = Table(title="best wallets", title_justify="left")
     for name in ("wallet", "score", "LP", "swap", "tags", "why: points of each part"):
         table.add_column(name, justify="right" if name in {"score", "LP", "swap"} else "left")
     for wallet, score, tags, lp, swap, breakdown in rows:
-        table.add_row(
-            f"{wallet[:8]}…{wallet[-6:]}", f"{score:.1f}", f"{lp:.0f}", f"{swap:.0f}", ", ".join(tags), _why(breakdown)
-        )
+        short = f"{wallet[:8]}…{wallet[-6:]}"
+        points = f"{score:.1f}", f"{lp:.0f}", f"{swap:.0f}"
+        table.add_row(short, *points, ", ".join(tags), _why(breakdown))
     console.print(table)
 
 
