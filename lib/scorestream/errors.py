@@ -16,7 +16,11 @@ class KafkaError(ScorestreamError):
 
 
 class CheckpointError(ScorestreamError):
-    """The checkpoint is in use, or does not belong to this topic or warehouse."""
+    """The checkpoint does not belong to this topic or warehouse, or is damaged."""
+
+
+class InUseError(ScorestreamError):
+    """Another process holds what only one may use at a time."""
 
 
 class DeltaError(ScorestreamError):

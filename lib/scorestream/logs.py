@@ -23,5 +23,6 @@ def configure_logs(level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up at each line: a live line on the terminal exchanges sys.stderr for its own.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

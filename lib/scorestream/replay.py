@@ -26,11 +26,11 @@ from pyspark.sql import functions as F
 from scorestream.errors import QueryError
 from scorestream.io.delta import Warehouse
 from scorestream.io.kafka import KafkaCluster, Offsets, Record
+from scorestream.locks import exclusive_lock
 from scorestream.query import refuse_writing
 from scorestream.scoring import ATTEMPT_HEADER
 from scorestream.session import build_session
 from scorestream.settings import Settings
-from scorestream.streaming.checkpoint import exclusive_lock
 from scorestream.tables import REJECTS, REPLAYS
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from golden import broken_records, golden_records
 from installation import Installation, has_rows, kill_group, wait_until
 from scorestream.io.kafka import Record
 from scorestream.local.broker import LocalBroker, free_port
-from scorestream.streaming.checkpoint import exclusive_lock
+from scorestream.locks import exclusive_lock
 
 pytestmark = pytest.mark.broker
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import urllib.request
 from collections import Counter
@@ -49,13 +50,13 @@ def test_golden_and_broken_messages_through_stop_and_restart(installation: Insta
     finally:
         kill_group(job)
     assert job.returncode == 0, err[-4000:]
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err[-6000:]
     stored = offsets_of(installation.rows("scores")) + offsets_of(installation.rows("rejects"))
     assert 0 < len(stored) == len(set(stored))
     check_metrics(metrics)
 
     installation.publish(records[half:])
-    installation.drain()
+    interrupt_when_done(installation)
     check_every_offset_once(installation)
     check_golden(installation)
     check_rejects(installation, broken_records())
@@ -68,6 +69,24 @@ def test_golden_and_broken_messages_through_stop_and_restart(installation: Insta
     installation.drain()
     check_every_offset_once(installation)
     assert len(installation.messages(installation.settings.kafka_success_topic)) == before
+
+
+def interrupt_when_done(installation: Installation) -> None:
+    """Run the stream until all is stored, then Ctrl-C: INT to every process of its group."""
+    job = installation.start("stream_scores")
+    try:
+        wait_until(lambda: job.poll() is not None or all_stored(installation))
+        os.killpg(job.pid, signal.SIGINT)
+        _, err = job.communicate(timeout=120)
+    finally:
+        kill_group(job)
+    assert job.returncode == 0, err[-4000:]
+    assert "Traceback" not in err, err[-6000:]
+
+
+def all_stored(installation: Installation) -> bool:
+    rows = installation.rows("scores") + installation.rows("rejects")
+    return set(offsets_of(rows)) == installation.offsets()
 
 
 def check_metrics(text: str) -> None:

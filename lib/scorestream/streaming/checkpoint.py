@@ -1,14 +1,8 @@
-"""The checkpoint folder: its lock, and what Scorestream keeps in it beside Spark's own files."""
+"""The checkpoint folder, and what Scorestream keeps in it beside Spark's own files."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -36,34 +30,6 @@ class StreamState(BaseModel):
     topic_id: str
     start: dict[int, int] = {}
     held: dict[int, int] = {}
-
-
-@contextmanager
-def exclusive_lock(location: str) -> Iterator[None]:
-    """Hold the only right to use a location; the operating system ends it with the process.
-
-    Raises:
-        CheckpointError: another process of this machine uses it.
-    """
-    path = _lock_path(location)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"{location} is in use by another process: stop that one, or give this one its "
-                "own (a stream: --checkpoint)"
-            ) from None
-        yield
-
-
-def _lock_path(location: str) -> Path:
-    if "://" not in location:
-        return Path(f"{location}.lock")
-    # A remote folder cannot be locked; this still keeps two streams of one machine apart.
-    name = hashlib.sha256(location.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"scorestream-{name}.lock"
 
 
 class Checkpoint:

@@ -14,10 +14,11 @@ from scorestream.configuration import load_scoring_model
 from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
 from scorestream.io.delta import Warehouse
 from scorestream.io.kafka import KafkaCluster, read_stream
+from scorestream.locks import exclusive_lock
 from scorestream.reference_data import current_reference, keep_copy
 from scorestream.session import build_session
 from scorestream.settings import Settings
-from scorestream.streaming.checkpoint import Checkpoint, exclusive_lock
+from scorestream.streaming.checkpoint import Checkpoint
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.listener import ProgressLine, StreamListener
 from scorestream.streaming.metrics import StreamMetrics
@@ -73,6 +74,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     with exclusive_lock(location), ProgressLine() as line:
         # 3.
         warehouse = Warehouse(build_session("stream_scores", settings), settings.warehouse)
+        stop.handle_signals()
         warehouse.create_tables()
         reference = current_reference(settings, warehouse)
         conf = settings.scorestream_conf

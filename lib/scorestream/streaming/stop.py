@@ -13,12 +13,19 @@ import threading
 from types import FrameType
 from typing import Any, Final
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from scorestream.control import control_folder
 
 _LONG_MS: Final = 24 * 3600 * 1000
+# By this text Spark knows an interruption that came by way of Python. Py4J's own has a stack trace
+# behind it, on whose length Spark's regular expression overflows the stack.
+_INTERRUPTED: Final = (
+    "py4j.protocol.Py4JJavaError: An error occurred while calling Thread.sleep: "
+    "java.lang.InterruptedException"
+)
 
 
 class StopSignal:
@@ -28,10 +35,14 @@ class StopSignal:
         self._asked = threading.Event()
         self._waiting = threading.Event()
 
-    def listen(self) -> None:
-        """Install the signal handlers and tell the wrapper whom to forward signals to."""
+    def handle_signals(self) -> None:
+        """Take TERM and INT; once more after a session is built, which takes INT for itself."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
+
+    def listen(self) -> None:
+        """Take the signals, and tell the wrapper whom to forward them to."""
+        self.handle_signals()
         folder = control_folder()
         if folder is not None:
             (folder / "driver.pid").write_text(str(os.getpid()), encoding="ascii")
@@ -55,7 +66,10 @@ class StopSignal:
         if self.asked:
             self._waiting.set()
             jvm: Any = spark._jvm
-            jvm.java.lang.Thread.sleep(_LONG_MS)
+            try:
+                jvm.java.lang.Thread.sleep(_LONG_MS)
+            except Py4JJavaError:
+                raise InterruptedError(_INTERRUPTED) from None
 
     def wait(self, query: StreamingQuery) -> None:
         """Wait until the query ends, by itself or because a stop was asked for.

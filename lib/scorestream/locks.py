@@ -1,0 +1,40 @@
+"""Locks of the operating system: one process at a time, gone with it even after kill -9."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scorestream.errors import InUseError
+
+
+@contextmanager
+def exclusive_lock(location: str) -> Iterator[None]:
+    """Hold the only right to use a location; the operating system ends it with the process.
+
+    Raises:
+        InUseError: another process of this machine uses it.
+    """
+    path = _lock_path(location)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUseError(
+                f"{location} is in use by another process: stop that one, or give this one its "
+                "own (a stream: --checkpoint)"
+            ) from None
+        yield
+
+
+def _lock_path(location: str) -> Path:
+    if "://" not in location:
+        return Path(f"{location}.lock")
+    # A remote folder cannot be locked; this still keeps two streams of one machine apart.
+    name = hashlib.sha256(location.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"scorestream-{name}.lock"

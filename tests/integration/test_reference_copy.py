@@ -1,0 +1,51 @@
+"""Reference data in the warehouse: kept where it differs, used while the database is away."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+from structlog.testing import capture_logs
+
+from mongo_server import NO_GO, has_go, own_server
+from scorestream.errors import ReferenceDataUnavailable
+from scorestream.io.delta import Warehouse
+from scorestream.reference import load_conf_reference
+from scorestream.reference_data import current_reference, keep_copy
+from scorestream.settings import PROJECT_ROOT, Settings
+from scorestream.tables import PROTOCOL_THRESHOLDS, TOKENS
+
+pytestmark = [pytest.mark.spark, pytest.mark.mongo, pytest.mark.timeout(900)]
+
+
+def test_the_copy_is_written_only_where_it_differs(warehouse: Warehouse) -> None:
+    reference = load_conf_reference(PROJECT_ROOT / "conf")
+    for _ in range(2):
+        keep_copy(reference, warehouse)
+    assert warehouse.read(TOKENS).count() == len(reference.tokens)
+    assert warehouse.read(PROTOCOL_THRESHOLDS).count() == len(reference.thresholds)
+    history = warehouse.spark.sql("DESCRIBE HISTORY tokens").collect()
+    assert [row.operation for row in history] == ["WRITE", "CREATE TABLE"]
+
+
+@pytest.mark.skipif(not has_go(), reason=NO_GO)
+def test_the_last_good_copy_serves_while_the_database_is_away(warehouse: Warehouse) -> None:
+    with own_server() as url:
+        settings = Settings(mongodb_url=SecretStr(url), mongodb_database="reference")
+        with MongoClient[dict[str, object]](url) as client:
+            address = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+            client["reference"]["tokens"].insert_one(
+                {"address": address, "symbol": "ONLYMONGO", "decimals": 6, "stable": True}
+            )
+        fetched = current_reference(settings, warehouse)
+        assert fetched.stable_symbols == {"ONLYMONGO"}
+        keep_copy(fetched, warehouse)
+    with capture_logs() as logs:
+        assert current_reference(settings, warehouse) == fetched
+    assert [entry["event"] for entry in logs] == ["reference_data_from_last_copy"]
+
+
+def test_without_any_copy_a_database_that_is_away_is_an_error(warehouse: Warehouse) -> None:
+    settings = Settings(mongodb_url=SecretStr("mongodb://127.0.0.1:1/"))
+    with pytest.raises(ReferenceDataUnavailable, match="cannot be read"):
+        current_reference(settings, warehouse)
