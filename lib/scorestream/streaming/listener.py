@@ -85,7 +85,8 @@ class StreamListener(StreamingQueryListener):
         source = event.progress.sources[0]
         end, latest = _offsets(source.endOffset), _offsets(source.latestOffset)
         lag = sum(latest[p] - end.get(p, 0) for p in latest)
-        self._metrics.lag.set(lag)
+        if latest:
+            self._metrics.lag.set(lag)
         rate = event.progress.processedRowsPerSecond
         self._line.show(f"{rate:,.0f} messages/s · lag {lag:,} · {self._counts()}")
         self.commit_group(event.progress)
@@ -113,7 +114,8 @@ class StreamListener(StreamingQueryListener):
 
 def _offsets(text: str | None) -> Offsets:
     """Offsets by partition from Spark's JSON, `{topic: {partition: offset}}`."""
-    if not text or text == "null":
+    # PySpark turns a null into the text None: a repeated batch does not ask for the latest offsets.
+    if text in {None, "", "null", "None"}:
         return {}
-    partitions: dict[str, int] = next(iter(json.loads(text).values()))
+    partitions: dict[str, int] = next(iter(json.loads(str(text)).values()))
     return {int(p): offset for p, offset in partitions.items()}
