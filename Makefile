@@ -67,6 +67,8 @@ lock: .venv/.done ## resolve requirements.lock anew from setup.py
 	@$(PY) -m uv pip compile setup.py --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
+include deploy/package.mk
+
 clean: ## stop the checkout's brokers and remove all that the project made, data included
 	@if [ -x $(PY) ]; then for folder in .kafka/*/; do \
 	  if [ -d "$$folder" ]; then KAFKA_PORT=$$(basename "$$folder") $(BROKER) stop; fi; done; fi

@@ -31,18 +31,38 @@ fi
 # shellcheck source=conf/environment.sh
 source "$root/conf/environment.sh"
 require_java
-python=$root/.venv/bin/python
-if [[ ! -x $python || ! -d $root/.jars/spark ]]; then
-  echo "not set up yet: run \`make setup\`" >&2
-  exit 1
+if [[ -f $root/scorestream-lib.zip ]]; then
+  # A package (`make package`): library and Python environment are shipped to the executors, Spark is the cluster's.
+  if [[ ! -x ${SPARK_HOME:-}/bin/spark-submit ]]; then
+    echo "set SPARK_HOME to the cluster's Spark 4.2 (it has no bin/spark-submit now)" >&2
+    exit 1
+  fi
+  python=$root/environment/bin/python
+  if [[ ! -x $python ]]; then
+    unpacked=$(mktemp -d "$root/environment.XXXXXX")
+    tar -xzf "$root/environment.tar.gz" -C "$unpacked"
+    mv -T "$unpacked" "$root/environment"
+  fi
+  library=$root/scorestream-lib.zip
+  shipped=(--py-files "$library" --archives "$root/environment.tar.gz#environment")
+  jars=$(printf '%s,' "$root"/jars/*.jar)
+  export SCORESTREAM_CONF=${SCORESTREAM_CONF:-$root/conf}
+  if [[ ${SPARK_MASTER:-local} != local* ]]; then export PYSPARK_PYTHON=${PYSPARK_PYTHON:-./environment/bin/python}; fi
+else
+  python=$root/.venv/bin/python
+  if [[ ! -x $python || ! -d $root/.jars/spark ]]; then
+    echo "not set up yet: run \`make setup\`" >&2
+    exit 1
+  fi
+  SPARK_HOME=$("$python" -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
+  library=$root/lib
+  shipped=()
+  jars=$(printf '%s,' "$root"/.jars/spark/*.jar)
 fi
-
-SPARK_HOME=$("$python" -c 'import importlib.util as u; print(u.find_spec("pyspark").submodule_search_locations[0])')
 export SPARK_HOME
 export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$python}
 export PYSPARK_DRIVER_PYTHON=$python
-export PYTHONPATH=$root/lib${PYTHONPATH:+:$PYTHONPATH}
-jars=$(printf '%s,' "$root"/.jars/spark/*.jar)
+export PYTHONPATH=$library${PYTHONPATH:+:$PYTHONPATH}
 
 # Without an address, a driver on this machine binds to whatever its host name resolves to.
 if [[ ${SPARK_MASTER:-local} == local* ]]; then export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}; fi
@@ -83,6 +103,7 @@ if [[ -t 2 ]]; then log_configuration=log4j2.properties; else log_configuration=
   --properties-file "$root/conf/spark-defaults.conf" \
   --driver-java-options "-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
   --jars "${jars%,}" \
+  ${shipped[@]+"${shipped[@]}"} \
   ${SPARK_SUBMIT_ARGS:-} \
   "$root/jobs/$job.py" "$@" 8>&- 9>&- &
 spark=$!

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from scorestream import __version__
 
-BUILD_FILE: Final = Path(__file__).with_name("BUILD")
+# A resource, not a path: a package has the library in a zip file.
+BUILD_FILE: Final = files("scorestream") / "BUILD"
 
 
 @cache

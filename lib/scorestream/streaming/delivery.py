@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from scorestream.core.pipeline import ScoringModel
+from scorestream.errors import DeltaError
 from scorestream.io.delta import Warehouse
 from scorestream.io.kafka import write_records
 from scorestream.rows import (
@@ -126,8 +127,7 @@ class _Batch:
         crash is resumed in the same way.
         """
         # 1.
-        lacking = _without(records, self._stored(SCORES), self._stored(REJECTS))
-        scored = self._score(lacking, self.settings.keeps_history)
+        scored = self._score(self._lacking(records), self.settings.keeps_history)
         try:
             summary = summarise(scored, self.scored_at, self.batch_id)
             # 2.
@@ -136,6 +136,7 @@ class _Batch:
                 # Transactions are written first, and may be there without their score.
                 lacks = rows.join(self._stored(table).select(*OFFSET), OFFSET, "left_anti")
                 self.warehouse.append(table, lacks, None)
+            self._refuse_lacking(records)
             # 3.
             self._publish(
                 _only(self._stored(SCORES), records), _only(self._stored(REJECTS), records)
@@ -143,6 +144,19 @@ class _Batch:
         finally:
             scored.unpersist()
         self.delivery.report(summary.finished(time.time(), time.monotonic() - self.started))
+
+    def _lacking(self, records: DataFrame) -> DataFrame:
+        """Records that neither `scores` nor `rejects` holds now."""
+        return _without(records, self._stored(SCORES), self._stored(REJECTS))
+
+    def _refuse_lacking(self, records: DataFrame) -> None:
+        # What lacks is asked anew whenever a lost part of the scored rows has to be computed again,
+        # and after the first append the answer may be another.
+        if not self._lacking(records).isEmpty():
+            raise DeltaError(
+                f"batch {self.batch_id} of run {self.run_id} is not whole after its repetition (an "
+                "executor was lost?): start the stream again, which finishes it"
+            )
 
     def _complete_history(self, records: DataFrame) -> None:
         """Append the transactions of scores that were stored without them."""

@@ -129,9 +129,7 @@ def _wait(query: StreamingQuery, stop: StopSignal) -> None:
 
 
 def _finish(query: StreamingQuery, stop: StopSignal, listener: StreamListener) -> None:
-    # The listener hears of batches a little later than they are committed.
-    if query.lastProgress is not None:
-        listener.commit_group(query.lastProgress)
+    listener.wait_for_the_end()
     log.info("stream_stopped" if stop.asked else "stream_drained", run_id=str(query.id))
 
 

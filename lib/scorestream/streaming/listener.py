@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import structlog
 from pyspark.sql.streaming.listener import (
@@ -24,6 +25,8 @@ from scorestream.io.kafka import KafkaCluster, Offsets
 from scorestream.streaming.metrics import BatchSummary, StreamMetrics
 
 log = structlog.get_logger()
+
+END_SECONDS: Final = 20.0
 
 
 class ProgressLine:
@@ -61,6 +64,7 @@ class StreamListener(StreamingQueryListener):
         self._metrics = metrics
         self._line = line
         self._scores = self._rejects = 0
+        self._ended = threading.Event()
 
     def report(self, summary: BatchSummary) -> None:
         """Take the summary of a batch whose results are in all sinks, not yet committed."""
@@ -89,16 +93,21 @@ class StreamListener(StreamingQueryListener):
             self._metrics.lag.set(lag)
         rate = event.progress.processedRowsPerSecond
         self._line.show(f"{rate:,.0f} messages/s · lag {lag:,} · {self._counts()}")
-        self.commit_group(event.progress)
+        self._commit_group(event.progress)
 
     def onQueryIdle(self, _event: QueryIdleEvent) -> None:
         self._metrics.lag.set(0)
         self._line.show(f"up to date · {self._counts()}")
 
     def onQueryTerminated(self, _event: QueryTerminatedEvent) -> None:
-        pass
+        self._ended.set()
 
-    def commit_group(self, progress: StreamingQueryProgress) -> None:
+    def wait_for_the_end(self) -> None:
+        """Wait until all that Spark has to tell has been heard; it lags behind the query."""
+        if not self._ended.wait(END_SECONDS):
+            log.warning("last_offsets_not_committed_to_group")
+
+    def _commit_group(self, progress: StreamingQueryProgress) -> None:
         """Commit the offsets that the checkpoint holds to the consumer group."""
         end = _offsets(progress.sources[0].endOffset)
         if not end:
