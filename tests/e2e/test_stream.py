@@ -6,6 +6,7 @@ import os
 import signal
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -127,6 +128,23 @@ def check_history(installation: Installation) -> None:
         for r in installation.rows("scores")
     }
     assert history == counts
+    stored = Counter(
+        (row["document_id"], row["token_in"]["amount"])
+        for row in installation.rows("transactions")
+        if row["action"] == "swap" and row["token_in"]["amount"] is not None
+    )
+    assert stored == Counter(sent_amounts())
+    assert max(len(amount) for _, amount in stored) > 70
+
+
+def sent_amounts() -> Iterator[tuple[str, str]]:
+    """(document_id, raw amount that went in) of every swap of the golden wallets."""
+    for golden in GOLDEN:
+        for entry in golden.message["data"]:
+            for row in entry["transactions"] if entry["protocolType"] == "dexes" else ():
+                amount = (row.get("tokenIn") or {}).get("amount")
+                if row["action"] == "swap" and amount is not None:
+                    yield row["document_id"], str(amount)
 
 
 def committed_offsets(installation: Installation) -> dict[int, int]:
