@@ -38,7 +38,8 @@ def test_every_setting_is_in_the_table() -> None:
 def test_every_job_and_make_target_it_names_is_there() -> None:
     jobs = set(re.findall(r"spark-submit\.sh (\w+)", README))
     assert jobs == {job.stem for job in (PROJECT_ROOT / "jobs").glob("*.py")}
-    makefile = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
+    files = [PROJECT_ROOT / "Makefile", *(PROJECT_ROOT / "deploy").glob("*.mk")]
+    makefile = "\n".join(file.read_text(encoding="utf-8") for file in files)
     for target in set(re.findall(r"`?make ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
