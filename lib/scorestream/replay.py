@@ -92,7 +92,7 @@ def _replay(warehouse: Warehouse, cluster: KafkaCluster, chosen: DataFrame) -> N
     ends = cluster.end_offsets(cluster.settings.kafka_input_topic)
     # 1.
     warehouse.append(REPLAYS, _notes(chosen, PLANNED, replay_id, ends), None)
-    planned = _noted(warehouse, replay_id, PLANNED)
+    planned = _planned(warehouse, replay_id)
     # 2.
     _send(warehouse, cluster, planned)
     # 3.
@@ -108,7 +108,7 @@ def _settle(warehouse: Warehouse, cluster: KafkaCluster, dry_run: bool) -> None:
     done = notes.where(F.col("state") == SENT)
     open_notes = notes.where(F.col("state") == PLANNED).join(done, ["replay_id"], "left_anti")
     for replay_id, topic_ends in open_notes.select("replay_id", "topic_ends").distinct().collect():
-        planned = _noted(warehouse, replay_id, PLANNED)
+        planned = _planned(warehouse, replay_id)
         ends = {int(p): offset for p, offset in json.loads(topic_ends).items()}
         sent = _origins_sent_since(warehouse, cluster, ends)
         lacking = planned.join(sent, ORIGIN, "left_anti")
@@ -118,9 +118,11 @@ def _settle(warehouse: Warehouse, cluster: KafkaCluster, dry_run: bool) -> None:
             warehouse.append(REPLAYS, _notes(planned, SENT, replay_id, ends), None)
 
 
-def _noted(warehouse: Warehouse, replay_id: str, state: str) -> DataFrame:
+def _planned(warehouse: Warehouse, replay_id: str) -> DataFrame:
     notes = warehouse.read(REPLAYS)
-    return notes.where((F.col("replay_id") == replay_id) & (F.col("state") == state)).select(ORIGIN)
+    return notes.where((F.col("replay_id") == replay_id) & (F.col("state") == PLANNED)).select(
+        ORIGIN
+    )
 
 
 def _notes(rejects: DataFrame, state: str, replay_id: str, ends: Offsets) -> DataFrame:

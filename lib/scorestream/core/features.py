@@ -27,7 +27,6 @@ Flags = npt.NDArray[np.bool_]
 DAY_SECONDS: Final = 86_400
 HOUR_SECONDS: Final = 3_600
 _ACTIONS: Final = pa.array(["deposit", "withdraw", "swap"])
-_SEGMENTED: Final = ("message", "timestamp", "leg0_usd", "leg1_usd")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def wallet_features(
         infinities or NaN here; the caller rejects those wallets.
     """
     deposit, withdraw, swap = _action_flags(rows)
-    every = _select(rows, np.ones(rows.num_rows, dtype=np.bool_), _usd(rows, swap), len(as_of))
+    every = _every(rows, _usd(rows, swap), len(as_of))
     deposits, withdraws, swaps = (_filter(every, flag) for flag in (deposit, withdraw, swap))
     deposit_usd, withdraw_usd = _sums(deposits), _sums(withdraws)
     volume = _sums(swaps)
@@ -108,10 +107,10 @@ def _usd(rows: pa.Table, swap: Flags) -> Floats:
     return usd
 
 
-def _select(rows: pa.Table, flags: Flags, usd: Floats, wallets: int) -> _Rows:
+def _every(rows: pa.Table, usd: Floats, wallets: int) -> _Rows:
     wallet = np.asarray(rows["message"]).astype(np.int64)
     pool = rows["pool_id"].combine_chunks()
-    return _filter(_Rows(wallet, np.asarray(rows["timestamp"]), usd, pool, wallets), flags)
+    return _Rows(wallet, np.asarray(rows["timestamp"]), usd, pool, wallets)
 
 
 def _filter(rows: _Rows, flags: Flags) -> _Rows:

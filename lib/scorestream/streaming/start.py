@@ -16,8 +16,8 @@ from scorestream.streaming.checkpoint import Checkpoint, StreamState
 from scorestream.tables import REJECTS, SCORES
 
 StartingOffsets = Literal["earliest", "latest"]
-# How Spark's Kafka source writes these two where offsets are given by partition.
-_SYMBOLS: Final = {"latest": -1, "earliest": -2}
+# How Spark's Kafka source writes "earliest" where offsets are given by partition.
+_EARLIEST: Final = -2
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def starting_offsets(start: Start, partitions: list[int], default: StartingOffse
     state = start.state
     if not state.held:
         return default
-    first = {p: state.start.get(p, _SYMBOLS["earliest"]) for p in partitions}
+    first = {p: state.start.get(p, _EARLIEST) for p in partitions}
     return json.dumps({state.topic: {str(p): offset for p, offset in first.items()}})
 
 
