@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 from installation import Installation
 from scorestream.configuration import load_scoring_model
 from scorestream.core.dex_v1 import DexV1
-from scorestream.io.delta import Warehouse
+from scorestream.io.delta.sql import register
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.local.broker import LocalBroker, free_port
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
@@ -69,10 +70,10 @@ def spark_defaults() -> dict[str, str]:
 
 @pytest.fixture
 def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[Warehouse]:
-    """An empty warehouse, its tables and views registered."""
-    made = Warehouse(spark, str(tmp_path / "warehouse"))
+    """An empty warehouse, its tables and views known to Spark."""
+    made = Warehouse(str(tmp_path / "warehouse"))
     made.create_tables()
-    made.create_views()
+    register(spark, made)
     yield made
     for row in spark.sql("SHOW TABLES").collect():
         if not row.isTemporary:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scorestream.io.kafka import Record
+from scorestream.core.pipeline import Scored
+from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
 
 GOLDEN_FILE: Final = Path(__file__).parent / "data" / "golden_wallets.jsonl"
@@ -38,7 +39,7 @@ def golden_wallets() -> list[Golden]:
 
 
 def differences(score: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """What of a score (as the core or a `scores` row has it) is not as expected, by name."""
+    """What of a score (a row of `scores`, or as the core gives it) is not as expected, by name."""
     pairs = {f"features.{k}": (score["features"][k], v) for k, v in expected["features"].items()}
     for part in ("lp", "swap"):
         values = expected[part].items()
@@ -52,6 +53,21 @@ def differences(score: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     if str(score["zscore"]) != f"{score['final_score']:.18f}":
         wrong.append(f"zscore {score['zscore']} is not the final score's decimal expansion")
     return wrong
+
+
+def results(scored: Scored) -> list[dict[str, Any]]:
+    """What the core gives, a dictionary a message, in the order of the messages."""
+    rows: dict[int, dict[str, Any]] = {}
+    for row in scored.scores.to_pylist():
+        position = row.pop("position")
+        rows[position] = row | {"transactions": []}
+    for row in scored.rejects.to_pylist():
+        position = row.pop("position")
+        rows[position] = row
+    history = [] if scored.transactions is None else scored.transactions.to_pylist()
+    for row in history:
+        rows[row.pop("position")]["transactions"].append(row)
+    return [rows[position] for position in range(len(rows))]
 
 
 def _close(actual: float, expected: float) -> bool:

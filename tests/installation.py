@@ -17,7 +17,9 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
-from scorestream.io.kafka import KafkaCluster, Record, client_options
+from scorestream.io.kafka.cluster import KafkaCluster
+from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.producing import Record
 from scorestream.settings import PROJECT_ROOT, Settings
 
 JOB_SECONDS = 240

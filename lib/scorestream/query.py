@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table as TextTable
 
 from scorestream.errors import QueryError
-from scorestream.io.delta import Warehouse
+from scorestream.io.delta.sql import register
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.session import build_session
 from scorestream.settings import Settings
 
@@ -54,9 +55,9 @@ def run_query(sql: str, form: Format, settings: Settings) -> None:
     """
     spark = build_session("query", settings)
     refuse_writing(spark, sql)
-    warehouse = Warehouse(spark, settings.warehouse)
+    warehouse = Warehouse(settings.warehouse)
     warehouse.create_tables()
-    warehouse.create_views()
+    register(spark, warehouse)
     try:
         rows = spark.sql(sql)
         _PRINTERS[form](rows, sys.stdout)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pyarrow as pa
 import structlog
 
 from scorestream.errors import ReferenceDataUnavailable
-from scorestream.io.delta import Warehouse
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mongo import fetch_reference
 from scorestream.reference import ReferenceData, Threshold, Token, load_conf_reference
 from scorestream.settings import Settings
@@ -38,7 +41,14 @@ def keep_copy(reference: ReferenceData, warehouse: Warehouse) -> None:
         (TOKENS, reference.tokens),
         (PROTOCOL_THRESHOLDS, reference.thresholds),
     ):
-        warehouse.replace(table, [tuple(item.model_dump().values()) for item in items])
+        rows = [item.model_dump() for item in items]
+        if _unordered(warehouse.rows(table)) != _unordered(rows):
+            new = pa.Table.from_pylist(rows, schema=table.columns)
+            warehouse.write(table, new, replace=True)
+
+
+def _unordered(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    return {tuple(row.values()) for row in rows}
 
 
 def _fetch(settings: Settings) -> ReferenceData:
@@ -53,10 +63,8 @@ def _fetch(settings: Settings) -> ReferenceData:
 
 
 def _kept(warehouse: Warehouse) -> ReferenceData | None:
-    tokens = [Token(**row.asDict()) for row in warehouse.read(TOKENS).collect()]
+    tokens = [Token(**row) for row in warehouse.rows(TOKENS)]
     if not tokens:
         return None
-    rows = warehouse.read(PROTOCOL_THRESHOLDS).collect()
-    return ReferenceData(
-        tokens=tuple(tokens), thresholds=tuple(Threshold(**row.asDict()) for row in rows)
-    )
+    thresholds = [Threshold(**row) for row in warehouse.rows(PROTOCOL_THRESHOLDS)]
+    return ReferenceData(tokens=tuple(tokens), thresholds=tuple(thresholds))

@@ -15,23 +15,26 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from scorestream.errors import QueryError
-from scorestream.io.delta import Warehouse
-from scorestream.io.kafka import KafkaCluster, Offsets, Record
+from scorestream.io.delta.sql import read
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.cluster import KafkaCluster, Offsets
+from scorestream.io.kafka.producing import Record
 from scorestream.locks import exclusive_lock
 from scorestream.query import refuse_writing
-from scorestream.scoring import ATTEMPT_HEADER
+from scorestream.records import ATTEMPT_HEADER
 from scorestream.session import build_session
 from scorestream.settings import Settings
-from scorestream.tables import REJECTS, REPLAYS
+from scorestream.tables import REJECTS, REPLAYS, Table
 
 log = structlog.get_logger()
 
@@ -55,90 +58,104 @@ def replay_rejects(where: str | None, dry_run: bool, settings: Settings) -> None
     cluster = KafkaCluster(settings)
     cluster.ensure_topics()
     with exclusive_lock(f"{settings.warehouse}/_checkpoints/replay_rejects"):
-        warehouse = Warehouse(build_session("replay_rejects", settings), settings.warehouse)
+        warehouse = Warehouse(settings.warehouse)
         warehouse.create_tables()
-        _settle(warehouse, cluster, dry_run)
-        _replay_chosen(warehouse, cluster, where, dry_run)
+        ends = _Ends(build_session("replay_rejects", settings), warehouse, cluster)
+        _settle(ends, dry_run)
+        _replay_chosen(ends, where, dry_run)
 
 
-def _replay_chosen(
-    warehouse: Warehouse, cluster: KafkaCluster, where: str | None, dry_run: bool
-) -> None:
-    topic = cluster.settings.kafka_input_topic
-    chosen = _chosen(warehouse, topic, where)
+@dataclass(frozen=True)
+class _Ends:
+    """Where rejects come from and go to."""
+
+    spark: SparkSession
+    warehouse: Warehouse
+    cluster: KafkaCluster
+
+    @property
+    def topic(self) -> str:
+        return self.cluster.settings.kafka_input_topic
+
+    def read(self, table: Table) -> DataFrame:
+        return read(self.spark, self.warehouse, table)
+
+    def note(self, rejects: DataFrame, state: str, replay_id: str, ends: Offsets) -> None:
+        """Append a note on each of the rejects to `replays`."""
+        notes = rejects.select(
+            *ORIGIN,
+            F.lit(state).alias("state"),
+            F.lit(replay_id).alias("replay_id"),
+            F.lit(json.dumps(ends)).alias("topic_ends"),
+            F.lit(datetime.now(UTC)).alias("recorded_at"),
+        )
+        self.warehouse.write(REPLAYS, notes.toArrow().cast(REPLAYS.columns))
+
+
+def _replay_chosen(ends: _Ends, where: str | None, dry_run: bool) -> None:
+    chosen = _chosen(ends, where)
     counts = chosen.groupBy("error_code").count().orderBy("error_code").collect()
     for code, count in counts:
         print(f"{count:8,} {code}")
     total = sum(count for _, count in counts)
-    print(f"{total:8,} {'would be ' if dry_run else ''}replayed to {topic}")
+    print(f"{total:8,} {'would be ' if dry_run else ''}replayed to {ends.topic}")
     if total and not dry_run:
-        _replay(warehouse, cluster, chosen)
+        _replay(ends, chosen)
 
 
-def _chosen(warehouse: Warehouse, topic: str, where: str | None) -> DataFrame:
+def _chosen(ends: _Ends, where: str | None) -> DataFrame:
     """Rejects of the topic that fit the condition and were never planned for a replay."""
-    rejects = warehouse.read(REJECTS).where(F.col("source_topic") == topic)
+    rejects = ends.read(REJECTS).where(F.col("source_topic") == ends.topic)
     if where is not None:
-        refuse_writing(warehouse.spark, f"VALUES ({where}\n)")
+        refuse_writing(ends.spark, f"VALUES ({where}\n)")
         try:
             rejects = rejects.where(where)
         except PySparkException as error:
             raise QueryError(f"--where: {str(error).splitlines()[0]}") from None
-    return rejects.join(warehouse.read(REPLAYS), ORIGIN, "left_anti")
+    return rejects.join(ends.read(REPLAYS), ORIGIN, "left_anti")
 
 
-def _replay(warehouse: Warehouse, cluster: KafkaCluster, chosen: DataFrame) -> None:
+def _replay(ends: _Ends, chosen: DataFrame) -> None:
     replay_id = str(uuid.uuid4())
-    ends = cluster.end_offsets(cluster.settings.kafka_input_topic)
+    offsets = ends.cluster.end_offsets(ends.topic)
     # 1.
-    warehouse.append(REPLAYS, _notes(chosen, PLANNED, replay_id, ends), None)
-    planned = _planned(warehouse, replay_id)
+    ends.note(chosen, PLANNED, replay_id, offsets)
+    planned = _planned(ends, replay_id)
     # 2.
-    _send(warehouse, cluster, planned)
+    _send(ends, planned)
     # 3.
-    warehouse.append(REPLAYS, _notes(planned, SENT, replay_id, ends), None)
+    ends.note(planned, SENT, replay_id, offsets)
     log.info("replayed", replay_id=replay_id)
 
 
-def _settle(warehouse: Warehouse, cluster: KafkaCluster, dry_run: bool) -> None:
+def _settle(ends: _Ends, dry_run: bool) -> None:
     """Bring to its end every replay that was cut off between plan and done."""
-    if warehouse.is_empty(REPLAYS):
+    if ends.warehouse.is_empty(REPLAYS):
         return
-    notes = warehouse.read(REPLAYS)
+    notes = ends.read(REPLAYS)
     done = notes.where(F.col("state") == SENT)
     open_notes = notes.where(F.col("state") == PLANNED).join(done, ["replay_id"], "left_anti")
     for replay_id, topic_ends in open_notes.select("replay_id", "topic_ends").distinct().collect():
-        planned = _planned(warehouse, replay_id)
-        ends = {int(p): offset for p, offset in json.loads(topic_ends).items()}
-        sent = _origins_sent_since(warehouse, cluster, ends)
-        lacking = planned.join(sent, ORIGIN, "left_anti")
+        planned = _planned(ends, replay_id)
+        offsets = {int(p): offset for p, offset in json.loads(topic_ends).items()}
+        lacking = planned.join(_origins_sent_since(ends, offsets), ORIGIN, "left_anti")
         print(f"{lacking.count():8,} left over by replay {replay_id}, which was cut off")
         if not dry_run:
-            _send(warehouse, cluster, lacking)
-            warehouse.append(REPLAYS, _notes(planned, SENT, replay_id, ends), None)
+            _send(ends, lacking)
+            ends.note(planned, SENT, replay_id, offsets)
 
 
-def _planned(warehouse: Warehouse, replay_id: str) -> DataFrame:
-    notes = warehouse.read(REPLAYS)
+def _planned(ends: _Ends, replay_id: str) -> DataFrame:
+    notes = ends.read(REPLAYS)
     return notes.where((F.col("replay_id") == replay_id) & (F.col("state") == PLANNED)).select(
         ORIGIN
     )
 
 
-def _notes(rejects: DataFrame, state: str, replay_id: str, ends: Offsets) -> DataFrame:
-    return rejects.select(
-        *ORIGIN,
-        F.lit(state).alias("state"),
-        F.lit(replay_id).alias("replay_id"),
-        F.lit(json.dumps(ends)).alias("topic_ends"),
-        F.lit(datetime.now(UTC)).alias("recorded_at"),
-    )
-
-
-def _send(warehouse: Warehouse, cluster: KafkaCluster, origins: DataFrame) -> None:
-    rejects = warehouse.read(REJECTS).dropDuplicates(ORIGIN).join(origins, ORIGIN, "left_semi")
+def _send(ends: _Ends, origins: DataFrame) -> None:
+    rejects = ends.read(REJECTS).dropDuplicates(ORIGIN).join(origins, ORIGIN, "left_semi")
     rows = rejects.withColumn("ms", F.unix_millis("source_timestamp")).toLocalIterator()
-    cluster.produce(cluster.settings.kafka_input_topic, (_record(row) for row in rows))
+    ends.cluster.produce(ends.topic, (_record(row) for row in rows))
 
 
 def _record(row: Row) -> Record:
@@ -155,13 +172,12 @@ def _record(row: Row) -> Record:
     )
 
 
-def _origins_sent_since(warehouse: Warehouse, cluster: KafkaCluster, start: Offsets) -> DataFrame:
+def _origins_sent_since(ends: _Ends, start: Offsets) -> DataFrame:
     """Which rejects the input topic holds as replayed, from the offsets given on."""
-    topic = cluster.settings.kafka_input_topic
-    records = cluster.consume(topic, start, cluster.end_offsets(topic))
+    records = ends.cluster.consume(ends.topic, start, ends.cluster.end_offsets(ends.topic))
     rows = list(_origins(message.headers() or [] for message in records))
     schema = "source_topic string, source_partition int, source_offset bigint"
-    return warehouse.spark.createDataFrame(rows, schema)
+    return ends.spark.createDataFrame(rows, schema)
 
 
 def _origins(headers: Iterable[Any]) -> Iterator[tuple[str, int, int]]:

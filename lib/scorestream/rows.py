@@ -1,160 +1,109 @@
-"""Scored records as rows of the tables, and rows of the tables as Kafka messages.
-
-Kafka messages are made from table rows only, so that what is published is what Delta holds,
-whether the rows are fresh or read back after a crash.
-"""
+"""What the core gives, as rows of the tables."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+import pyarrow as pa
 
-from scorestream.core import schemas
-from scorestream.core.pipeline import ScoringModel
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, WALLET_KEY
-
-SCHEMA_VERSION: Final = 1
+from scorestream.core.pipeline import Scored, ScoringModel
+from scorestream.records import Records
+from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """What all rows of a micro-batch share."""
+    """What all rows of a batch share.
+
+    Attributes:
+        started_at: unix seconds; rows have it as `scored_at`.
+        scoring: name of the scoring model.
+    """
 
     run_id: str
     batch_id: int
-    scored_at: datetime
-    processing_time_ms: int
+    started_at: float
+    scoring: str
+    config_hash: str
     code_version: str
 
+    @classmethod
+    def of(
+        cls, run_id: str, batch_id: int, started_at: float, model: ScoringModel, code_version: str
+    ) -> BatchFacts:
+        """The facts of a batch that a model scores."""
+        return cls(run_id, batch_id, started_at, model.name, model.config_hash, code_version)
 
-def score_rows(scored: DataFrame, model: ScoringModel, facts: BatchFacts) -> DataFrame:
-    """`SCORED_RECORDS` -> rows of `scores`."""
-    rows = scored.where("score is not null").select("*", "score.*")
-    versions = {
-        "scoring": F.lit(model.name),
-        "config_hash": F.lit(model.config_hash),
-        "code_version": F.lit(facts.code_version),
-        "scored_date": F.lit(facts.scored_at.date()),
+
+def table_rows(scored: Scored, records: Records, facts: BatchFacts) -> dict[Table, pa.Table]:
+    """Rows of `scores`, `rejects` and, if there are any, `transactions`.
+
+    Args:
+        scored: what the core made of the records.
+        records: where they came from.
+        facts: what all rows share.
+    """
+    source = _source(records)
+    rows = {
+        SCORES: _rows(SCORES, scored.scores, source, facts),
+        REJECTS: _rows(REJECTS, scored.rejects, source | _raw(scored.rejects, records), facts),
     }
-    return _stamped(rows, facts, "scored_at").withColumns(versions).select(*SCORES.columns.names)
+    if scored.transactions is not None:
+        rows[TRANSACTIONS] = _rows(TRANSACTIONS, scored.transactions, source, facts)
+    return rows
 
 
-def reject_rows(scored: DataFrame, facts: BatchFacts) -> DataFrame:
-    """`SCORED_RECORDS` -> rows of `rejects`."""
-    rows = scored.where("reject is not null").select("*", "reject.*")
-    return _stamped(rows, facts, "rejected_at").select(*REJECTS.columns.names)
+def _source(records: Records) -> dict[str, pa.Array]:
+    """Columns that say where each record came from, one row a record."""
+    micros = pa.array(records.timestamps * 1000)
+    return {
+        "source_partition": pa.array(records.partitions),
+        "source_offset": pa.array(records.offsets),
+        "source_timestamp": micros.cast(SCORES.columns.field("source_timestamp").type),
+        "source_topic": pa.repeat(records.topic, len(records)),
+        "attempt": pa.array(records.attempts),
+    }
 
 
-def transaction_rows(scored: DataFrame, facts: BatchFacts) -> DataFrame:
-    """`SCORED_RECORDS` -> rows of `transactions`, one a transaction."""
-    rows = scored.where("score is not null").select("*", F.inline("transactions"))
-    return _stamped(rows, facts, "ingested_at").select(*TRANSACTIONS.columns.names)
+def _raw(rejects: pa.Table, records: Records) -> dict[str, pa.Array]:
+    """Key and value of the rejected records; None for the others, which nobody asks for."""
+    keys: list[bytes | None] = [None] * len(records)
+    values: list[bytes | None] = [None] * len(records)
+    for position in rejects["position"].to_pylist():
+        keys[position], values[position] = records.keys[position], records.values[position]
+    return {"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())}
 
 
-def _stamped(rows: DataFrame, facts: BatchFacts, at: str) -> DataFrame:
-    return rows.withColumns(
-        {
-            "run_id": F.lit(facts.run_id),
-            "batch_id": F.lit(facts.batch_id).cast("long"),
-            "processing_time_ms": F.lit(facts.processing_time_ms).cast("long"),
-            at: F.lit(facts.scored_at),
-        }
-    )
+def _rows(
+    table: Table, results: pa.Table, source: dict[str, pa.Array], facts: BatchFacts
+) -> pa.Table:
+    positions = results["position"].combine_chunks()
+    shared = _shared(facts)
+    columns = []
+    for field in table.columns:
+        if field.name in results.column_names:
+            columns.append(results[field.name])
+        elif field.name in source:
+            columns.append(source[field.name].take(positions))
+        else:
+            columns.append(pa.repeat(pa.scalar(shared[field.name], field.type), len(results)))
+    return pa.Table.from_arrays(columns, schema=table.columns)
 
 
-def success_messages(scores: DataFrame, topic: str) -> DataFrame:
-    """Rows of `scores` -> Kafka records (topic, key, value, headers)."""
-    category = F.struct(
-        F.lit("dexes").alias("category"),
-        F.col("final_score").alias("score"),
-        "transaction_count",
-        F.struct(
-            *[f"features.{f.name}" for f in schemas.FEATURES],
-            "lp_score",
-            "swap_score",
-            "final_score",
-        ).alias("features"),
-    )
-    value = F.struct(
-        "wallet_address",
-        _decimal_text("zscore").alias("zscore"),
-        _seconds("scored_at").alias("timestamp"),
-        "processing_time_ms",
-        F.array(category).alias("categories"),
-        "tags",
-        "breakdown",
-        "models",
-        "scoring",
-        "config_hash",
-        "as_of",
-        F.lit(SCHEMA_VERSION).alias("schema_version"),
-        _source(),
-    )
-    headers = [_header("source", _source_text()), _header("scoring", F.col("scoring"))]
-    return _records(scores, topic, value, F.concat(F.array(*headers), _model_headers()))
-
-
-def failure_messages(rejects: DataFrame, topic: str) -> DataFrame:
-    """Rows of `rejects` -> Kafka records (topic, key, value, headers)."""
-    category = F.struct(F.lit("dexes").alias("category"), "error", "transaction_count")
-    value = F.struct(
-        "wallet_address",
-        "error",
-        "error_code",
-        _seconds("rejected_at").alias("timestamp"),
-        "processing_time_ms",
-        F.array(category).alias("categories"),
-        "as_of",
-        F.lit(SCHEMA_VERSION).alias("schema_version"),
-        _source(),
-    )
-    return _records(rejects, topic, value, F.array(_header("source", _source_text())))
-
-
-def _records(rows: DataFrame, topic: str, value: Column, headers: Column) -> DataFrame:
-    return rows.select(
-        F.lit(topic).alias("topic"),
-        F.expr(WALLET_KEY).cast("binary").alias("key"),
-        F.to_json(value, {"ignoreNullFields": "false"}).cast("binary").alias("value"),
-        headers.alias("headers"),
-    )
-
-
-def _decimal_text(name: str) -> Column:
-    # A plain cast to string prints zero as 0E-18.
-    return F.expr(f"format_number({name}, '0.{'0' * schemas.ZSCORE.scale}')")
-
-
-def _seconds(name: str) -> Column:
-    return F.unix_timestamp(F.col(name))
-
-
-def _source() -> Column:
-    return F.struct(
-        F.col("source_topic").alias("topic"),
-        F.col("source_partition").alias("partition"),
-        F.col("source_offset").alias("offset"),
-    ).alias("source")
-
-
-def _source_text() -> Column:
-    return F.concat_ws("/", "source_topic", "source_partition", "source_offset")
-
-
-def _header(key: str, value: Column) -> Column:
-    return F.struct(F.lit(key).alias("key"), value.cast("binary").alias("value"))
-
-
-def _model_headers() -> Column:
-    """One header a registered model: `model-NAME` = its version."""
-    return F.transform(
-        F.map_entries("models"),
-        lambda model: F.struct(
-            F.concat(F.lit("model-"), model["key"]).alias("key"),
-            model["value"]["version"].cast("binary").alias("value"),
-        ),
-    )
+def _shared(facts: BatchFacts) -> dict[str, Any]:
+    started_at = datetime.fromtimestamp(facts.started_at, UTC)
+    return {
+        "run_id": facts.run_id,
+        "batch_id": facts.batch_id,
+        "scored_at": started_at,
+        "rejected_at": started_at,
+        "ingested_at": started_at,
+        "scored_date": started_at.date(),
+        "scoring": facts.scoring,
+        "config_hash": facts.config_hash,
+        "code_version": facts.code_version,
+        "processing_time_ms": round((time.time() - facts.started_at) * 1000),
+    }

@@ -1,97 +1,98 @@
-"""The core as a Spark transform: Kafka-shaped records in, one scored row a record out."""
+"""Scoring in a task: records in, data files of the tables out, and a report of both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
-from pyspark.sql.pandas.types import from_arrow_schema
 
-from scorestream.core import schemas
 from scorestream.core.pipeline import ScoringModel, score_messages
-from scorestream.tables import SOURCE_COLUMNS
+from scorestream.io.delta.files import DataFile, TableWriter
+from scorestream.records import Records
+from scorestream.rows import BatchFacts, table_rows
+from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
-ATTEMPT_HEADER: Final = "scorestream-replay-attempt"
+# Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
+AGE_STEP_SECONDS: Final = 0.05
+OLDEST_SECONDS: Final = 7200.0
 
-# Beside the core's result: where the record came from, and the raw bytes of rejects only.
-SCORED_RECORDS: Final = pa.schema(
-    [
-        *SOURCE_COLUMNS,
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("attempt", pa.int32()),
-        *schemas.SCORED,
-    ]
-)
+Rows = dict[Table, pa.Table]
 
 
-def score_records(records: DataFrame, model: ScoringModel, history: bool) -> DataFrame:
-    """Score records, one Arrow batch at a time, without a shuffle.
+class ScoringReport(msgspec.Struct):
+    """What a task has scored.
+
+    Attributes:
+        files: data files written, not yet committed.
+        scores: messages scored.
+        transactions: transactions of the scored messages.
+        rejects: messages rejected, by error code.
+        ages: messages by their age when the batch started, in steps of `AGE_STEP_SECONDS`.
+    """
+
+    files: list[DataFile] = []
+    scores: int = 0
+    transactions: int = 0
+    rejects: dict[str, int] = {}
+    ages: dict[int, int] = {}
+
+
+def score_into_files(
+    batches: Iterable[Records],
+    root: str,
+    model: ScoringModel,
+    facts: BatchFacts,
+    history: bool,
+    keep: Callable[[Rows], Rows] = lambda rows: rows,
+) -> ScoringReport:
+    """Score batches of records, and write the rows of each table into one new file.
 
     Args:
-        records: columns of Spark's Kafka source: key, value, topic, partition, offset, timestamp,
-            headers.
-        model: the scoring model; it is shipped to the workers once a task.
-        history: whether the exploded transactions come along.
-
-    Returns:
-        One row of `SCORED_RECORDS` a record.
+        batches: each small enough to be held in memory several times over.
+        root: the warehouse.
+        model: the scoring model.
+        facts: what all rows share.
+        history: whether the exploded transactions are written too.
+        keep: picks the rows that are written.
     """
-    columns = ("key", "value", "topic", "partition", "offset", "timestamp", "headers")
-    schema = from_arrow_schema(SCORED_RECORDS)
-    return records.select(*columns).mapInArrow(_scorer(model, history), schema)
+    tables = (SCORES, REJECTS, TRANSACTIONS) if history else (SCORES, REJECTS)
+    writers = {table: TableWriter(root, table) for table in tables}
+    counts = _Counts(facts.started_at)
+    for records in batches:
+        scored = score_messages(records.values, records.as_of, model, history)
+        rows = keep(table_rows(scored, records, facts))
+        for table, writer in writers.items():
+            writer.write(rows[table])
+        counts.add(rows)
+    files = [file for writer in writers.values() if (file := writer.close()) is not None]
+    return counts.report(files)
 
 
-def _scorer(
-    model: ScoringModel, history: bool
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield from score_batch(batch, model, history).to_batches()
+class _Counts:
+    def __init__(self, started_at: float) -> None:
+        self._started_at = started_at
+        self._scores = self._transactions = 0
+        self._rejects: Counter[str] = Counter()
+        self._ages: Counter[int] = Counter()
 
-    return score
+    def add(self, rows: Rows) -> None:
+        scores, rejects = rows[SCORES], rows[REJECTS]
+        self._scores += len(scores)
+        self._transactions += pc.sum(scores["transaction_count"]).as_py() or 0
+        self._rejects.update(rejects["error_code"].to_pylist())
+        for table in (scores, rejects):
+            moments = np.asarray(table["source_timestamp"].cast(pa.int64())) / 1e6
+            ages = np.minimum(self._started_at - moments, OLDEST_SECONDS)
+            steps = np.floor(ages / AGE_STEP_SECONDS).astype(np.int64)
+            found, counted = np.unique(steps, return_counts=True)
+            self._ages.update(dict(zip(found.tolist(), counted.tolist(), strict=True)))
 
-
-def score_batch(batch: pa.RecordBatch, model: ScoringModel, history: bool) -> pa.Table:
-    """Score one Arrow batch of records; see :func:`score_records`."""
-    values = batch["value"]
-    scored = score_messages(values.to_pylist(), _as_of(batch["timestamp"]), model, history)
-    rejected = scored["reject"].combine_chunks().is_valid()
-    columns = {
-        "source_topic": batch["topic"],
-        "source_partition": batch["partition"],
-        "source_offset": batch["offset"],
-        "source_timestamp": batch["timestamp"],
-        "key": _only(rejected, batch["key"]),
-        "value": _only(rejected, values),
-        "attempt": _attempts(batch["headers"]),
-    } | {name: scored[name] for name in scored.column_names}
-    return pa.table([columns[name] for name in SCORED_RECORDS.names], SCORED_RECORDS.names).cast(
-        SCORED_RECORDS
-    )
-
-
-def _as_of(timestamps: pa.Array) -> npt.NDArray[np.int64]:
-    """Record timestamps as whole unix seconds, floored."""
-    micros = timestamps.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    return np.asarray(micros) // 1_000_000
-
-
-def _only(flags: pa.BooleanArray, values: pa.Array) -> pa.Array:
-    return pc.if_else(flags, values, pa.scalar(None, values.type))
-
-
-def _attempts(headers: pa.ListArray) -> pa.Array:
-    """How often each record was replayed before, from its header; 0 without one."""
-    attempts = np.zeros(len(headers), dtype=np.int32)
-    given = pc.list_value_length(headers).fill_null(0)
-    for position in np.flatnonzero(np.asarray(given)):
-        for header in headers[int(position)].as_py():
-            if header["key"] == ATTEMPT_HEADER and (header["value"] or b"").isdigit():
-                attempts[position] = min(int(header["value"][:9]), 2**31 - 1)
-    return pa.array(attempts)
+    def report(self, files: list[DataFile]) -> ScoringReport:
+        return ScoringReport(
+            files, self._scores, self._transactions, dict(self._rejects), dict(self._ages)
+        )

@@ -12,7 +12,7 @@ import pytest
 from delivery_checks import check_every_offset_once
 from golden import broken_records, golden_records
 from installation import Installation, has_rows, kill_group, wait_until
-from scorestream.io.kafka import Record
+from scorestream.io.kafka.producing import Record
 from scorestream.local.broker import LocalBroker, free_port
 from scorestream.locks import exclusive_lock
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 from pymongo import MongoClient
+from pyspark.sql import SparkSession
 from structlog.testing import capture_logs
 
 from mongo_server import NO_GO, has_go, own_server
 from scorestream.errors import ReferenceDataUnavailable
-from scorestream.io.delta import Warehouse
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.reference import load_conf_reference
 from scorestream.reference_data import current_reference, keep_copy
 from scorestream.settings import PROJECT_ROOT, Settings
-from scorestream.tables import PROTOCOL_THRESHOLDS, TOKENS
+from scorestream.tables import TOKENS
 
 pytestmark = [pytest.mark.spark, pytest.mark.mongo, pytest.mark.timeout(900)]
 
 
-def test_the_copy_is_written_only_where_it_differs(warehouse: Warehouse) -> None:
+def test_the_copy_is_written_only_where_it_differs(
+    warehouse: Warehouse, spark: SparkSession
+) -> None:
     reference = load_conf_reference(PROJECT_ROOT / "conf")
     for _ in range(2):
         keep_copy(reference, warehouse)
-    assert warehouse.read(TOKENS).count() == len(reference.tokens)
-    assert warehouse.read(PROTOCOL_THRESHOLDS).count() == len(reference.thresholds)
-    history = warehouse.spark.sql("DESCRIBE HISTORY tokens").collect()
+    assert len(warehouse.rows(TOKENS)) == len(reference.tokens)
+    assert spark.table("protocol_thresholds").count() == len(reference.thresholds)
+    history = spark.sql("DESCRIBE HISTORY tokens").collect()
     assert [row.operation for row in history] == ["WRITE", "CREATE TABLE"]
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from pyspark.errors import PythonException
+from pyspark.sql import SparkSession
 
 from delivery_checks import check_kafka_equals
 from golden import broken_records, golden_records
 from installation import Installation, offsets_of
-from kafka_frames import kafka_frame
 from scorestream.core.dex_v1 import DexV1
-from scorestream.io.delta import Warehouse
-from scorestream.streaming import delivery
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.fetching import OffsetRange
 from scorestream.streaming.checkpoint import StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.metrics import BatchSummary
@@ -31,10 +34,10 @@ class CutOffError(Exception):
 
 
 class CutOffWarehouse(Warehouse):
-    """A warehouse whose process "dies" before its n-th append."""
+    """A warehouse whose process "dies" before its n-th commit."""
 
-    def __init__(self, spark: SparkSession, root: str, survives: int) -> None:
-        super().__init__(spark, root)
+    def __init__(self, root: str, survives: int) -> None:
+        super().__init__(root)
         self.survives = survives
 
     def append(self, *arguments: Any) -> None:
@@ -44,61 +47,89 @@ class CutOffWarehouse(Warehouse):
         super().append(*arguments)
 
 
-@pytest.fixture(autouse=True)
-def query(spark: SparkSession) -> Iterator[None]:
-    """The thread looks like that of a streaming query."""
-    spark.sparkContext.setLocalProperty("sql.streaming.queryId", "run")
-    yield
-    spark.sparkContext.setLocalProperty("sql.streaming.queryId", "")
-
-
 def deliverer(
-    installation: Installation, warehouse: Warehouse, model: DexV1, start: Start
+    installation: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    start: Start,
 ) -> tuple[Delivery, list[BatchSummary]]:
     reports: list[BatchSummary] = []
     code = "2" if start.may_repeat else "1"
-    made = Delivery(
-        installation.settings, warehouse, model, code, start, lambda _spark: None, reports.append
+    settings = installation.settings
+    return (
+        Delivery(settings, spark, warehouse, model, code, start, lambda _: None, reports.append),
+        reports,
     )
-    return made, reports
 
 
-def fresh(**state: Any) -> Start:
-    return Start(StreamState(topic="in", topic_id="id", **state), may_repeat=False)
+def fresh(installation: Installation, **state: Any) -> Start:
+    topic = installation.input_topic
+    return Start(StreamState(topic=topic, topic_id="id", **state), may_repeat=False)
+
+
+def offsets(installation: Installation, start: int, end: int) -> list[OffsetRange]:
+    return [OffsetRange(installation.input_topic, 0, start, end)]
+
+
+@pytest.fixture
+def filled(installation: Installation, warehouse: Warehouse) -> Installation:
+    """The records in partition 0 of the input topic, over empty tables."""
+    settings = installation.settings
+    admin = AdminClient(client_options(settings))
+    admin.create_topics([NewTopic(installation.input_topic, 1)])[installation.input_topic].result()
+    installation.publish(RECORDS)
+    assert warehouse.root == settings.warehouse
+    return installation
 
 
 @pytest.mark.parametrize("survives", [0, 1, 2, 3])
 def test_a_batch_cut_off_between_the_sinks_is_finished_from_what_is_stored(
     survives: int,
-    installation: Installation,
+    filled: Installation,
+    spark: SparkSession,
     warehouse: Warehouse,
     model: DexV1,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    installation.cluster.ensure_topics()
-    frame = kafka_frame(warehouse.spark, RECORDS)
-    cut_off = CutOffWarehouse(warehouse.spark, warehouse.root, survives)
-    first, _ = deliverer(installation, cut_off, model, fresh())
+    ranges = offsets(filled, 0, len(RECORDS))
+    cut_off = CutOffWarehouse(warehouse.root, survives)
+    first, _ = deliverer(filled, spark, cut_off, model, fresh(filled))
     with monkeypatch.context() as patch:
-        patch.setattr(delivery, "write_records", _fail)
+        patch.setattr(Delivery, "_publish", _fail)
         with pytest.raises(CutOffError):
-            first(frame, 0)
+            first.deliver(ranges, "run", 0)
 
     # Since then the code has changed: what is stored counts, only the rest is scored by it.
     other = model.config.model_copy(update={"stable_symbols": frozenset({"XXX"})})
-    again = Start(fresh().state, may_repeat=True)
-    second, reports = deliverer(installation, warehouse, DexV1(other), again)
-    second(frame, 0)
+    again = Start(fresh(filled).state, may_repeat=True)
+    second, reports = deliverer(filled, spark, warehouse, DexV1(other), again)
+    second.deliver(ranges, "run", 0)
 
-    check_tables(installation)
+    check_tables(filled)
     code = "1" if survives == 3 else "2"
-    assert {r["code_version"] for r in installation.rows("scores")} == {code}
+    assert {r["code_version"] for r in filled.rows("scores")} == {code}
     assert [r.scores for r in reports] == [0 if survives == 3 else 6]
-    check_published(installation)
+    check_published(filled)
 
 
 def _fail(*_: Any) -> None:
     raise CutOffError
+
+
+def test_scores_that_were_stored_without_their_transactions_get_them(
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+) -> None:
+    ranges = offsets(filled, 0, len(RECORDS))
+    lean, _ = deliverer(filled, spark, warehouse, model, fresh(filled))
+    lean.settings = lean.settings.model_copy(update={"scorestream_transactions": "off"})
+    lean.deliver(ranges, "run", 0)
+    assert filled.rows("transactions") == []
+    again = Start(fresh(filled).state, may_repeat=True)
+    full, _ = deliverer(filled, spark, warehouse, model, again)
+    full.deliver(ranges, "run", 0)
+    check_tables(filled)
+    check_published(filled)
 
 
 def check_tables(installation: Installation) -> None:
@@ -121,21 +152,36 @@ def check_published(installation: Installation) -> None:
 
 
 def test_a_new_checkpoint_scores_only_what_the_warehouse_lacks(
-    installation: Installation, warehouse: Warehouse, model: DexV1
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
 ) -> None:
-    installation.cluster.ensure_topics()
-    spark = warehouse.spark
-    first, _ = deliverer(installation, warehouse, model, fresh())
-    first(kafka_frame(spark, RECORDS[:4]), 0)
+    first, _ = deliverer(filled, spark, warehouse, model, fresh(filled))
+    first.deliver(offsets(filled, 0, 4), "run", 0)
 
-    spark.sparkContext.setLocalProperty("sql.streaming.queryId", "another run")
-    second, reports = deliverer(installation, warehouse, model, fresh(held={0: 3}))
-    second(_from(spark, 2, 6), 0)
-    second(_from(spark, 6, len(RECORDS)), 1)
+    second, reports = deliverer(filled, spark, warehouse, model, fresh(filled, held={0: 3}))
+    second.deliver(offsets(filled, 2, 6), "another run", 0)
+    second.deliver(offsets(filled, 6, len(RECORDS)), "another run", 1)
     assert [r.messages for r in reports] == [2, len(RECORDS) - 6]
-    check_tables(installation)
-    check_published(installation)
+    check_tables(filled)
+    check_published(filled)
 
 
-def _from(spark: SparkSession, start: int, end: int) -> DataFrame:
-    return kafka_frame(spark, RECORDS[start:end], first_offset=start)
+def test_a_batch_delivered_twice_is_committed_once(
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+) -> None:
+    delivery, _ = deliverer(filled, spark, warehouse, model, fresh(filled))
+    for _ in range(2):
+        delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
+    check_tables(filled)
+
+
+def test_offsets_that_are_gone_fail_the_batch(
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+) -> None:
+    admin = AdminClient(client_options(filled.settings))
+    gone = TopicPartition(filled.input_topic, 0, 3)
+    [deleted] = admin.delete_records([gone]).values()
+    deleted.result()
+    delivery, _ = deliverer(filled, spark, warehouse, model, fresh(filled))
+    with pytest.raises(PythonException, match=r"cannot be read: .*out of range"):
+        delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
+    assert filled.rows("scores") == []

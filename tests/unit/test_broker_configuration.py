@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from scorestream.errors import ConfigurationError, KafkaError
+from scorestream.io.kafka.connection import MAX_MESSAGE_BYTES
 from scorestream.local import broker
 from scorestream.local.broker import (
-    MAX_MESSAGE_BYTES,
     LocalBroker,
     cluster_id,
     controller_port,

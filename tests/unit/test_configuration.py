@@ -10,7 +10,7 @@ import yaml
 
 from scorestream.configuration import load_scoring_model
 from scorestream.errors import ConfigurationError
-from scorestream.io.kafka import client_options, spark_options
+from scorestream.io.kafka.connection import client_options, spark_options
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
 
 SASL = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden import Golden, differences, golden_wallets
+from golden import Golden, differences, golden_wallets, results
 from reference_dex_v1 import final_score
 from scorestream.core.config import DexV1Config
 from scorestream.core.dex_v1 import DexV1
@@ -22,15 +22,13 @@ GOLDEN = golden_wallets()
 
 def scored(model: DexV1, messages: list[dict[str, Any]], as_of: list[int]) -> list[dict[str, Any]]:
     values = [json.dumps(message).encode() for message in messages]
-    rows: list[dict[str, Any]] = score_messages(values, np.array(as_of), model).to_pylist()
-    return rows
+    return results(score_messages(values, np.array(as_of), model))
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: g.wallet[-8:])
 def test_agrees_with_every_golden_wallet(golden: Golden, model: DexV1) -> None:
     [row] = scored(model, [golden.message], [golden.as_of])
-    assert row["reject"] is None
-    assert differences(row["score"], golden.expected) == []
+    assert differences(row, golden.expected) == []
     assert row["transaction_count"] == golden.expected["transaction_count"]
 
 
@@ -43,8 +41,12 @@ def test_scores_wallets_together_as_each_alone(model: DexV1) -> None:
 def test_shuffled_rows_change_no_digit(model: DexV1) -> None:
     shuffled = [_shuffled(g.message, seed) for seed, g in enumerate(GOLDEN)]
     as_of = [g.as_of for g in GOLDEN]
-    expected = [row["score"] for row in scored(model, [g.message for g in GOLDEN], as_of)]
-    assert [row["score"] for row in scored(model, shuffled, as_of)] == expected
+    expected = without_history(scored(model, [g.message for g in GOLDEN], as_of))
+    assert without_history(scored(model, shuffled, as_of)) == expected
+
+
+def without_history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in row if name != "transactions"} for row in rows]
 
 
 def _shuffled(message: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -95,14 +97,14 @@ def test_agrees_with_the_plain_text_of_the_model(
     message: dict[str, Any], as_of: int, model: DexV1
 ) -> None:
     [row] = scored(model, [message], [as_of])
-    assert row["score"]["final_score"] == pytest.approx(final_score(message, as_of), rel=1e-9)
+    assert row["final_score"] == pytest.approx(final_score(message, as_of), rel=1e-9)
 
 
 @given(message=messages, seed=st.integers())
 @settings(max_examples=200, deadline=None)
 def test_order_of_rows_changes_nothing(message: dict[str, Any], seed: int, model: DexV1) -> None:
-    rows = scored(model, [message, _shuffled(message, seed)], [1_600_500_000] * 2)
-    assert rows[0]["score"] == rows[1]["score"]
+    ordered, shuffled = scored(model, [message, _shuffled(message, seed)], [1_600_500_000] * 2)
+    assert without_history([ordered]) == without_history([shuffled])
 
 
 def test_a_wallet_near_the_float_limit_is_rejected_alone(model: DexV1) -> None:
@@ -113,10 +115,10 @@ def test_a_wallet_near_the_float_limit_is_rejected_alone(model: DexV1) -> None:
         "data": [{"protocolType": "dexes", "transactions": [swap]}],
     }
     ok, bad = scored(model, [GOLDEN[0].message, message], [GOLDEN[0].as_of, 2])
-    assert differences(ok["score"], GOLDEN[0].expected) == []
-    assert bad["score"] is None
-    assert bad["reject"]["error_code"] == "non_finite_result"
-    assert bad["transactions"] is None
+    assert differences(ok, GOLDEN[0].expected) == []
+    assert len(ok["transactions"]) == ok["transaction_count"]
+    assert bad["error_code"] == "non_finite_result"
+    assert "transactions" not in bad
 
 
 def test_a_whale_of_50_000_rows_is_scored(model: DexV1) -> None:
@@ -127,8 +129,8 @@ def test_a_whale_of_50_000_rows_is_scored(model: DexV1) -> None:
     ]
     message = {"wallet_address": "0xw", "data": [{"protocolType": "dexes", "transactions": rows}]}
     [row] = scored(model, [message], [1_700_000_000])
-    assert row["score"]["features"]["total_swap_volume"] == 5000.0
-    assert row["score"]["final_score"] == pytest.approx(final_score(message, 1_700_000_000))
+    assert row["features"]["total_swap_volume"] == 5000.0
+    assert row["final_score"] == pytest.approx(final_score(message, 1_700_000_000))
 
 
 def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols(model: DexV1) -> None:
@@ -146,6 +148,6 @@ def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols(model: 
 def test_a_batch_without_any_good_message_is_all_rejects(
     values: list[bytes | None], history: bool, model: DexV1
 ) -> None:
-    table = score_messages(values, np.zeros(len(values), dtype=np.int64), model, history)
-    assert table["reject"].null_count == 0
-    assert table["score"].null_count == table.num_rows == len(values)
+    scored = score_messages(values, np.zeros(len(values), dtype=np.int64), model, history)
+    assert (scored.scores.num_rows, scored.rejects.num_rows) == (0, len(values))
+    assert (scored.transactions is not None) == history

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from golden import golden_wallets
-from scorestream.core.decode import decode, history_of
+from scorestream.core import decode as decoding
+from scorestream.core.decode import Decoded, decode, history_of
 from scorestream.core.features import usd_values
-from scorestream.core.messages import LEGS_OF_ACTION, BadMessage, parse_exact, parse_fast
+from scorestream.core.messages import BadMessage, parse_exact
+from scorestream.local.samples import sample_records
 
 SWAP: dict[str, Any] = {
     "document_id": "0x1:[0]",
@@ -138,7 +142,7 @@ def test_a_bad_message_is_one_reject_and_its_neighbours_are_untouched(
     assert (reject.position, reject.code) == (1, code)
     assert text in reject.error
     assert len(reject.error) < 400
-    assert decoded.positions.tolist() == [0, 2]
+    assert sorted(decoded.positions.tolist()) == [0, 2]
     assert decoded.rows.equals(decode(good).rows)
 
 
@@ -198,35 +202,65 @@ def test_what_is_accepted_is_read_as_specified(value: bytes, expected: dict[str,
     assert {name: row[name] for name in expected} == expected
 
 
-def test_both_parsers_read_alike_what_both_accept() -> None:
-    values = [a[1] for a in ACCEPTED] + [g.value for g in golden_wallets()]
-    both = [(value, fast) for value in values if (fast := parse_fast(value)) is not None]
-    assert len(both) > len(golden_wallets())
-    assert [_plain(fast) for _, fast in both] == [_plain(parse_exact(value)) for value, _ in both]
+def exactly_decoded(values: Sequence[bytes | None], patch: pytest.MonkeyPatch) -> Decoded:
+    """Decoded by the exact parser alone."""
+    with patch.context() as patched:
+        patched.setattr(decoding, "parse_fast", lambda _: None)
+        return decode(values)
 
 
-def _plain(message: Any) -> Any:
-    """Rows of dexes entries, with the legs that count and amounts without quotes."""
+EVERY_VALUE = [
+    *(a[1] for a in ACCEPTED),
+    *(b[1] for b in BAD),
+    *(g.value for g in golden_wallets()),
+]
 
-    def leg_of(row: Any, name: str) -> Any:
-        found = getattr(row, name)
-        if found is None:
-            return None
-        return bytes(found.amount).strip(b'"'), found.amountUSD, found.address, found.symbol
 
-    fields = ("document_id", "action", "timestamp", "protocol", "poolId", "poolName", "caller")
-    return [
-        [getattr(r, name) for name in (*fields, "chainId")]
-        + [leg_of(r, name) for name in LEGS_OF_ACTION.get(r.action, ())]
-        for e in message.data
-        if e.protocolType == "dexes"
-        for r in e.transactions
+@pytest.mark.parametrize("value", EVERY_VALUE, ids=range(len(EVERY_VALUE)))
+def test_both_parsers_read_every_message_alike(
+    value: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, exact = decode([value]), exactly_decoded([value], monkeypatch)
+    assert fast.rows.equals(exact.rows)
+    assert (fast.wallets, fast.rejects) == (exact.wallets, exact.rejects)
+
+
+def test_a_batch_of_all_sorts_is_read_as_each_message_alone() -> None:
+    batch = decode(EVERY_VALUE)
+    alone = {i: decode([value]) for i, value in enumerate(EVERY_VALUE)}
+    assert sorted([*batch.positions.tolist(), *(r.position for r in batch.rejects)]) == [*alone]
+    for reject in batch.rejects:
+        assert [replace(r, position=reject.position) for r in alone[reject.position].rejects] == [
+            reject
+        ]
+    rows = batch.rows.drop_columns(["message"]).to_pylist()
+    expected = [
+        row
+        for position in batch.positions.tolist()
+        for row in alone[position].rows.drop_columns(["message"]).to_pylist()
     ]
+    assert rows == expected
 
 
-def test_usual_messages_take_the_fast_parser() -> None:
-    plain = [g for g in golden_wallets() if "unknownField" not in g.value.decode()]
-    assert all(parse_fast(g.value) is not None for g in plain)
+def test_messages_as_they_usually_are_need_no_exact_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [g.value for g in golden_wallets() if "unknownField" not in g.value.decode()]
+    values += [r.value for r in sample_records(["dex_wallets_2021.jsonl.gz"]) if r.value][:500]
+    values += [raw(leg(amount=text)) for text in ("0", "7", str(2**255))]
+    values += [raw(data=[{"protocolType": "lending", "odd": [[1]]}, *message(SWAP)["data"]])]
+    monkeypatch.setattr(decoding, "parse_exact", None)
+    assert len(decode(values).wallets) == len(values)
+
+
+@pytest.mark.parametrize("depth", [400, 600])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_depth_counts_wherever_it_is(depth: int, opening: str) -> None:
+    deep = opening * depth + "1" + {"[": "]", "{": "}"}[opening[0]] * depth
+    spots = ['"action"', '"symbol"', '"protocolType"', '"wallet_address"']
+    values = [raw(SWAP).replace(s.encode(), f'"x": {deep}, {s}'.encode(), 1) for s in spots]
+    values.append(raw(swap(token0=7)).replace(b'"token0": 7', f'"token0": {deep}'.encode()))
+    for value in values:
+        codes = [r.code for r in decode([raw(SWAP), value]).rejects]
+        assert codes == (["too_deep"] if depth > 512 else [])
 
 
 def test_only_dexes_entries_count() -> None:
@@ -238,8 +272,8 @@ def test_only_dexes_entries_count() -> None:
 
 def test_history_has_the_legs_that_the_action_uses() -> None:
     deposit = {"document_id": "2", "action": "deposit", "timestamp": 1, "token0": {"amountUSD": 2}}
-    rows = decode([raw(SWAP, deposit, swap(action="borrow"))]).rows
-    bought, deposited, borrowed = history_of(rows, usd_values(rows)).to_pylist()
+    decoded = decode([raw(SWAP, deposit, swap(action="borrow"))])
+    bought, deposited, borrowed = history_of(decoded, usd_values(decoded.rows)).to_pylist()
     assert bought["token_in"]["amount"] == "5"
     assert bought["token0"] is None
     assert deposited["token0"]["amount_usd"] == 2.0

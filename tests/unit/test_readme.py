@@ -18,9 +18,9 @@ README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_example_comes_out_as_shown(model: DexV1) -> None:
     message, success = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     shown: dict[str, Any] = json.loads(success)
-    [row] = score_messages([message.encode()], np.array([shown["as_of"]]), model).to_pylist()
-    score = row["score"]
-    assert row["wallet_address"] == shown["wallet_address"]
+    scored = score_messages([message.encode()], np.array([shown["as_of"]]), model)
+    [score] = scored.scores.to_pylist()
+    assert score["wallet_address"] == shown["wallet_address"]
     assert str(score["zscore"]) == shown["zscore"]
     assert score["tags"] == shown["tags"]
     assert model.config_hash == shown["config_hash"]

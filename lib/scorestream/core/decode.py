@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +15,23 @@ import pyarrow.compute as pc
 from scorestream.core import schemas
 from scorestream.core.messages import (
     DEXES,
-    LEGS_OF_ACTION,
     MAX_SECONDS,
     BadMessage,
     Leg,
     Message,
     Transaction,
+    are_usual,
     parse_exact,
     parse_fast,
 )
 
 NO_TRANSACTIONS: Final = "No valid transactions found"
 DEFAULT_CHAIN: Final = 1
+# The Python objects of so many bytes stay in the processor's second-level cache until they have
+# become columns: measured, blocks four times as large or as small are slower.
+BLOCK_BYTES: Final = 256 * 1024
 _EMPTY_LEG: Final = Leg()
-_NO_LEGS: Final = ("", "")
+_LP_ACTIONS: Final = frozenset({"deposit", "withdraw"})
 
 
 @dataclass(frozen=True)
@@ -51,44 +55,21 @@ class Decoded:
     """A decoded batch.
 
     Attributes:
-        positions: int64[n], the row in the batch of each of the n accepted messages, ascending.
+        positions: int64[n], the row in the batch of each of the n accepted messages.
         wallets: the n wallet addresses, as given.
-        rows: exploded transactions; `message` counts accepted messages from 0, ascending, and
-            every accepted message has at least one row.
-        rejects: one for each message that is not accepted, in the batch's order.
+        counts: int64[n], the number of rows of each, at least 1.
+        rows: exploded transactions; `message` counts accepted messages from 0, ascending.
+        rejects: one for each message that is not accepted.
     """
 
     positions: npt.NDArray[np.int64]
     wallets: list[str]
+    counts: npt.NDArray[np.int64]
     rows: pa.Table
     rejects: list[Reject]
 
 
-@dataclass
-class _Accepted:
-    """What is gathered from accepted messages, message by message."""
-
-    positions: list[int] = field(default_factory=list)
-    wallets: list[str] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    chains: list[int] = field(default_factory=list)
-    transactions: list[Transaction] = field(default_factory=list)
-
-    def add(self, position: int, message: Message) -> None:
-        before = len(self.transactions)
-        for entry in message.data:
-            if entry.protocolType == DEXES:
-                self.transactions.extend(entry.transactions)
-        count = len(self.transactions) - before
-        if count == 0:
-            raise BadMessage("no_transactions", NO_TRANSACTIONS, message.wallet_address)
-        self.positions.append(position)
-        self.wallets.append(message.wallet_address)
-        self.counts.append(count)
-        self.chains.append(DEFAULT_CHAIN if message.chainId is None else message.chainId)
-
-
-def decode(values: Iterable[bytes | None], history: bool = True) -> Decoded:
+def decode(values: Sequence[bytes | None], history: bool = True) -> Decoded:
     """Decode message values into transactions.
 
     Args:
@@ -99,67 +80,150 @@ def decode(values: Iterable[bytes | None], history: bool = True) -> Decoded:
         Every message once: as rows of `HISTORY_ROWS` (`SCORING_ROWS` without history), or as a
         reject. A bad message changes nothing for its neighbours.
     """
-    accepted, rejects = _Accepted(), []
-    for position, value in enumerate(values):
+    decoding = _Decoding(history)
+    for start, end in _blocks(values):
+        decoding.add(range(start, end), values[start:end])
+    return decoding.result()
+
+
+def _blocks(values: Sequence[bytes | None]) -> Iterator[tuple[int, int]]:
+    """Bounds of runs of messages of about `BLOCK_BYTES`."""
+    start = size = 0
+    for end, value in enumerate(values, start=1):
+        size += len(value or b"")
+        if size >= BLOCK_BYTES or end == len(values):
+            yield start, end
+            start, size = end, 0
+
+
+class _Block:
+    """Neighbouring messages, few enough for their Python objects to stay in the processor's cache.
+
+    A block is either decoded fast as a whole, or not at all.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        of_dexes = [
+            [e.transactions for e in message.data if e.protocolType == DEXES]
+            for message in messages
+        ]
+        self.counts = [sum(map(len, lists)) for lists in of_dexes]
+        self.wallets = [message.wallet_address for message in messages]
+        self.chains = [
+            DEFAULT_CHAIN if message.chainId is None else message.chainId for message in messages
+        ]
+        self.transactions = list(chain.from_iterable(chain.from_iterable(of_dexes)))
+        # Written out for speed; LEGS_OF_ACTION says the same, and a test compares the two.
+        self.legs0 = [
+            (t.tokenIn if (a := t.action) == "swap" else t.token0 if a in _LP_ACTIONS else None)
+            or _EMPTY_LEG
+            for t in self.transactions
+        ]
+        self.legs1 = [
+            (t.tokenOut if (a := t.action) == "swap" else t.token1 if a in _LP_ACTIONS else None)
+            or _EMPTY_LEG
+            for t in self.transactions
+        ]
+
+    def is_usual(self, values: Sequence[bytes]) -> bool:
+        """Whether nothing needs the exact parser; `values` are the messages' bytes."""
+        legs = [leg for leg in self.legs0 if leg is not _EMPTY_LEG]
+        legs += [leg for leg in self.legs1 if leg is not _EMPTY_LEG]
+        amounts = [leg.amount for leg in legs]
+        return are_usual(values, len(self.transactions), len(legs), amounts)
+
+    def rows(self, history: bool) -> list[pa.Array]:
+        """The columns of `HISTORY_ROWS` (`SCORING_ROWS` without history), but `message`."""
+        rows, legs0, legs1 = self.transactions, self.legs0, self.legs1
+        columns: dict[str, Any] = {
+            "action": [t.action for t in rows],
+            "timestamp": _seconds([t.timestamp for t in rows]),
+            "pool_id": [t.poolId for t in rows],
+            # Adding zero turns -0.0 into 0.0, which a sum would otherwise show.
+            "leg0_usd": np.array([leg.amountUSD for leg in legs0], dtype=np.float64) + 0.0,
+            "leg0_symbol": [leg.symbol for leg in legs0],
+            "leg1_usd": np.array([leg.amountUSD for leg in legs1], dtype=np.float64) + 0.0,
+            "leg1_symbol": [leg.symbol for leg in legs1],
+        }
+        if history:
+            columns |= {
+                "document_id": [t.document_id for t in rows],
+                "protocol": [t.protocol for t in rows],
+                "pool_name": [t.poolName for t in rows],
+                "caller": [t.caller for t in rows],
+                "chain_id": _chains(rows, np.repeat(self.chains, self.counts)),
+                "leg0_amount": _amounts(legs0),
+                "leg0_address": [leg.address for leg in legs0],
+                "leg1_amount": _amounts(legs1),
+                "leg1_address": [leg.address for leg in legs1],
+            }
+        schema = schemas.HISTORY_ROWS if history else schemas.SCORING_ROWS
+        return [pa.array(columns[f.name], type=f.type) for f in schema if f.name in columns]
+
+
+class _Decoding:
+    """What has been decoded of a batch so far, block by block."""
+
+    def __init__(self, history: bool) -> None:
+        self._history = history
+        self._positions: list[int] = []
+        self._wallets: list[str] = []
+        self._counts: list[int] = []
+        self._rows: list[list[pa.Array]] = []
+        self._rejects: list[Reject] = []
+
+    def add(self, positions: Sequence[int], values: Sequence[bytes | None]) -> None:
+        """Decode the messages at these positions of the batch."""
+        parsed = [None if value is None else parse_fast(value) for value in values]
+        fast = [i for i, message in enumerate(parsed) if message is not None]
+        usual = [cast(bytes, values[i]) for i in fast]
+        block = _Block([cast(Message, parsed[i]) for i in fast])
+        if block.is_usual(usual):
+            self._keep([positions[i] for i in fast], block)
+        elif len(usual) > 1:
+            for i in fast:
+                self.add([positions[i]], [values[i]])
+        else:
+            self._parse_exactly(positions[fast[0]], usual[0])
+        for i, message in enumerate(parsed):
+            if message is None:
+                self._parse_exactly(positions[i], values[i])
+
+    def _parse_exactly(self, position: int, value: bytes | None) -> None:
         try:
-            fast = None if value is None else parse_fast(value)
-            accepted.add(position, fast if fast is not None else parse_exact(value))
+            self._keep([position], _Block([parse_exact(value)]))
         except BadMessage as bad:
-            rejects.append(
+            self._rejects.append(
                 Reject(position, bad.code, str(bad), bad.wallet_address, bad.transaction_count)
             )
-    return Decoded(
-        np.array(accepted.positions, dtype=np.int64),
-        accepted.wallets,
-        _rows(accepted, history),
-        rejects,
-    )
 
+    def _keep(self, positions: Sequence[int], block: _Block) -> None:
+        for position, wallet, count in zip(positions, block.wallets, block.counts, strict=True):
+            if count == 0:
+                self._rejects.append(
+                    Reject(position, "no_transactions", NO_TRANSACTIONS, wallet, 0)
+                )
+            else:
+                self._positions.append(position)
+                self._wallets.append(wallet)
+                self._counts.append(count)
+        if block.transactions:
+            self._rows.append(block.rows(self._history))
 
-def _rows(accepted: _Accepted, history: bool) -> pa.Table:
-    rows = accepted.transactions
-    legs0, legs1 = _legs(rows)
-    columns: dict[str, Any] = {
-        "message": np.repeat(np.arange(len(accepted.counts), dtype=np.int32), accepted.counts),
-        "action": [t.action for t in rows],
-        "timestamp": _seconds([t.timestamp for t in rows]),
-        "pool_id": [t.poolId for t in rows],
-        # Adding zero turns -0.0 into 0.0, which a sum would otherwise show.
-        "leg0_usd": np.array([leg.amountUSD for leg in legs0], dtype=np.float64) + 0.0,
-        "leg0_symbol": [leg.symbol for leg in legs0],
-        "leg1_usd": np.array([leg.amountUSD for leg in legs1], dtype=np.float64) + 0.0,
-        "leg1_symbol": [leg.symbol for leg in legs1],
-    }
-    if not history:
-        return _table(columns, schemas.SCORING_ROWS)
-    columns |= {
-        "document_id": [t.document_id for t in rows],
-        "protocol": [t.protocol for t in rows],
-        "pool_name": [t.poolName for t in rows],
-        "caller": [t.caller for t in rows],
-        "chain_id": _chains(rows, np.repeat(accepted.chains, accepted.counts)),
-        "leg0_amount": _amounts(legs0),
-        "leg0_address": [leg.address for leg in legs0],
-        "leg1_amount": _amounts(legs1),
-        "leg1_address": [leg.address for leg in legs1],
-    }
-    return _table(columns, schemas.HISTORY_ROWS)
-
-
-def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_arrays(
-        [pa.array(columns[f.name], type=f.type) for f in schema], schema=schema
-    )
-
-
-def _legs(rows: Sequence[Transaction]) -> tuple[list[Leg], list[Leg]]:
-    """The two legs that each row's action uses; empty legs where it uses none."""
-    first, second = [], []
-    for row in rows:
-        name0, name1 = LEGS_OF_ACTION.get(row.action, _NO_LEGS)
-        first.append((getattr(row, name0) if name0 else None) or _EMPTY_LEG)
-        second.append((getattr(row, name1) if name1 else None) or _EMPTY_LEG)
-    return first, second
+    def result(self) -> Decoded:
+        """What has been decoded."""
+        counts = np.array(self._counts, dtype=np.int64)
+        message = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        schema = schemas.HISTORY_ROWS if self._history else schemas.SCORING_ROWS
+        blocks = self._rows or [_Block([]).rows(self._history)]
+        columns = [pa.concat_arrays(parts) for parts in zip(*blocks, strict=True)]
+        return Decoded(
+            np.array(self._positions, dtype=np.int64),
+            self._wallets,
+            counts,
+            pa.Table.from_arrays([pa.array(message), *columns], schema=schema),
+            self._rejects,
+        )
 
 
 def _seconds(timestamps: list[int]) -> npt.NDArray[np.int64]:
@@ -179,13 +243,14 @@ def _amounts(legs: Sequence[Leg]) -> pa.Array:
     return texts.cast(pa.string())
 
 
-def history_of(rows: pa.Table, usd_value: pa.Array) -> pa.StructArray:
-    """Rows of `HISTORY_ROWS` as `TRANSACTION` structs, for the `transactions` table.
+def history_of(decoded: Decoded, usd_value: pa.Array) -> pa.Table:
+    """The decoded rows with the columns of `TRANSACTION`, and `message` before them.
 
     A leg that the action does not use is null; a used leg that was absent or null is an empty one.
     """
+    rows = decoded.rows
     is_swap = np.asarray(pc.equal(rows["action"], "swap"))
-    is_lp = np.asarray(pc.is_in(rows["action"], value_set=pa.array(["deposit", "withdraw"])))
+    is_lp = np.asarray(pc.is_in(rows["action"], value_set=pa.array(sorted(_LP_ACTIONS))))
     made = {
         "usd_value": usd_value,
         "token0": _leg_column(rows, 0, is_lp),
@@ -193,18 +258,15 @@ def history_of(rows: pa.Table, usd_value: pa.Array) -> pa.StructArray:
         "token_in": _leg_column(rows, 0, is_swap),
         "token_out": _leg_column(rows, 1, is_swap),
     }
-    arrays = [
-        made[f.name] if f.name in made else _column(rows, f.name) for f in schemas.TRANSACTION
-    ]
-    return pa.StructArray.from_arrays(arrays, fields=list(schemas.TRANSACTION))
+    fields = [rows.schema.field("message"), *schemas.TRANSACTION]
+    columns = [made[f.name] if f.name in made else rows[f.name] for f in fields]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def _leg_column(rows: pa.Table, leg: int, used: npt.NDArray[np.bool_]) -> pa.StructArray:
     names = [f"leg{leg}_{name}" for name in ("amount", "usd", "address", "symbol")]
     return pa.StructArray.from_arrays(
-        [_column(rows, name) for name in names], fields=list(schemas.LEG), mask=pa.array(~used)
+        [rows[name].combine_chunks() for name in names],
+        fields=list(schemas.LEG),
+        mask=pa.array(~used),
     )
-
-
-def _column(rows: pa.Table, name: str) -> pa.Array:
-    return rows[name].combine_chunks()

@@ -26,6 +26,7 @@ Flags = npt.NDArray[np.bool_]
 
 DAY_SECONDS: Final = 86_400
 HOUR_SECONDS: Final = 3_600
+DENSE: Final = 64
 _ACTIONS: Final = pa.array(["deposit", "withdraw", "swap"])
 
 
@@ -189,18 +190,28 @@ def _spans(rows: _Rows) -> Ints:
 
 def _distinct(wallet: Ints, names: pa.Array, wallets: int) -> Ints:
     """Number of distinct names a wallet; null is no name."""
-    owners, _ = _distinct_pairs(wallet, names)
+    owners, _ = _distinct_pairs(wallet, names, wallets)
     return np.bincount(owners, minlength=wallets)
 
 
-def _distinct_pairs(wallet: Ints, names: pa.Array) -> tuple[Ints, pa.Array]:
+def _distinct_pairs(wallet: Ints, names: pa.Array, wallets: int) -> tuple[Ints, pa.Array]:
     """The distinct (wallet, name) pairs, names that are null left out."""
     encoded = names.dictionary_encode()
-    known = np.asarray(encoded.is_valid())
-    codes = np.asarray(encoded.indices.filter(pa.array(known))).astype(np.int64)
+    codes = np.asarray(encoded.indices.fill_null(-1))
+    known = codes >= 0
     width = max(len(encoded.dictionary), 1)
-    pairs = np.asarray(pc.unique(pa.array(wallet[known] * width + codes)))
+    pairs = _distinct_integers(wallet[known] * width + codes[known], wallets * width)
     return pairs // width, encoded.dictionary.take(pa.array(pairs % width))
+
+
+def _distinct_integers(values: Ints, limit: int) -> Ints:
+    """The distinct ones of integers from 0 up to before `limit`."""
+    # Flags for all that could be cost less than a hash table, unless few of them are.
+    if limit > DENSE * len(values):
+        return np.asarray(pc.unique(pa.array(values)))
+    seen = np.zeros(limit, dtype=np.bool_)
+    seen[values] = True
+    return np.flatnonzero(seen)
 
 
 def _token_points(
@@ -211,7 +222,9 @@ def _token_points(
     flags = pa.array(swap)
     legs = [rows[name].filter(flags) for name in ("leg0_symbol", "leg1_symbol")]
     symbols = pa.chunked_array([c for leg in legs for c in leg.chunks], pa.string())
-    owners, names = _distinct_pairs(np.concatenate([wallet, wallet]), symbols.combine_chunks())
+    owners, names = _distinct_pairs(
+        np.concatenate([wallet, wallet]), symbols.combine_chunks(), wallets
+    )
     known = pa.array(sorted(stable_symbols), pa.string())
     stable = np.asarray(pc.is_in(names, value_set=known))
     weights = np.where(stable, points.stable, points.volatile)

@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Final, NoReturn, cast
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
+import numpy as np
 
 MAX_DEPTH: Final = 512
 MAX_WALLET_CHARACTERS: Final = 256
@@ -100,40 +102,80 @@ LEGS_OF_ACTION: Final = {
     "withdraw": ("token0", "token1"),
 }
 
+
+class _OpenEntry(msgspec.Struct, gc=False):
+    """An entry whose transactions are read only if they are of dexes."""
+
+    protocolType: str
+    transactions: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _OpenMessage(msgspec.Struct, gc=False):
+    wallet_address: WalletAddress
+    data: list[_OpenEntry]
+    chainId: ChainId | None = None
+
+
 _decoder = msgspec.json.Decoder(Message)
+_open_decoder = msgspec.json.Decoder(_OpenMessage)
+_transactions_decoder = msgspec.json.Decoder(list[Transaction])
 
 
 def parse_fast(value: bytes) -> Message | None:
-    """Decode a usual message; None for any that :func:`parse_exact` must look at."""
+    """Decode a usual message; None for any that :func:`parse_exact` must look at.
+
+    The types leave something open, which :func:`are_usual` checks for many messages at once.
+    """
+    if not value.isascii() and not _is_utf8(value):
+        return None
     try:
-        message = _decoder.decode(value)
+        return _decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _parse_open(value)
+
+
+def _parse_open(value: bytes) -> Message | None:
+    """Decode a message in which entries of other protocols have other shapes."""
+    try:
+        message = _open_decoder.decode(value)
+        entries = [
+            Entry(DEXES, _transactions_decoder.decode(entry.transactions))
+            for entry in message.data
+            if entry.protocolType == DEXES
+        ]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return message if _is_usual(message, value) else None
+    return Message(message.wallet_address, entries, message.chainId)
 
 
-def _is_usual(message: Message, value: bytes) -> bool:
-    """Check what the types do not say: UTF-8 in skipped text, depth, amounts."""
-    if not value.isascii() and not _is_utf8(value):
+def are_usual(
+    values: Sequence[bytes], transactions: int, legs: int, amounts: Sequence[msgspec.Raw]
+) -> bool:
+    """Check what the types of :func:`parse_fast` do not say: depth and amounts.
+
+    Args:
+        values: messages that were parsed.
+        transactions: how many they hold.
+        legs: how many of the legs that the actions use they hold.
+        amounts: the amounts of these legs.
+
+    Returns:
+        Whether all are fine. If not, one message alone is decided by :func:`parse_exact`.
+    """
+    return _are_amounts(amounts) and not _are_deep(values, transactions + legs)
+
+
+def _are_deep(values: Sequence[bytes], expected: int) -> bool:
+    """Whether any may be nested too deep, by brackets beyond those that are expected."""
+    # A value this short has no room for that many brackets.
+    if sum(map(len, values)) < 2 * MAX_DEPTH:
         return False
-    # Brackets beyond those of the typed fields are all that could be nested deep.
-    brackets = value.count(b"{") + value.count(b"[")
-    for entry in message.data:
-        legs = _legs(entry.transactions)
-        brackets -= len(entry.transactions) + len(legs)
-        if entry.protocolType == DEXES and not _are_amounts(legs):
-            return False
-    return brackets < MAX_DEPTH
-
-
-def _legs(transactions: list[Transaction]) -> list[Leg]:
-    """All legs, those that the action does not use too: a stranger there costs an exact parse."""
-    return [
-        leg
-        for t in transactions
-        for leg in (t.tokenIn, t.tokenOut, t.token0, t.token1)
-        if leg is not None
-    ]
+    joined = np.frombuffer(b"".join(values), dtype=np.uint8)
+    # "[" and "{" differ in this one bit.
+    brackets = np.count_nonzero((joined & 0xDF) == ord("["))
+    if brackets - expected <= MAX_DEPTH:
+        return False
+    return len(values) > 1 or _depth(values[0].decode()) > MAX_DEPTH
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -144,19 +186,16 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _are_amounts(legs: list[Leg]) -> bool:
+def _are_amounts(amounts: Sequence[msgspec.Raw]) -> bool:
     """Whether all amounts are digits as they are stored, bare or quoted, at most 77 characters."""
-    amounts = [cast(bytes, leg.amount) for leg in legs if leg.amount is not NO_AMOUNT]
-    if not amounts:
-        return True
     # No JSON value has a line feed within, so that none can pass for two.
     joined = b"\n".join(amounts)
-    return (
-        joined.translate(None, b'\n"').isdigit()
-        and b'""' not in joined
-        and b'"0' not in joined
-        and max(map(len, amounts)) < len(MAX_AMOUNT)
-    )
+    if b'"' in joined:
+        if b'""' in joined or joined.count(b'"0') != joined.count(b'"0"'):
+            return False
+        joined = joined.replace(b'"', b"")
+    digits = joined.replace(b"\n", b"")
+    return not digits or (digits.isdigit() and max(map(len, joined.split(b"\n"))) < len(MAX_AMOUNT))
 
 
 class _Number(str):

@@ -1,14 +1,14 @@
-"""The one scoring function: message values and their moments in, one scored row a message out."""
+"""The one scoring function: message values and their moments in, scores and rejects out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded, Reject, decode, history_of
@@ -35,18 +35,33 @@ class ScoringModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A scored batch: every message is in one row of `scores`, or in one of `rejects`.
+
+    Attributes:
+        scores: rows of `SCORED`.
+        rejects: rows of `REJECTED`.
+        transactions: rows of `HISTORY`, those of each scored message together; None where the
+            history was not asked for.
+    """
+
+    scores: pa.Table
+    rejects: pa.Table
+    transactions: pa.Table | None
+
+
 def score_messages(
     values: Sequence[bytes | None],
     as_of: npt.NDArray[np.int64],
     model: ScoringModel,
     history: bool = True,
-) -> pa.Table:
+) -> Scored:
     """Score a batch of messages.
 
     1. decode: bytes -> exploded transactions, or rejects
     2. score: transactions -> features -> scores, all wallets at once
     3. reject the wallets whose result is not finite
-    4. put scores and rejects back into the order of the messages
 
     Args:
         values: raw message values, None for a record without one.
@@ -55,86 +70,74 @@ def score_messages(
         history: whether the exploded transactions are returned too.
 
     Returns:
-        One row of `SCORED` a message, in the order given: a score or a reject.
+        Tables whose `position` is the row of the message in `values`; rows are in no order.
     """
     # 1.
     decoded = decode(values, history)
     # 2.
     scores = model.score(decoded.rows, as_of[decoded.positions])
     # 3.
-    counts = np.bincount(np.asarray(decoded.rows["message"]), minlength=len(decoded.wallets))
-    rejects = decoded.rejects + _non_finite(decoded, scores, counts)
-    # 4.
-    transactions = _transactions(decoded, counts) if history else None
-    return _scored(decoded, scores, counts, rejects, transactions, as_of)
+    finite = np.asarray(scores.is_valid())
+    rejects = decoded.rejects + _non_finite(decoded, ~finite)
+    transactions = _transactions(decoded, as_of, finite) if history else None
+    return Scored(
+        _scores(decoded, as_of, scores).filter(pa.array(finite)),
+        _rejects(rejects, as_of),
+        transactions,
+    )
 
 
-def _non_finite(
-    decoded: Decoded, scores: pa.StructArray, counts: npt.NDArray[np.int64]
-) -> list[Reject]:
-    failed = np.flatnonzero(np.asarray(scores.is_null()))
+def _non_finite(decoded: Decoded, failed: npt.NDArray[np.bool_]) -> list[Reject]:
     return [
         Reject(
             int(decoded.positions[i]),
             "non_finite_result",
             NON_FINITE,
             decoded.wallets[i],
-            int(counts[i]),
+            int(decoded.counts[i]),
         )
-        for i in failed
+        for i in np.flatnonzero(failed)
     ]
 
 
-def _transactions(decoded: Decoded, counts: npt.NDArray[np.int64]) -> pa.ListArray:
-    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, history_of(decoded.rows, usd_values(decoded.rows)))
+def _scores(decoded: Decoded, as_of: npt.NDArray[np.int64], scores: pa.StructArray) -> pa.Table:
+    columns = [
+        pa.array(decoded.positions),
+        pa.array(decoded.wallets, pa.string()),
+        pa.array(as_of[decoded.positions]),
+        pa.array(decoded.counts),
+        *scores.flatten(),
+    ]
+    return pa.Table.from_arrays(columns, schema=schemas.SCORED)
 
 
-def _scored(
-    decoded: Decoded,
-    scores: pa.StructArray,
-    counts: npt.NDArray[np.int64],
-    rejects: list[Reject],
-    transactions: pa.ListArray | None,
-    as_of: npt.NDArray[np.int64],
+def _rejects(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table:
+    positions = np.array([r.position for r in rejects], dtype=np.int64)
+    columns = [
+        positions,
+        [r.wallet_address for r in rejects],
+        as_of[positions],
+        [r.transaction_count for r in rejects],
+        [r.code for r in rejects],
+        [r.error for r in rejects],
+    ]
+    return pa.Table.from_arrays(
+        [pa.array(c, f.type) for c, f in zip(columns, schemas.REJECTED, strict=True)],
+        schema=schemas.REJECTED,
+    )
+
+
+def _transactions(
+    decoded: Decoded, as_of: npt.NDArray[np.int64], finite: npt.NDArray[np.bool_]
 ) -> pa.Table:
-    """Join accepted messages and rejects by position; a rejected message has no transactions."""
-    size = len(as_of)
-    accepted = np.full(size, -1)
-    accepted[decoded.positions] = np.arange(len(decoded.positions))
-    rejected = np.full(size, -1)
-    rejected[[r.position for r in rejects]] = np.arange(len(rejects))
-    accepted[rejected >= 0] = -1
-    pick, refuse = _indices(accepted), _indices(rejected)
-    columns = {
-        "wallet_address": _either(
-            pa.array(decoded.wallets, pa.string()).take(pick),
-            pa.array([r.wallet_address for r in rejects], pa.string()).take(refuse),
-        ),
-        "as_of": pa.array(as_of),
-        "transaction_count": _either(
-            pa.array(counts, pa.int64()).take(pick),
-            pa.array([r.transaction_count for r in rejects], pa.int64()).take(refuse),
-        ),
-        "score": scores.take(pick),
-        "reject": _rejects(rejects).take(refuse),
-        "transactions": (
-            pa.nulls(size, schemas.SCORED.field("transactions").type)
-            if transactions is None
-            else transactions.take(pick)
-        ),
-    }
-    return pa.table([columns[f.name] for f in schemas.SCORED], schema=schemas.SCORED)
-
-
-def _indices(positions: npt.NDArray[np.int64]) -> pa.Array:
-    return pa.array(positions, pa.int64(), mask=positions < 0)
-
-
-def _either(first: pa.Array, second: pa.Array) -> pa.Array:
-    return pc.coalesce(first, second)
-
-
-def _rejects(rejects: list[Reject]) -> pa.StructArray:
-    rows = [{"error_code": r.code, "error": r.error} for r in rejects]
-    return pa.array(rows, schemas.REJECT)
+    history = history_of(decoded, usd_values(decoded.rows))
+    message = np.asarray(history["message"])
+    positions = decoded.positions[message]
+    columns = [
+        pa.array(positions),
+        pa.array(decoded.wallets, pa.string()).take(history["message"].combine_chunks()),
+        pa.array(as_of[positions]),
+        *history.columns[1:],
+    ]
+    table = pa.Table.from_arrays(columns, schema=schemas.HISTORY)
+    return table if finite.all() else table.filter(pa.array(finite[message]))

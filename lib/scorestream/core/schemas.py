@@ -133,21 +133,16 @@ SCORE = pa.struct(
     ]
 )
 
-REJECT = pa.struct(
+# What every result of the core begins with. `position` is the row of the message in its batch.
+_MESSAGE = [("position", pa.int64()), ("wallet_address", pa.string()), ("as_of", pa.int64())]
+
+SCORED = pa.schema([*_MESSAGE, ("transaction_count", pa.int64()), *SCORE])
+REJECTED = pa.schema(
     [
+        *_MESSAGE,
+        ("transaction_count", pa.int64()),
         ("error_code", pa.string()),
         ("error", pa.string()),
     ]
 )
-
-# What the core gives for each message: a score or a reject, never both, never neither.
-SCORED = pa.schema(
-    [
-        ("wallet_address", pa.string()),
-        ("as_of", pa.int64()),
-        ("transaction_count", pa.int64()),
-        ("score", SCORE),
-        ("reject", REJECT),
-        ("transactions", pa.list_(TRANSACTION)),
-    ]
-)
+HISTORY = pa.schema([*_MESSAGE, *TRANSACTION])

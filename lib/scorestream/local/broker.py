@@ -30,11 +30,11 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
+from scorestream.io.kafka.connection import MAX_MESSAGE_BYTES
 from scorestream.settings import PROJECT_ROOT
 
 HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9092
-MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
 _UNLIMITED: Final = str(2**63 - 1)
 _MAX_PORT: Final = 65535

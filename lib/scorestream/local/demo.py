@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scorestream.errors import ScorestreamError
-from scorestream.io.kafka import KafkaCluster
+from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.local.broker import LocalBroker
 from scorestream.local.samples import sample_records
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from scorestream.io.kafka import Record
+from scorestream.io.kafka.producing import Record
 from scorestream.settings import PROJECT_ROOT
 
 SAMPLES: Final = PROJECT_ROOT / "samples"

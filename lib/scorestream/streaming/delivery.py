@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 
-from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 
 from scorestream.core.pipeline import ScoringModel
-from scorestream.errors import DeltaError
-from scorestream.io.delta import Warehouse
-from scorestream.io.kafka import write_records
-from scorestream.rows import (
-    BatchFacts,
-    failure_messages,
-    reject_rows,
-    score_rows,
-    success_messages,
-    transaction_rows,
-)
-from scorestream.scoring import score_records
+from scorestream.io.delta.files import Condition, DataFile, read_file
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.fetching import OffsetRange, fetch, planned_ranges, split_ranges
+from scorestream.io.kafka.producing import produce
+from scorestream.results import failure_records, success_records
+from scorestream.rows import BatchFacts
+from scorestream.scoring import ScoringReport, score_into_files
 from scorestream.settings import Settings
-from scorestream.streaming.metrics import BatchSummary, summarise
+from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
+from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
+from scorestream.tasks import run_tasks
 
-OFFSET = ["source_partition", "source_offset"]
+# A task of fewer records would cost more to start than it saves; and it writes a file a table.
+RECORDS_A_TASK = 1000
 
 
 @dataclass
@@ -38,10 +35,11 @@ class Delivery:
 
     Each batch goes through four steps; their order is what makes a crash harmless:
 
-    1. Score once, and keep the result for every sink.
-    2. Append transactions, rejects and scores to Delta, in a transaction of the run and batch, so
-       that a batch repeated by Delta's own retries is written once.
-    3. Publish to Kafka what Delta holds for the batch.
+    1. Score once, in the tasks: fetch what Spark planned, score it, write the rows of all tables
+       into data files that nobody knows of yet.
+    2. Commit the files of transactions, rejects and scores to Delta, in a transaction of the run
+       and batch.
+    3. Publish to Kafka what the committed files hold.
     4. Spark commits the checkpoint when this returns; then the listener commits the consumer
        group's offsets.
 
@@ -52,6 +50,7 @@ class Delivery:
     """
 
     settings: Settings
+    spark: SparkSession
     warehouse: Warehouse
     model: ScoringModel
     code_version: str
@@ -62,169 +61,121 @@ class Delivery:
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
         """Deliver one micro-batch; raising leaves it to be repeated by the next start."""
-        self.gate(records.sparkSession)
-        run_id = records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-        batch = _Batch(self, str(run_id), batch_id)
-        if (self._first and self.start.may_repeat) or self._overlaps(records):
-            batch.resume(records)
-        else:
-            batch.deliver(records)
+        self.gate(self.spark)
+        run_id = self.spark.sparkContext.getLocalProperty("sql.streaming.queryId")
+        self.deliver(planned_ranges(records), str(run_id), batch_id)
+
+    def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
+        """Deliver the messages of ranges as one batch."""
+        started = time.time()
+        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version)
+        may_be_stored = (self._first and self.start.may_repeat) or self._overlaps(ranges)
+        stored = Stored.of(self.warehouse, self._ours(facts)) if may_be_stored else None
+        # 1.
+        reports = self._score(ranges, facts, stored)
+        # 2.
+        files = [file for report in reports for file in report.files]
+        self._commit(files, facts, stored)
+        # 3.
+        self._publish(files, ranges, facts, stored)
         self._first = False
+        self.report(BatchSummary.of(reports, batch_id, started, time.time()))
 
-    def _overlaps(self, records: DataFrame) -> bool:
-        """Whether the batch has offsets at or below those that the warehouse held at the start."""
-        held = self.held()
-        return held is not None and not records.where(held).isEmpty()
-
-    def held(self, partition: str = "partition", offset: str = "offset") -> Column | None:
-        """Condition on offsets from `start` to `held`; None where there are none."""
-        ranges = [
-            (F.col(partition) == p) & F.col(offset).between(self.start.state.start.get(p, 0), last)
-            for p, last in self.start.state.held.items()
-        ]
-        if not ranges:
-            return None
-        condition = ranges[0]
-        for each in ranges[1:]:
-            condition |= each
-        return condition
-
-
-class _Batch:
-    """One micro-batch on its way through the sinks."""
-
-    def __init__(self, delivery: Delivery, run_id: str, batch_id: int) -> None:
-        self.delivery = delivery
-        self.settings = delivery.settings
-        self.warehouse = delivery.warehouse
-        self.run_id = run_id
-        self.batch_id = batch_id
-        self.started = time.monotonic()
-        self.scored_at = datetime.now(UTC)
-
-    def deliver(self, records: DataFrame) -> None:
-        """The usual way: nothing of this batch was ever stored."""
-        # 1.
-        scored = self._score(records, self.settings.keeps_history)
-        try:
-            summary = summarise(scored, self.scored_at, self.batch_id)
-            facts = self._facts()
-            # 2.
-            for table, rows in self._rows(scored, facts, summary):
-                self.warehouse.append(table, rows, (f"{self.run_id}/{table.name}", self.batch_id))
-            # 3.
-            self._publish(
-                score_rows(scored, self.delivery.model, facts), reject_rows(scored, facts)
-            )
-        finally:
-            scored.unpersist()
-        self.delivery.report(summary.finished(time.time(), time.monotonic() - self.started))
-
-    def resume(self, records: DataFrame) -> None:
-        """The careful way: some of this batch may be stored already, and that is what counts.
-
-        Appends carry no transaction here: they hold only what is not stored, so that a further
-        crash is resumed in the same way.
-        """
-        # 1.
-        scored = self._score(self._lacking(records), self.settings.keeps_history)
-        try:
-            summary = summarise(scored, self.scored_at, self.batch_id)
-            # 2.
-            self._complete_history(records)
-            for table, rows in self._rows(scored, self._facts(), summary):
-                # Transactions are written first, and may be there without their score.
-                lacks = rows.join(self._stored(table).select(*OFFSET), OFFSET, "left_anti")
-                self.warehouse.append(table, lacks, None)
-            self._refuse_lacking(records)
-            # 3.
-            self._publish(
-                _only(self._stored(SCORES), records), _only(self._stored(REJECTS), records)
-            )
-        finally:
-            scored.unpersist()
-        self.delivery.report(summary.finished(time.time(), time.monotonic() - self.started))
-
-    def _lacking(self, records: DataFrame) -> DataFrame:
-        """Records that neither `scores` nor `rejects` holds now."""
-        return _without(records, self._stored(SCORES), self._stored(REJECTS))
-
-    def _refuse_lacking(self, records: DataFrame) -> None:
-        # What lacks is asked anew whenever a lost part of the scored rows has to be computed again,
-        # and after the first append the answer may be another.
-        if not self._lacking(records).isEmpty():
-            raise DeltaError(
-                f"batch {self.batch_id} of run {self.run_id} is not whole after its repetition (an "
-                "executor was lost?): start the stream again, which finishes it"
-            )
-
-    def _complete_history(self, records: DataFrame) -> None:
-        """Append the transactions of scores that were stored without them."""
-        if not self.settings.keeps_history:
-            return
-        orphans = self._stored(SCORES).join(self._stored(TRANSACTIONS), OFFSET, "left_anti")
-        if orphans.isEmpty():
-            return
-        scored = score_records(_matching(records, orphans, "left_semi"), self.delivery.model, True)
-        self.warehouse.append(TRANSACTIONS, transaction_rows(scored, self._facts()), None)
-
-    def _score(self, records: DataFrame, history: bool) -> DataFrame:
-        scored = score_records(records, self.delivery.model, history)
-        return scored.persist(StorageLevel.MEMORY_AND_DISK)
-
-    def _facts(self) -> BatchFacts:
-        elapsed_ms = round((time.monotonic() - self.started) * 1000)
-        return BatchFacts(
-            self.run_id, self.batch_id, self.scored_at, elapsed_ms, self.delivery.code_version
+    def _score(
+        self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
+    ) -> list[ScoringReport]:
+        work = partial(
+            _score_ranges,
+            options=self._client_options(),
+            root=self.warehouse.root,
+            model=self.model,
+            facts=facts,
+            history=self.settings.keeps_history,
+            stored=stored,
         )
+        return run_tasks(self.spark, work, split_ranges(ranges, self._tasks(ranges)))
 
-    def _rows(
-        self, scored: DataFrame, facts: BatchFacts, summary: BatchSummary
-    ) -> list[tuple[Table, DataFrame]]:
-        """The rows of every table that gets any."""
-        rows = []
-        if summary.scores and self.settings.keeps_history:
-            rows.append((TRANSACTIONS, transaction_rows(scored, facts)))
-        if summary.rejects:
-            rows.append((REJECTS, reject_rows(scored, facts)))
-        if summary.scores:
-            rows.append((SCORES, score_rows(scored, self.delivery.model, facts)))
-        return rows
+    def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
+        cores = self.spark.sparkContext.defaultParallelism
+        return min(cores, sum(map(len, ranges)) // RECORDS_A_TASK + 1)
 
-    def _stored(self, table: Table) -> DataFrame:
-        """Rows that Delta holds of this batch, or of the offsets held before this run."""
-        rows = self.warehouse.read(table)
-        ours = (F.col("run_id") == self.run_id) & (F.col("batch_id") == self.batch_id)
-        held = self.delivery.held(*OFFSET)
-        if held is None:
-            return rows.where(ours)
-        before = held & (F.col("source_topic") == self.delivery.start.state.topic)
-        return rows.where(ours | before)
+    def _commit(self, files: Sequence[DataFile], facts: BatchFacts, stored: Stored | None) -> None:
+        for table in (TRANSACTIONS, REJECTS, SCORES):
+            # What a repetition writes is only what lacked, which another commit of the same batch
+            # does not hold; it needs no transaction, and a further crash is repeated likewise.
+            transaction = None if stored else (f"{facts.run_id}/{table.name}", facts.batch_id)
+            ours = [file for file in files if file.table == table.name]
+            self.warehouse.append(table, ours, transaction)
 
-    def _publish(self, scores: DataFrame, rejects: DataFrame) -> None:
-        success = success_messages(scores, self.settings.kafka_success_topic)
-        failure = failure_messages(rejects, self.settings.kafka_failure_topic)
-        write_records(success.unionAll(failure), self.settings)
+    def _publish(
+        self,
+        files: Sequence[DataFile],
+        ranges: Sequence[OffsetRange],
+        facts: BatchFacts,
+        stored: Stored | None,
+    ) -> None:
+        conditions = (self._ours(facts), in_ranges(ranges)) if stored else ()
+        items = []
+        for table, topic in (
+            (SCORES, self.settings.kafka_success_topic),
+            (REJECTS, self.settings.kafka_failure_topic),
+        ):
+            if stored:
+                uris = self.warehouse.files(table, self._ours(facts))
+            else:
+                uris = [self.warehouse.uri(file) for file in files if file.table == table.name]
+            items += [(table, uri, topic) for uri in uris]
+        work = partial(_publish_files, conditions=conditions, options=self._client_options())
+        tasks = min(len(items), self.spark.sparkContext.defaultParallelism)
+        run_tasks(self.spark, work, [items[i::tasks] for i in range(tasks)])
+
+    def _client_options(self) -> dict[str, str]:
+        return client_options(self.settings) | {"group.id": self.settings.kafka_consumer_group}
+
+    def _overlaps(self, ranges: Sequence[OffsetRange]) -> bool:
+        """Whether the batch has offsets at or below those that the warehouse held at the start."""
+        held = self.start.state.held
+        return any(r.start <= held.get(r.partition, -1) for r in ranges)
+
+    def _ours(self, facts: BatchFacts) -> Condition:
+        """Condition on rows of this batch, or of the offsets held before this run."""
+        state = self.start.state
+        held = [
+            OffsetRange(state.topic, p, state.start.get(p, 0), last + 1)
+            for p, last in state.held.items()
+        ]
+        batch = [("run_id", "=", facts.run_id), ("batch_id", "=", facts.batch_id)]
+        return [batch, *in_ranges(held)]
 
 
-def _without(records: DataFrame, *stored: DataFrame) -> DataFrame:
-    for rows in stored:
-        records = _matching(records, rows, "left_anti")
-    return records
+def _score_ranges(
+    ranges: Sequence[OffsetRange],
+    options: dict[str, str],
+    root: str,
+    model: ScoringModel,
+    facts: BatchFacts,
+    history: bool,
+    stored: Stored | None,
+) -> ScoringReport:
+    """In a task: fetch, score and write; see :class:`Delivery`."""
+    batches = fetch(ranges, options)
+    if stored is None:
+        return score_into_files(batches, root, model, facts, history)
+    lacking = stored.lacking(ranges, history)
+    needed = (lacking.of(records) for records in batches)
+    return score_into_files(needed, root, model, facts, history, lacking.keep)
 
 
-def _matching(records: DataFrame, rows: DataFrame, how: str) -> DataFrame:
-    """Records that have (`left_semi`) or lack (`left_anti`) a row of the same offset."""
-    offsets = rows.select(*OFFSET)
-    same = (records["partition"] == offsets["source_partition"]) & (
-        records["offset"] == offsets["source_offset"]
-    )
-    return records.join(F.broadcast(offsets), same, how)
-
-
-def _only(rows: DataFrame, records: DataFrame) -> DataFrame:
-    """Rows whose offset is in the batch."""
-    offsets = records.select(
-        F.col("partition").alias("source_partition"), F.col("offset").alias("source_offset")
-    )
-    return rows.join(offsets, OFFSET, "left_semi")
+def _publish_files(
+    files: Sequence[tuple[Table, str, str]],
+    conditions: Sequence[Condition],
+    options: dict[str, str],
+) -> int:
+    """In a task: publish the rows of data files, each to its topic; returns how many."""
+    count = 0
+    for table, uri, topic in files:
+        rows = read_file(uri, table.columns.names, *conditions).cast(table.columns)
+        of_scores = table.name == SCORES.name
+        records = success_records(rows) if of_scores else failure_records(rows)
+        count += produce(topic, records, options)
+    return count

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import re
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from pyspark.errors import PySparkException, StreamingQueryException
@@ -12,8 +13,9 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream.configuration import load_scoring_model
 from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
-from scorestream.io.delta import Warehouse
-from scorestream.io.kafka import KafkaCluster, read_stream
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.cluster import KafkaCluster
+from scorestream.io.kafka.fetching import read_stream
 from scorestream.locks import exclusive_lock
 from scorestream.reference_data import current_reference, keep_copy
 from scorestream.session import build_session
@@ -27,6 +29,8 @@ from scorestream.streaming.stop import StopSignal
 from scorestream.version import code_version
 
 log = structlog.get_logger()
+
+_RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception): .+)$"
 
 
 @dataclass(frozen=True)
@@ -73,29 +77,27 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     location = options.checkpoint or f"{settings.warehouse}/_checkpoints/stream_scores"
     with exclusive_lock(location), ProgressLine() as line:
         # 3.
-        warehouse = Warehouse(build_session("stream_scores", settings), settings.warehouse)
+        spark = build_session("stream_scores", settings)
         stop.handle_signals()
+        warehouse = Warehouse(settings.warehouse)
         warehouse.create_tables()
         reference = current_reference(settings, warehouse)
+        keep_copy(reference, warehouse)
         conf = settings.scorestream_conf
         model = load_scoring_model(conf, options.scoring, reference.stable_symbols)
         # 4.
         metrics = StreamMetrics()
         metrics.serve(settings)
         listener = StreamListener(cluster, metrics, line)
-        warehouse.spark.streams.addListener(listener)
-        checkpoint = Checkpoint(warehouse.spark, location)
-        start = starting_state(checkpoint, warehouse, cluster, options.reprocess)
+        spark.streams.addListener(listener)
+        checkpoint = Checkpoint(spark, location)
+        start = starting_state(spark, checkpoint, warehouse, cluster, options.reprocess)
         delivery = Delivery(
-            settings, warehouse, model, code_version(), start, stop.gate, listener.report
+            settings, spark, warehouse, model, code_version(), start, stop.gate, listener.report
         )
         query = _start(options, cluster, delivery, location)
-        # Beside the first batch: comparing the copy costs some seconds that no score waits for.
-        with ThreadPoolExecutor(1) as pool:
-            copied = pool.submit(keep_copy, reference, warehouse)
-            # 5.
-            _wait(query, stop)
-        copied.result()
+        # 5.
+        _wait(query, stop)
         _finish(query, stop, listener)
 
 
@@ -107,7 +109,7 @@ def _start(
     source = {"startingOffsets": offsets}
     if options.max_offsets_per_trigger is not None:
         source["maxOffsetsPerTrigger"] = str(options.max_offsets_per_trigger)
-    records = read_stream(delivery.warehouse.spark, cluster.settings, **source)
+    records = read_stream(delivery.spark, cluster.settings, **source)
     try:
         writer = _triggered(records.writeStream.foreachBatch(delivery), options)
     except PySparkException as error:
@@ -141,4 +143,7 @@ def _explained(error: StreamingQueryException) -> ScorestreamError:
             "offsets that were not processed yet are gone from the input topic (aged out, or the "
             "topic was recreated): nothing was skipped; see docs/troubleshooting.md"
         )
-    return ScorestreamError(f"the stream failed: {text.strip().splitlines()[0]}")
+    # What Python raised, in a task or on the driver, stands in Spark's account of it.
+    raised = re.findall(_RAISED, text, re.MULTILINE)
+    reason = raised[-1] if raised else text.strip().splitlines()[0]
+    return ScorestreamError(f"the stream failed: {reason}")

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.status import Status
 
 from scorestream.errors import KafkaError
-from scorestream.io.kafka import KafkaCluster, Offsets
+from scorestream.io.kafka.cluster import KafkaCluster, Offsets
 from scorestream.streaming.metrics import BatchSummary, StreamMetrics
 
 log = structlog.get_logger()
@@ -64,6 +64,7 @@ class StreamListener(StreamingQueryListener):
         self._metrics = metrics
         self._line = line
         self._scores = self._rejects = 0
+        self._rate = 0.0
         self._ended = threading.Event()
 
     def report(self, summary: BatchSummary) -> None:
@@ -80,6 +81,7 @@ class StreamListener(StreamingQueryListener):
             rate=round(summary.rate, 1),
             seconds=round(summary.seconds, 3),
         )
+        self._rate = summary.rate
         self._line.show(f"{summary.rate:,.0f} messages/s · {self._counts()}")
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:
@@ -91,8 +93,7 @@ class StreamListener(StreamingQueryListener):
         lag = sum(latest[p] - end.get(p, 0) for p in latest)
         if latest:
             self._metrics.lag.set(lag)
-        rate = event.progress.processedRowsPerSecond
-        self._line.show(f"{rate:,.0f} messages/s · lag {lag:,} · {self._counts()}")
+        self._line.show(f"{self._rate:,.0f} messages/s · lag {lag:,} · {self._counts()}")
         self._commit_group(event.progress)
 
     def onQueryIdle(self, _event: QueryIdleEvent) -> None:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
+from scorestream.scoring import AGE_STEP_SECONDS, ScoringReport
 from scorestream.settings import Settings
 
 log = structlog.get_logger()
 
 LATENCY_BUCKETS: Final = (0.25, 0.5, 1, 2, 4, 6, 10, 30, 60, 300, 1800, 3600)
 BATCH_BUCKETS: Final = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
-# Ages are counted in steps of this; it bounds the error of a latency, and what reaches the driver.
-AGE_STEP_SECONDS: Final = 0.05
-OLDEST_SECONDS: Final = 7200.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,6 @@ class BatchSummary:
         rejects_by_code: messages rejected, by error code.
         transactions: dexes transactions of the scored messages.
         ages: seconds from a record's timestamp to the end of the batch, with how many have it.
-        started_at: unix seconds at which the batch started.
         seconds: duration of the batch.
     """
 
@@ -43,9 +39,8 @@ class BatchSummary:
     rejects_by_code: Mapping[str, int]
     transactions: int
     ages: Mapping[float, int]
-    started_at: float
     batch_id: int
-    seconds: float = 0.0
+    seconds: float
 
     @property
     def rejects(self) -> int:
@@ -62,32 +57,22 @@ class BatchSummary:
         """Messages a second."""
         return self.messages / self.seconds if self.seconds else 0.0
 
-    def finished(self, at: float, seconds: float) -> BatchSummary:
-        """The summary once all sinks are done; ages grow by the time since the batch started."""
-        since = at - self.started_at
-        return replace(self, ages={a + since: n for a, n in self.ages.items()}, seconds=seconds)
-
-
-def summarise(scored: DataFrame, started_at: datetime, batch_id: int) -> BatchSummary:
-    """Count a scored batch in one pass, which also computes what is persisted of it."""
-    started = started_at.timestamp()
-    age = F.lit(started) - F.col("source_timestamp").cast("double")
-    step = F.floor(F.least(age, F.lit(OLDEST_SECONDS)) / AGE_STEP_SECONDS)
-    groups = (
-        scored.groupBy(F.col("reject.error_code").alias("code"), step.alias("step"))
-        .agg(F.count("*").alias("messages"), F.sum("transaction_count").alias("transactions"))
-        .collect()
-    )
-    rejects: dict[str, int] = {}
-    ages: dict[float, int] = {}
-    for group in groups:
-        if group.code is not None:
-            rejects[group.code] = rejects.get(group.code, 0) + group.messages
-        seconds = group.step * AGE_STEP_SECONDS
-        ages[seconds] = ages.get(seconds, 0) + group.messages
-    ok = [group for group in groups if group.code is None]
-    scores = sum(group.messages for group in ok)
-    return BatchSummary(scores, rejects, sum(g.transactions for g in ok), ages, started, batch_id)
+    @classmethod
+    def of(
+        cls, reports: Iterable[ScoringReport], batch_id: int, started: float, ended: float
+    ) -> BatchSummary:
+        """A batch whose results are in all sinks, from what its tasks report."""
+        scores = transactions = 0
+        rejects: Counter[str] = Counter()
+        ages: Counter[float] = Counter()
+        for report in reports:
+            scores += report.scores
+            transactions += report.transactions
+            rejects.update(report.rejects)
+            for step, messages in report.ages.items():
+                # Ages are as of the start of the batch; the results came at its end.
+                ages[step * AGE_STEP_SECONDS + ended - started] += messages
+        return cls(scores, rejects, transactions, ages, batch_id, ended - started)
 
 
 class _LatencyHistogram(Collector):
@@ -147,8 +132,8 @@ class StreamMetrics:
         self.latency = _LatencyHistogram()
         self.registry.register(self.latency)
 
-    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
-        return Counter(f"scorestream_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> PrometheusCounter:
+        return PrometheusCounter(f"scorestream_{name}", text, labels, registry=self.registry)
 
     def observe(self, summary: BatchSummary) -> None:
         """Count a batch whose results are in all sinks."""

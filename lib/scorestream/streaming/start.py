@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from scorestream.errors import CheckpointError
-from scorestream.io.delta import Warehouse
-from scorestream.io.kafka import KafkaCluster, Offsets
+from scorestream.io.delta.sql import read
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.cluster import KafkaCluster, Offsets
 from scorestream.streaming.checkpoint import Checkpoint, StreamState
 from scorestream.tables import REJECTS, SCORES
 
@@ -34,7 +35,11 @@ class Start:
 
 
 def starting_state(
-    checkpoint: Checkpoint, warehouse: Warehouse, cluster: KafkaCluster, reprocess: bool
+    spark: SparkSession,
+    checkpoint: Checkpoint,
+    warehouse: Warehouse,
+    cluster: KafkaCluster,
+    reprocess: bool,
 ) -> Start:
     """What this start goes by: the checkpoint's own state, or for a new one what is stored.
 
@@ -52,7 +57,7 @@ def starting_state(
                 "give another with --checkpoint"
             )
         return Start(known, may_repeat=True)
-    held, complete = ({}, {}) if reprocess else _held_offsets(warehouse, topic)
+    held, complete = ({}, {}) if reprocess else _held_offsets(spark, warehouse, topic)
     _refuse_lost_offsets(held, cluster.end_offsets(topic), topic)
     start = {p: complete[p] + 1 for p in complete}
     state = StreamState(topic=topic, topic_id=topic_id, start=start, held=held)
@@ -95,7 +100,7 @@ def _refuse_lost_offsets(held: Offsets, ends: Offsets, topic: str) -> None:
         )
 
 
-def _held_offsets(warehouse: Warehouse, topic: str) -> tuple[Offsets, Offsets]:
+def _held_offsets(spark: SparkSession, warehouse: Warehouse, topic: str) -> tuple[Offsets, Offsets]:
     """The last offset held of each partition: in all, and leaving out the newest batch.
 
     Only the newest batch can have been cut off between the tables, so that everything before it
@@ -103,7 +108,7 @@ def _held_offsets(warehouse: Warehouse, topic: str) -> tuple[Offsets, Offsets]:
     """
     if warehouse.is_empty(SCORES) and warehouse.is_empty(REJECTS):
         return {}, {}
-    stored = _stored_offsets(warehouse, topic)
+    stored = _stored_offsets(spark, warehouse, topic)
     newest = stored.agg(F.max(F.struct("at", "run_id", "batch_id"))).first()
     if newest is None or newest[0] is None:
         return {}, {}
@@ -116,10 +121,12 @@ def _held_offsets(warehouse: Warehouse, topic: str) -> tuple[Offsets, Offsets]:
     return {p: held for p, held, _ in rows}, {p: done for p, _, done in rows if done is not None}
 
 
-def _stored_offsets(warehouse: Warehouse, topic: str) -> DataFrame:
+def _stored_offsets(spark: SparkSession, warehouse: Warehouse, topic: str) -> DataFrame:
     """(run_id, batch_id, source_partition, source_offset, at) of every message of the topic."""
     columns = ("run_id", "batch_id", "source_partition", "source_offset")
     of_topic = F.col("source_topic") == topic
-    scores = warehouse.read(SCORES).where(of_topic).select(*columns, F.col("scored_at").alias("at"))
-    rejects = warehouse.read(REJECTS).where(of_topic)
-    return scores.unionAll(rejects.select(*columns, F.col("rejected_at").alias("at")))
+    scores = read(spark, warehouse, SCORES).where(of_topic)
+    rejects = read(spark, warehouse, REJECTS).where(of_topic)
+    return scores.select(*columns, F.col("scored_at").alias("at")).unionAll(
+        rejects.select(*columns, F.col("rejected_at").alias("at"))
+    )

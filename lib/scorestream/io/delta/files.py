@@ -1,0 +1,164 @@
+"""Data files of Delta tables: written and read by the tasks, committed by the driver.
+
+A task writes Parquet files under names of their own and reports them; until the driver commits
+them, no reader knows of them. Files of a task that failed, or was run twice, are never committed.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from scorestream.tables import Table
+
+# Rows are gathered into groups of this size before they are written.
+ROW_GROUP_BYTES: Final = 64 * 1024 * 1024
+COMPRESSION: Final = "zstd"
+# Columns by which readers skip files. Long texts and nested columns would only bloat the log.
+STATISTICS: Final = frozenset(
+    {
+        "wallet_address",
+        "as_of",
+        "timestamp",
+        "scored_date",
+        "source_topic",
+        "source_partition",
+        "source_offset",
+        "run_id",
+        "batch_id",
+    }
+)
+
+
+# A condition on rows, as delta-rs and pyarrow both take it: or-ed lists of and-ed
+# (column, operator, value).
+Condition = list[list[tuple[str, str, Any]]]
+
+
+class DataFile(msgspec.Struct, frozen=True):
+    """A written file: what the transaction log has to say of it.
+
+    Attributes:
+        table: name of the table.
+        path: relative to the table's folder.
+        size: bytes.
+        records: rows.
+        statistics: JSON of Delta's per-file statistics.
+    """
+
+    table: str
+    path: str
+    size: int
+    records: int
+    statistics: str
+
+
+class TableWriter:
+    """Writes rows of one table into one new file; no rows, no file."""
+
+    def __init__(self, root: str, table: Table) -> None:
+        self._root = root
+        self._table = table
+        self._path = f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
+        self._pending: list[pa.Table] = []
+        self._pending_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, rows: pa.Table) -> None:
+        """Add rows with exactly the table's columns."""
+        if rows.num_rows == 0:
+            return
+        self._pending.append(rows)
+        self._pending_bytes += rows.nbytes
+        if self._pending_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> DataFile | None:
+        """Finish the file; None if there were no rows."""
+        if self._pending:
+            self._flush()
+        if self._writer is None:
+            return None
+        self._writer.close()
+        filesystem, folder = filesystem_of(f"{self._root}/{self._table.name}")
+        size = filesystem.get_file_info(f"{folder}/{self._path}").size
+        with filesystem.open_input_file(f"{folder}/{self._path}") as file:
+            metadata = pq.read_metadata(file)
+        return DataFile(
+            self._table.name, self._path, size, metadata.num_rows, _statistics(metadata)
+        )
+
+    def _flush(self) -> None:
+        rows = pa.concat_tables(self._pending).combine_chunks()
+        self._pending, self._pending_bytes = [], 0
+        if self._writer is None:
+            filesystem, folder = filesystem_of(f"{self._root}/{self._table.name}")
+            self._writer = pq.ParquetWriter(
+                f"{folder}/{self._path}",
+                self._table.columns,
+                filesystem=filesystem,
+                compression=COMPRESSION,
+            )
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
+
+
+def filesystem_of(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The file system of a path or URI, and the path on it."""
+    if "://" not in uri:
+        return pyarrow.fs.LocalFileSystem(), uri
+    # Hadoop's names of the object stores.
+    plain = uri.replace("s3a://", "s3://", 1).replace("file:///", "/", 1)
+    if plain.startswith("/"):
+        return pyarrow.fs.LocalFileSystem(), plain
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(plain)
+    return filesystem, path
+
+
+def read_file(uri: str, columns: list[str], *conditions: Condition) -> pa.Table:
+    """Rows of one data file that meet all conditions, which are on columns read."""
+    filesystem, path = filesystem_of(uri)
+    # Without pyarrow's dataset module, whose import alone takes longer than a micro-batch.
+    with pq.ParquetFile(path, filesystem=filesystem) as file:
+        rows = file.read(columns, use_threads=False)
+    for condition in conditions:
+        rows = rows.filter(pq.filters_to_expression(condition))
+    return rows
+
+
+def _statistics(metadata: pq.FileMetaData) -> str:
+    """Minima, maxima and null counts over all row groups, as Delta's protocol writes them."""
+    lowest: dict[str, Any] = {}
+    highest: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            name, found = column.path_in_schema, column.statistics
+            if name not in STATISTICS or found is None:
+                continue
+            nulls[name] = nulls.get(name, 0) + (found.null_count or 0)
+            if found.has_min_max:
+                lowest[name] = min(found.min, lowest.get(name, found.min))
+                highest[name] = max(found.max, highest.get(name, found.max))
+    return json.dumps(
+        {
+            "numRecords": metadata.num_rows,
+            "minValues": _plain(lowest),
+            "maxValues": _plain(highest),
+            "nullCount": nulls,
+        }
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if isinstance(value, int | str) else value.isoformat()
+        for name, value in values.items()
+    }

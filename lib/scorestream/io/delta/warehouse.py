@@ -1,0 +1,176 @@
+"""The warehouse as the driver sees it: tables created, files committed, small tables read.
+
+Every commit is made by delta-rs: it costs hundredths of a second, where Spark's own costs about
+one, and all writers of a table then keep the same rules for commits that meet (on a local disk,
+Spark's would overwrite a commit of another process).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError as DeltaRsError
+from deltalake.exceptions import TableNotFoundError
+from deltalake.transaction import AddAction
+
+from scorestream.errors import DeltaError
+from scorestream.io.delta.files import STATISTICS, Condition, DataFile
+from scorestream.tables import COMMENTS, TABLES, Table
+
+# A new checkpoint of the log after so many commits: each reader replays what came since.
+CHECKPOINT_INTERVAL: Final = "20"
+
+
+class Warehouse:
+    """The Delta tables below one folder or object-store prefix."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def path(self, table: Table) -> str:
+        """Where the table is."""
+        return f"{self.root}/{table.name}"
+
+    def uri(self, file: DataFile) -> str:
+        """Where a data file is."""
+        return f"{self.root}/{file.table}/{file.path}"
+
+    def create_tables(self) -> None:
+        """Create the tables that are not there yet, empty.
+
+        Raises:
+            DeltaError: a table has other columns than the code, or the folder cannot be written.
+        """
+        for table in TABLES:
+            try:
+                self._create(table)
+            except (DeltaRsError, OSError, ValueError) as error:
+                raise DeltaError(
+                    f"table {table.name} at {self.path(table)} cannot be used: {error}; check "
+                    "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
+                ) from error
+
+    def _create(self, table: Table) -> None:
+        path = self.path(table)
+        try:
+            present = DeltaTable(path)
+        except TableNotFoundError:
+            if "://" not in path:
+                Path(path).mkdir(parents=True, exist_ok=True)
+            DeltaTable.create(
+                path,
+                _commented(table),
+                mode="ignore",
+                name=table.name,
+                description=table.comment,
+                configuration=_properties(table),
+            )
+            return
+        columns = _plain_columns(pa.schema(present.schema()))
+        if columns != _plain_columns(table.columns):
+            raise ValueError(f"its columns are {columns.names}")
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        """All rows of a small table."""
+        rows: list[dict[str, Any]] = DeltaTable(self.path(table)).to_pyarrow_table().to_pylist()
+        return rows
+
+    def is_empty(self, table: Table) -> bool:
+        """Whether the table holds no file."""
+        return not DeltaTable(self.path(table)).file_uris()
+
+    def files(self, table: Table, condition: Condition) -> list[str]:
+        """URIs of the files that may hold rows of a condition, by the log's statistics."""
+        uris: list[str] = DeltaTable(self.path(table)).file_uris(file_pruning_predicate=condition)
+        return uris
+
+    def append(
+        self, table: Table, files: Sequence[DataFile], transaction: tuple[str, int] | None
+    ) -> None:
+        """Commit files that tasks have written.
+
+        Args:
+            table: whose folder they are in.
+            files: all or nothing of them; none: no commit.
+            transaction: (application id, version); nothing is committed if the table holds that
+                version of the application already. None commits always.
+
+        Raises:
+            DeltaError: the commit failed.
+        """
+        if not files:
+            return
+        try:
+            log = DeltaTable(self.path(table))
+            if transaction is not None and _is_done(log, transaction):
+                return
+            log.create_write_transaction(
+                [_add_action(file) for file in files],
+                "append",
+                log.schema(),
+                commit_properties=_commit_properties(transaction),
+            )
+        except DeltaRsError as error:
+            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+
+    def write(self, table: Table, rows: pa.Table, *, replace: bool = False) -> None:
+        """Append rows that the driver has, or replace the whole content by them."""
+        try:
+            write_deltalake(self.path(table), rows, mode="overwrite" if replace else "append")
+        except DeltaRsError as error:
+            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+
+
+def _is_done(log: DeltaTable, transaction: tuple[str, int]) -> bool:
+    application, version = transaction
+    done = log.transaction_version(application)
+    return done is not None and done >= version
+
+
+def _commit_properties(transaction: tuple[str, int] | None) -> CommitProperties:
+    if transaction is None:
+        return CommitProperties()
+    application, version = transaction
+    return CommitProperties(app_transactions=[Transaction(application, version)])
+
+
+def _add_action(file: DataFile) -> AddAction:
+    return AddAction(
+        path=file.path,
+        size=file.size,
+        partition_values={},
+        modification_time=round(time.time() * 1000),
+        data_change=True,
+        stats=file.statistics,
+    )
+
+
+def _properties(table: Table) -> dict[str, str | None]:
+    # Without the second, readers look at the statistics of the first 32 columns only.
+    return {
+        "delta.checkpointInterval": CHECKPOINT_INTERVAL,
+        "delta.dataSkippingStatsColumns": ",".join(
+            name for name in table.columns.names if name in STATISTICS
+        ),
+    }
+
+
+def _plain_columns(columns: pa.Schema) -> pa.Schema:
+    """Names and types alone, without comments."""
+    return pa.schema([(field.name, field.type) for field in columns])
+
+
+def _commented(table: Table) -> pa.Schema:
+    return pa.schema(
+        [
+            field.with_metadata({"comment": COMMENTS[field.name]})
+            if field.name in COMMENTS
+            else field
+            for field in table.columns
+        ]
+    )

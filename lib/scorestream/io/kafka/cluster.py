@@ -1,0 +1,154 @@
+"""The cluster as the driver sees it: topics, offsets, single records in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka import KafkaError as Errors
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from scorestream.errors import KafkaError
+from scorestream.io.kafka.connection import (
+    ANSWER_SECONDS,
+    MAX_MESSAGE_BYTES,
+    client_options,
+    failures,
+)
+from scorestream.io.kafka.producing import Record, produce
+from scorestream.settings import Settings
+
+NEW_TOPIC_PARTITIONS: Final = 4
+# Record timestamps are event times: years old, or ahead of the broker's clock.
+NEW_TOPIC_CONFIG: Final = {
+    "retention.ms": "-1",
+    # A segment spans this much record time, and event times may span years: one segment each week.
+    "segment.ms": str(2**63 - 1),
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+    "message.timestamp.before.max.ms": str(2**63 - 1),
+    "max.message.bytes": str(MAX_MESSAGE_BYTES),
+}
+
+Offsets = dict[int, int]
+
+
+class KafkaCluster:
+    """Topics and offsets of the configured cluster."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._options = client_options(settings)
+        with failures("Kafka's connection settings cannot be used"):
+            self._admin = AdminClient(self._options)
+
+    def ensure_topics(self) -> None:
+        """Create the three topics where they are missing, if the settings allow it.
+
+        Raises:
+            KafkaError: no broker answers, or topics are missing and may not be created.
+        """
+        s = self.settings
+        topics = (s.kafka_input_topic, s.kafka_success_topic, s.kafka_failure_topic)
+        present = self._metadata().topics
+        missing = [name for name in topics if name not in present]
+        if not missing:
+            return
+        if not s.creates_topics:
+            raise KafkaError(
+                f"no topic {', '.join(missing)} at {s.kafka_bootstrap_servers}: create it, or set "
+                "KAFKA_CREATE_TOPICS=true"
+            )
+        self._create(missing)
+
+    def _create(self, names: list[str]) -> None:
+        new = [NewTopic(n, NEW_TOPIC_PARTITIONS, config=dict(NEW_TOPIC_CONFIG)) for n in names]
+        for name, created in self._admin.create_topics(new).items():
+            with failures(f"topic {name} cannot be created"):
+                try:
+                    created.result(timeout=ANSWER_SECONDS)
+                except KafkaException as error:
+                    # Another starter may have been first.
+                    if error.args[0].code() != Errors.TOPIC_ALREADY_EXISTS:
+                        raise
+
+    def _metadata(self) -> Any:
+        servers = self.settings.kafka_bootstrap_servers
+        hint = "start it (`make kafka`), or mend KAFKA_BOOTSTRAP_SERVERS and the security settings"
+        with failures(f"no Kafka broker answers at {servers}; {hint}"):
+            return self._admin.list_topics(timeout=ANSWER_SECONDS)
+
+    def topic_id(self, topic: str) -> str:
+        """The id that the cluster gave the topic: another one after it was recreated."""
+        with failures(f"topic {topic} cannot be described"):
+            described = self._admin.describe_topics(TopicCollection([topic]))[topic]
+            return str(described.result(timeout=ANSWER_SECONDS).topic_id)
+
+    def end_offsets(self, topic: str) -> Offsets:
+        """For each partition, the offset that the next record will have."""
+        consumer = Consumer(self._options | {"group.id": self.settings.kafka_consumer_group})
+        try:
+            partitions = self._metadata().topics[topic].partitions
+            with failures(f"the offsets of {topic} cannot be read"):
+                return {
+                    p: consumer.get_watermark_offsets(TopicPartition(topic, p), ANSWER_SECONDS)[1]
+                    for p in partitions
+                }
+        finally:
+            consumer.close()
+
+    def commit_group(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Commit offsets to the consumer group, for the lag tools; Spark itself never does."""
+        group = self.settings.kafka_consumer_group
+        positions = [TopicPartition(topic, p, offset) for p, offset in offsets.items()]
+        request = [ConsumerGroupTopicPartitions(group, positions)]
+        with failures(f"offsets not committed to group {group}"):
+            self._admin.alter_consumer_group_offsets(request)[group].result(timeout=ANSWER_SECONDS)
+
+    def produce(self, topic: str, records: Iterable[Record]) -> int:
+        """Produce records to a topic; see :func:`scorestream.io.kafka.producing.produce`."""
+        return produce(topic, records, self._options)
+
+    def consume(self, topic: str, start: Offsets | None, end: Offsets) -> Iterable[Message]:
+        """Every record from `start` (default: the first) up to before `end`, by partition."""
+        consumer = Consumer(
+            self._options
+            | {"group.id": f"{self.settings.kafka_consumer_group}-reader"}
+            | {"enable.auto.commit": False, "enable.partition.eof": True}
+        )
+        try:
+            for partition, last in end.items():
+                first = OFFSET_BEGINNING if start is None else start.get(partition, 0)
+                yield from _partition(consumer, TopicPartition(topic, partition, first), last)
+        finally:
+            consumer.close()
+
+
+def _partition(consumer: Consumer, start: TopicPartition, end: int) -> Iterable[Message]:
+    low, _ = consumer.get_watermark_offsets(start, ANSWER_SECONDS)
+    if end <= max(low, start.offset):
+        return
+    consumer.assign([start])
+    while True:
+        message = consumer.poll(ANSWER_SECONDS)
+        if message is None:
+            raise KafkaError(f"no answer from {start.topic} partition {start.partition}")
+        error, offset = message.error(), message.offset() or 0
+        if error is not None:
+            if error.code() == Errors._PARTITION_EOF:
+                # The last offsets before `end` hold no records, transaction markers for instance.
+                return
+            raise KafkaError(f"{start.topic} cannot be read: {error.str()}")
+        if offset < end:
+            yield message
+        if offset >= end - 1:
+            return

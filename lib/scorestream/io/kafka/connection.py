@@ -1,0 +1,94 @@
+"""How to reach the cluster: the settings as options of librdkafka and of Spark's Kafka source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from confluent_kafka import KafkaError as Errors
+from confluent_kafka import KafkaException
+
+from scorestream.errors import KafkaError
+from scorestream.settings import Settings
+
+ANSWER_SECONDS: Final = 15.0
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Connection settings in librdkafka's names, secrets in clear."""
+    given = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "sasl.mechanism": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "sasl.password": _clear(settings.kafka_sasl_password),
+        "ssl.ca.location": settings.kafka_ssl_cafile,
+        "ssl.certificate.location": settings.kafka_ssl_certfile,
+        "ssl.key.location": settings.kafka_ssl_keyfile,
+        "ssl.key.password": _clear(settings.kafka_ssl_key_password),
+    }
+    # Errors reach the caller as exceptions; librdkafka's own lines would only repeat them.
+    return {k: str(v) for k, v in given.items() if v is not None} | {"log_level": 0}
+
+
+def spark_options(settings: Settings) -> dict[str, str]:
+    """Connection settings as options of Spark's Kafka source and sink (Java client's names)."""
+    given = {
+        "kafka.bootstrap.servers": settings.kafka_bootstrap_servers,
+        "kafka.security.protocol": settings.kafka_security_protocol,
+        "kafka.sasl.mechanism": settings.kafka_sasl_mechanism,
+        "kafka.sasl.jaas.config": _jaas(settings),
+        "kafka.ssl.truststore.location": settings.kafka_ssl_cafile,
+        "kafka.ssl.truststore.type": settings.kafka_ssl_cafile and "PEM",
+    }
+    return {k: str(v) for k, v in given.items() if v is not None} | _spark_key_store(settings)
+
+
+def _spark_key_store(settings: Settings) -> dict[str, str]:
+    """The client certificate as PEM text: Java wants certificate and key in one store."""
+    certificate, key = settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile
+    if certificate is None or key is None:
+        return {}
+    options = {
+        "kafka.ssl.keystore.type": "PEM",
+        "kafka.ssl.keystore.certificate.chain": certificate.read_text(encoding="ascii"),
+        "kafka.ssl.keystore.key": key.read_text(encoding="ascii"),
+    }
+    password = _clear(settings.kafka_ssl_key_password)
+    return options if password is None else options | {"kafka.ssl.key.password": password}
+
+
+def _jaas(settings: Settings) -> str | None:
+    if settings.kafka_sasl_password is None:
+        return None
+    plain = settings.kafka_sasl_mechanism == "PLAIN"
+    module = "plain.PlainLoginModule" if plain else "scram.ScramLoginModule"
+    user, password = settings.kafka_sasl_username, _clear(settings.kafka_sasl_password)
+    return (
+        f"org.apache.kafka.common.security.{module} required "
+        f"username={_quoted(user)} password={_quoted(password)};"
+    )
+
+
+def _quoted(text: str | None) -> str:
+    escaped = (text or "").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _clear(secret: Any) -> str | None:
+    return None if secret is None else str(secret.get_secret_value())
+
+
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Turn the client library's failures into one that says what could not be done."""
+    try:
+        yield
+    except KafkaException as error:
+        cause = error.args[0]
+        reason = cause.str() if isinstance(cause, Errors) else cause
+        raise KafkaError(f"{what}: {reason}") from None
+    except TimeoutError:
+        raise KafkaError(f"{what}: no answer") from None

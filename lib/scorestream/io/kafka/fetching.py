@@ -1,0 +1,214 @@
+"""Records in: what the driver planned, fetched by librdkafka inside the tasks.
+
+Spark's own Kafka source plans the offsets of each micro-batch, keeps them in the checkpoint and
+refuses lost ones; its records never pass through the JVM (docs/decisions/0007-plumbing.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import KafkaError as Errors
+from pyspark.sql import DataFrame, SparkSession
+
+from scorestream.errors import KafkaError
+from scorestream.io.kafka.connection import (
+    ANSWER_SECONDS,
+    MAX_MESSAGE_BYTES,
+    failures,
+    spark_options,
+)
+from scorestream.records import ATTEMPT_HEADER, Records
+from scorestream.settings import Settings
+
+# A batch of messages is scored as soon as it has so many bytes; a single one may be larger.
+BATCH_BYTES: Final = 8 * 1024 * 1024
+MESSAGES_A_CALL: Final = 200
+CALL_SECONDS: Final = 0.1
+CONSUMER_OPTIONS: Final = {
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    # Offsets that are gone are an error, never a reason to go on elsewhere.
+    "auto.offset.reset": "error",
+    # The same as Spark's source, which plans up to the high watermark.
+    "isolation.level": "read_uncommitted",
+    "fetch.message.max.bytes": 4 * 1024 * 1024,
+    "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
+    # What is fetched beyond the end of a range is fetched in vain.
+    "queued.max.messages.kbytes": 32 * 1024,
+    "queued.min.messages": 10_000,
+    # What was planned is there: a request that waits for more only keeps the next one waiting.
+    "fetch.wait.max.ms": 10,
+    # A full queue is looked at again after this; the default of a second is a second of idleness.
+    "fetch.queue.backoff.ms": 10,
+}
+
+
+@dataclass(frozen=True)
+class OffsetRange:
+    """Offsets of one partition, from `start` up to before `end`."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+def read_stream(spark: SparkSession, settings: Settings, **options: str) -> DataFrame:
+    """The input topic as a stream whose batches are planned, for :func:`planned_ranges`."""
+    reader = spark.readStream.format("kafka").options(**spark_options(settings))
+    return (
+        reader.option("subscribe", settings.kafka_input_topic)
+        .option("failOnDataLoss", "true")
+        .options(**options)
+        .load()
+    )
+
+
+def planned_ranges(batch: DataFrame) -> list[OffsetRange]:
+    """The offsets that Spark's Kafka source planned for a micro-batch, empty ranges left out.
+
+    Spark has no public name for them: they are read off the input partitions of its plan.
+    """
+    partitions = batch._jdf.queryExecution().toRdd().partitions()
+    planned = [p.inputPartition().get().offsetRange() for p in partitions]
+    ranges = [
+        OffsetRange(r.topic(), r.partition(), r.fromOffset(), r.untilOffset()) for r in planned
+    ]
+    return [r for r in ranges if len(r) > 0]
+
+
+def split_ranges(ranges: Sequence[OffsetRange], tasks: int) -> list[list[OffsetRange]]:
+    """Cut ranges into about `tasks` lists of equal length, neighbours together."""
+    total = sum(map(len, ranges))
+    share = max(1, -(-total // tasks))
+    pieces: list[tuple[int, OffsetRange]] = []
+    before = 0
+    for each in ranges:
+        start = each.start
+        while start < each.end:
+            room = share - before % share
+            end = min(each.end, start + room)
+            pieces.append((before // share, replace(each, start=start, end=end)))
+            before += end - start
+            start = end
+    return [[piece for _, piece in task] for _, task in groupby(pieces, key=lambda p: p[0])]
+
+
+def fetch(ranges: Sequence[OffsetRange], options: Mapping[str, Any]) -> Iterator[Records]:
+    """Fetch ranges of different partitions of one topic, in batches bounded by bytes.
+
+    Raises:
+        KafkaError: no answer, or offsets of a range are gone.
+    """
+    if not ranges:
+        return
+    topic = ranges[0].topic
+    key = tuple(sorted(options.items()))
+    with failures(f"{topic} cannot be read"):
+        consumer = _consumer(key)
+        try:
+            yield from _batches(_messages(consumer, ranges), topic)
+        except BaseException:
+            # What it still has in its queues is nothing that anybody waits for.
+            _consumer.cache_clear()
+            consumer.close()
+            raise
+
+
+@cache
+def _consumer(options: tuple[tuple[str, Any], ...]) -> Consumer:
+    # Connecting costs more than a small micro-batch; Spark keeps its Python workers, so do we.
+    return Consumer(dict(options) | CONSUMER_OPTIONS)
+
+
+def _messages(consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Message]:
+    """The messages of all ranges, those of a partition in order."""
+    open_ranges = {r.partition: r for r in ranges}
+    consumer.assign([TopicPartition(r.topic, r.partition, r.start) for r in ranges])
+    heard = time.monotonic()
+    while open_ranges:
+        # A call returns when it has as many as it was asked for, or at its timeout.
+        awaited = min(MESSAGES_A_CALL, sum(map(len, open_ranges.values())))
+        got = consumer.consume(awaited, CALL_SECONDS)
+        if got:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > ANSWER_SECONDS:
+            raise KafkaError(f"no answer from the broker for {[*open_ranges.values()]}")
+        for message in got:
+            current = open_ranges.get(message.partition() or 0)
+            if current is not None:
+                yield from _advance(consumer, message, current, open_ranges)
+
+
+def _advance(
+    consumer: Consumer, message: Message, current: OffsetRange, open_ranges: dict[int, OffsetRange]
+) -> Iterator[Message]:
+    """Yield the message if it is of the range, and note how far the range has got."""
+    error, offset = message.error(), message.offset() or 0
+    if error is not None and error.code() != Errors._PARTITION_EOF:
+        raise KafkaError(f"{current} cannot be read: {error.str()}")
+    if offset > current.start:
+        _refuse_lost(consumer, current, min(offset, current.end))
+    if error is None and offset < current.end:
+        yield message
+    if error is not None or offset >= current.end - 1:
+        # The last offsets may hold no records, transaction markers for instance.
+        del open_ranges[current.partition]
+        consumer.incremental_unassign([TopicPartition(current.topic, current.partition)])
+    else:
+        open_ranges[current.partition] = replace(current, start=offset + 1)
+
+
+def _refuse_lost(consumer: Consumer, current: OffsetRange, offset: int) -> None:
+    """Offsets may be skipped that never held a record, but none that aged out."""
+    where = TopicPartition(current.topic, current.partition)
+    low, _ = consumer.get_watermark_offsets(where, ANSWER_SECONDS)
+    if low > current.start:
+        raise KafkaError(
+            f"offsets {current.start} to {min(low, offset) - 1} of {current.topic} partition "
+            f"{current.partition} are gone"
+        )
+
+
+def _batches(messages: Iterator[Message], topic: str) -> Iterator[Records]:
+    gathered: list[Message] = []
+    size = 0
+    for message in messages:
+        gathered.append(message)
+        size += len(message)
+        if size >= BATCH_BYTES:
+            yield _records(gathered, topic)
+            gathered, size = [], 0
+    if gathered:
+        yield _records(gathered, topic)
+
+
+def _records(messages: Sequence[Message], topic: str) -> Records:
+    return Records(
+        topic=topic,
+        partitions=np.array([m.partition() for m in messages], dtype=np.int32),
+        offsets=np.array([m.offset() for m in messages], dtype=np.int64),
+        timestamps=np.array([m.timestamp()[1] for m in messages], dtype=np.int64),
+        attempts=np.array([_attempt(m.headers()) for m in messages], dtype=np.int32),
+        keys=[m.key() for m in messages],
+        values=[m.value() for m in messages],
+    )
+
+
+def _attempt(headers: Any) -> int:
+    """How often the record was replayed before, from its header; 0 without one."""
+    for key, value in headers or ():
+        if key == ATTEMPT_HEADER and (value or b"").isdigit():
+            return min(int(value[:9]), 2**31 - 1)
+    return 0

@@ -1,0 +1,56 @@
+"""Messages on their way in, and where each came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+ATTEMPT_HEADER: Final = "scorestream-replay-attempt"
+
+
+@dataclass(frozen=True)
+class Records:
+    """n messages of one topic or file, column by column.
+
+    Attributes:
+        topic: Kafka topic, or file URI.
+        partitions: int32[n].
+        offsets: int64[n], Kafka offset, or byte offset of the line.
+        timestamps: int64[n], unix milliseconds.
+        attempts: int32[n], how often each was replayed before.
+        keys: n raw keys.
+        values: n raw values.
+    """
+
+    topic: str
+    partitions: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    timestamps: npt.NDArray[np.int64]
+    attempts: npt.NDArray[np.int32]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def as_of(self) -> npt.NDArray[np.int64]:
+        """Unix seconds, floored: the moment each message is judged at."""
+        moments: npt.NDArray[np.int64] = self.timestamps // 1000
+        return moments
+
+    def filter(self, flags: npt.NDArray[np.bool_]) -> Records:
+        """The records whose flag is set."""
+        kept = np.flatnonzero(flags)
+        return Records(
+            self.topic,
+            self.partitions[kept],
+            self.offsets[kept],
+            self.timestamps[kept],
+            self.attempts[kept],
+            [self.keys[i] for i in kept],
+            [self.values[i] for i in kept],
+        )

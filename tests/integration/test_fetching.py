@@ -1,0 +1,86 @@
+"""Records as the tasks fetch them from a real broker."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from installation import Installation
+from scorestream.errors import KafkaError
+from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.fetching import BATCH_BYTES, OffsetRange, fetch
+from scorestream.io.kafka.producing import Record
+from scorestream.records import ATTEMPT_HEADER, Records
+
+pytestmark = pytest.mark.broker
+
+
+def fetched(installation: Installation, *ranges: tuple[int, int, int]) -> list[Records]:
+    options = client_options(installation.settings) | {"group.id": installation.name}
+    topic = installation.input_topic
+    return list(fetch([OffsetRange(topic, *each) for each in ranges], options))
+
+
+def test_ranges_come_whole_whatever_was_fetched_before(installation: Installation) -> None:
+    installation.publish([Record(b"%d" % i, b"v%d" % i, i) for i in range(400)])
+    ends = installation.cluster.end_offsets(installation.input_topic)
+    first = [(p, 0, end // 2) for p, end in ends.items()]
+    second = [(p, end // 2, end) for p, end in ends.items()]
+    for ranges in (first, second, second, first, second[:1], first[1:]):
+        got = [
+            (int(p), int(o))
+            for records in fetched(installation, *ranges)
+            for p, o in zip(records.partitions, records.offsets, strict=True)
+        ]
+        assert sorted(got) == [(p, o) for p, start, end in ranges for o in range(start, end)]
+
+
+def test_everything_of_a_record_is_kept(installation: Installation) -> None:
+    one_partition(installation)
+    headers = [(), ((ATTEMPT_HEADER, b"3"),), ((ATTEMPT_HEADER, b"x"),), (("other", b"1"),)]
+    records = [Record(None, None, 1_600_000_000_123, headers=each) for each in headers]
+    installation.publish([*records, Record(b"key", b"value", 1_700_000_000_999)])
+    [batch] = fetched(installation, (0, 0, 5))
+    assert batch.attempts.tolist() == [0, 3, 0, 0, 0]
+    assert (batch.keys, batch.values) == ([None] * 4 + [b"key"], [None] * 4 + [b"value"])
+    assert batch.timestamps.tolist() == [1_600_000_000_123] * 4 + [1_700_000_000_999]
+    assert batch.as_of.tolist() == [1_600_000_000] * 4 + [1_700_000_000]
+    assert batch.topic == installation.input_topic
+
+
+def test_batches_are_bounded_by_bytes(installation: Installation) -> None:
+    one_partition(installation)
+    size = BATCH_BYTES // 3
+    installation.publish([Record(None, b"x" * size)] * 7 + [Record(None, b"x" * 5 * size)])
+    assert [len(batch) for batch in fetched(installation, (0, 0, 8))] == [4, 4]
+
+
+def test_offsets_without_a_record_are_passed_over(installation: Installation) -> None:
+    one_partition(installation)
+    producer = Producer(client_options(installation.settings) | {"transactional.id": "t"})
+    producer.init_transactions()
+    for value in (b"a", b"b"):
+        producer.begin_transaction()
+        producer.produce(installation.input_topic, value)
+        producer.commit_transaction()
+    # Offsets 1 and 3 are the transactions' markers.
+    assert installation.cluster.end_offsets(installation.input_topic) == {0: 4}
+    for end in (3, 4):
+        [batch] = fetched(installation, (0, 0, end))
+        assert batch.offsets.tolist() == [0, 2]
+
+
+def test_offsets_that_are_not_there_are_an_error(installation: Installation) -> None:
+    one_partition(installation)
+    with pytest.raises(KafkaError, match=r"cannot be read: .*out of range"):
+        fetched(installation, (0, 5, 8))
+
+
+def one_partition(installation: Installation) -> str:
+    admin = AdminClient(client_options(installation.settings))
+    topic = installation.input_topic
+    config = {"max.message.bytes": str(64 << 20)}
+    admin.create_topics([NewTopic(topic, 1, config=config)])[topic].result()
+    return topic

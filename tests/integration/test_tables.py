@@ -1,0 +1,143 @@
+"""The tables: written by the tasks, committed by the driver, read by SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from pyspark.sql import SparkSession
+
+from golden import broken_records, golden_records, golden_wallets
+from records import records_of
+from scorestream.core.dex_v1 import DexV1
+from scorestream.errors import DeltaError, QueryError
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.producing import Record
+from scorestream.query import refuse_writing
+from scorestream.rows import BatchFacts
+from scorestream.scoring import ScoringReport, score_into_files
+from scorestream.tables import REJECTS, SCORES, TABLES, TRANSACTIONS, VIEWS
+
+pytestmark = pytest.mark.spark
+
+
+def scored(warehouse: Warehouse, model: DexV1, records: Sequence[Record]) -> ScoringReport:
+    facts = BatchFacts.of("run", 7, 1_767_323_045.0, model, "1+test")
+    return score_into_files([records_of(records)], warehouse.root, model, facts, history=True)
+
+
+def commit(warehouse: Warehouse, report: ScoringReport, version: int | None = None) -> None:
+    for table in (SCORES, REJECTS, TRANSACTIONS):
+        files = [file for file in report.files if file.table == table.name]
+        warehouse.append(table, files, None if version is None else ("run", version))
+
+
+def test_files_are_seen_once_they_are_committed(
+    warehouse: Warehouse, model: DexV1, spark: SparkSession
+) -> None:
+    report = scored(warehouse, model, golden_records()[:5] + broken_records()[:2])
+    assert (report.scores, sum(report.rejects.values())) == (5, 2)
+    assert warehouse.is_empty(SCORES)
+    for _ in range(2):
+        commit(warehouse, report, version=7)
+    assert spark.table("scores").count() == 5
+    assert spark.table("rejects").count() == 2
+    assert spark.table("transactions").count() == report.transactions
+    commit(warehouse, scored(warehouse, model, golden_records()[:5]), version=8)
+    assert spark.table("scores").count() == 10
+    assert spark.sql("SELECT count(*) AS n FROM scores VERSION AS OF 1").collect()[0].n == 5
+
+
+def test_statistics_let_readers_skip_files(warehouse: Warehouse, model: DexV1) -> None:
+    for first in (0, 100):
+        facts = BatchFacts.of("run", first, 1.0, model, "1")
+        records = records_of(golden_records()[:10], first_offset=first)
+        commit(warehouse, score_into_files([records], warehouse.root, model, facts, history=True))
+    for table in (SCORES, TRANSACTIONS):
+        assert len(warehouse.files(table, [[("source_offset", ">=", 0)]])) == 2
+        assert len(warehouse.files(table, [[("source_offset", ">=", 50)]])) == 1
+        assert warehouse.files(table, [[("batch_id", "=", 7)]]) == []
+
+
+def test_columns_have_their_comments(warehouse: Warehouse, spark: SparkSession) -> None:
+    described = {row.col_name: row.comment for row in spark.sql("DESCRIBE scores").collect()}
+    assert described["as_of"].startswith("unix seconds")
+    assert described["zscore"] == "final score with exactly 18 decimals"
+
+
+def test_every_table_and_view_can_be_queried(
+    warehouse: Warehouse, model: DexV1, spark: SparkSession
+) -> None:
+    upper = Record(b"k", _simple("0xAB", "borrow"), 5_000)
+    lower = Record(b"k", _simple("0xab", "borrow"), 9_000)
+    records = [upper, lower, *golden_records(), Record(None, None, 0)]
+    commit(warehouse, scored(warehouse, model, records))
+    sql = spark.sql
+    for name in [*[t.name for t in TABLES], *[v.name for v in VIEWS]]:
+        sql(f"SELECT * FROM {name}").collect()
+    latest = sql("SELECT * FROM latest_scores WHERE lower(wallet_address) = '0xab'").collect()
+    assert [(row.wallet_address, row.as_of) for row in latest] == [("0xab", 9)]
+    best = sql("SELECT * FROM leaderboard WHERE rank = 1").collect()
+    highest = max(g.expected["final_score"] for g in golden_wallets())
+    assert [float(row.zscore) for row in best] == [pytest.approx(highest)]
+    day = sql("SELECT * FROM daily_summary").collect()
+    assert [(row.scores, row.rejects) for row in day] == [(82, 1)]
+
+
+def _simple(wallet: str, action: str) -> bytes:
+    row = {"document_id": "1", "action": action, "timestamp": 1, "poolId": "p"}
+    entry = {"protocolType": "dexes", "transactions": [row]}
+    return json.dumps({"wallet_address": wallet, "data": [entry]}).encode()
+
+
+def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
+    write_deltalake(f"{tmp_path}/scores", pa.table({"id": [1]}))
+    with pytest.raises(DeltaError, match=r"table scores at .* cannot be used: its columns are"):
+        Warehouse(str(tmp_path)).create_tables()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM scores",
+        "INSERT INTO scores SELECT * FROM scores",
+        "WITH x AS (SELECT 1) INSERT INTO tokens SELECT * FROM x",
+        "FROM scores INSERT INTO tokens SELECT 1",
+        "DROP TABLE scores",
+        "CREATE TABLE x AS SELECT 1",
+        "CREATE TEMPORARY VIEW x AS SELECT 1",
+        "ALTER TABLE scores ADD COLUMNS (x INT)",
+        "OPTIMIZE scores",
+        "VACUUM scores",
+        "SET spark.sql.ansi.enabled = false",
+        "MERGE INTO scores USING scores AS s ON false WHEN NOT MATCHED THEN INSERT *",
+        "TRUNCATE TABLE scores",
+        "SELECT 1; DROP TABLE scores",
+        "SELEC 1",
+    ],
+)
+def test_query_refuses_what_does_not_only_read(spark: SparkSession, sql: str) -> None:
+    with pytest.raises(QueryError):
+        refuse_writing(spark, sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "WITH x AS (SELECT 1) SELECT * FROM x",
+        "VALUES (1)",
+        "TABLE scores",
+        "SHOW TABLES",
+        "DESCRIBE scores",
+        "DESCRIBE HISTORY scores",
+        "EXPLAIN SELECT 1",
+        "SELECT count(*) FROM scores VERSION AS OF 0",
+    ],
+)
+def test_query_accepts_what_only_reads(spark: SparkSession, sql: str) -> None:
+    refuse_writing(spark, sql)

@@ -1,0 +1,23 @@
+"""Records as a task fetches them, without a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scorestream.io.kafka.producing import Record
+from scorestream.records import Records
+
+
+def records_of(records: Sequence[Record], topic: str = "in", first_offset: int = 0) -> Records:
+    """The records, all in partition 0, from an offset on."""
+    return Records(
+        topic=topic,
+        partitions=np.zeros(len(records), dtype=np.int32),
+        offsets=np.arange(first_offset, first_offset + len(records)),
+        timestamps=np.array([r.timestamp or 0 for r in records], dtype=np.int64),
+        attempts=np.zeros(len(records), dtype=np.int32),
+        keys=[r.key for r in records],
+        values=[r.value for r in records],
+    )

@@ -1,0 +1,31 @@
+"""Offset ranges, cut into tasks."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scorestream.io.kafka.fetching import OffsetRange, split_ranges
+
+ranges = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 300)), min_size=1, max_size=9).map(
+    lambda bounds: [OffsetRange("t", p, a, a + n) for p, (a, n) in enumerate(bounds)]
+)
+
+
+@given(ranges=ranges, tasks=st.integers(1, 12))
+def test_every_offset_is_in_one_task_and_tasks_are_of_equal_length(
+    ranges: list[OffsetRange], tasks: int
+) -> None:
+    split = split_ranges(ranges, tasks)
+    offsets = [
+        (piece.partition, offset)
+        for task in split
+        for piece in task
+        for offset in range(piece.start, piece.end)
+    ]
+    assert offsets == [(r.partition, o) for r in ranges for o in range(r.start, r.end)]
+    lengths = [sum(map(len, task)) for task in split]
+    assert len(split) <= tasks
+    assert max(lengths) - min(lengths[:-1] or lengths) == 0
+    for task in split:
+        assert len({piece.partition for piece in task}) == len(task)
