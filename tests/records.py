@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from scorestream.io.kafka.producing import Record
-from scorestream.records import Records
+from scorestream.records import Records, same_topic
 
 
-def records_of(records: Sequence[Record], topic: str = "in", first_offset: int = 0) -> Records:
-    """The records, all in partition 0, from an offset on."""
+def records_of(records: Sequence[Record], first_offset: int = 0) -> Records:
+    """The records, all in partition 0 of topic `in`, from an offset on."""
     return Records(
-        topic=topic,
+        topics=same_topic("in", len(records)),
         partitions=np.zeros(len(records), dtype=np.int32),
         offsets=np.arange(first_offset, first_offset + len(records)),
         timestamps=np.array([r.timestamp or 0 for r in records], dtype=np.int64),

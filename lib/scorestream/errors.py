@@ -23,6 +23,14 @@ class InUseError(ScorestreamError):
     """Another process holds what only one may use at a time."""
 
 
+class InputError(ScorestreamError):
+    """What a backfill is to read is not there, or not as it should be."""
+
+
+class BackfillError(ScorestreamError):
+    """A backfill cannot go on under the run id given."""
+
+
 class DeltaError(ScorestreamError):
     """A Delta table is not as the job needs it."""
 

@@ -7,16 +7,17 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 ATTEMPT_HEADER: Final = "scorestream-replay-attempt"
 
 
 @dataclass(frozen=True)
 class Records:
-    """n messages of one topic or file, column by column.
+    """n messages, column by column.
 
     Attributes:
-        topic: Kafka topic, or file URI.
+        topics: n Kafka topics or file URIs, as dictionary codes.
         partitions: int32[n].
         offsets: int64[n], Kafka offset, or byte offset of the line.
         timestamps: int64[n], unix milliseconds.
@@ -25,7 +26,7 @@ class Records:
         values: n raw values.
     """
 
-    topic: str
+    topics: pa.DictionaryArray
     partitions: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     timestamps: npt.NDArray[np.int64]
@@ -46,7 +47,7 @@ class Records:
         """The records whose flag is set."""
         kept = np.flatnonzero(flags)
         return Records(
-            self.topic,
+            self.topics.take(pa.array(kept)),
             self.partitions[kept],
             self.offsets[kept],
             self.timestamps[kept],
@@ -54,3 +55,9 @@ class Records:
             [self.keys[i] for i in kept],
             [self.values[i] for i in kept],
         )
+
+
+def same_topic(topic: str, count: int) -> pa.DictionaryArray:
+    """The topics of records that all have the same."""
+    codes = pa.array(np.zeros(count, dtype=np.int32))
+    return pa.DictionaryArray.from_arrays(codes, pa.array([topic]))

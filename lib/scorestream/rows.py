@@ -63,7 +63,7 @@ def _source(records: Records) -> dict[str, pa.Array]:
         "source_partition": pa.array(records.partitions),
         "source_offset": pa.array(records.offsets),
         "source_timestamp": micros.cast(SCORES.columns.field("source_timestamp").type),
-        "source_topic": pa.repeat(records.topic, len(records)),
+        "source_topic": records.topics.cast(pa.string()),
         "attempt": pa.array(records.attempts),
     }
 

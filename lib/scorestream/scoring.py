@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.core.pipeline import ScoringModel, score_messages
+from scorestream.core.pipeline import Scored, ScoringModel, score_messages
 from scorestream.io.delta.files import DataFile, TableWriter
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.records import Records
 from scorestream.rows import BatchFacts, table_rows
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
@@ -42,20 +43,26 @@ class ScoringReport(msgspec.Struct):
     ages: dict[int, int] = {}
 
 
-def score_into_files(
-    batches: Iterable[Records],
+def score_records(
+    batches: Iterable[Records], model: ScoringModel, history: bool
+) -> Iterator[tuple[Scored, Records]]:
+    """Score records, each batch small enough to be held in memory several times over."""
+    for records in batches:
+        yield score_messages(records.values, records.as_of, model, history), records
+
+
+def write_scored(
+    batches: Iterable[tuple[Scored, Records]],
     root: str,
-    model: ScoringModel,
     facts: BatchFacts,
     history: bool,
     keep: Callable[[Rows], Rows] = lambda rows: rows,
 ) -> ScoringReport:
-    """Score batches of records, and write the rows of each table into one new file.
+    """Write the rows of scored batches into one new file a table, as the batches come.
 
     Args:
-        batches: each small enough to be held in memory several times over.
+        batches: what the core made of records, and the records.
         root: the warehouse.
-        model: the scoring model.
         facts: what all rows share.
         history: whether the exploded transactions are written too.
         keep: picks the rows that are written.
@@ -63,14 +70,29 @@ def score_into_files(
     tables = (SCORES, REJECTS, TRANSACTIONS) if history else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
-    for records in batches:
-        scored = score_messages(records.values, records.as_of, model, history)
+    for scored, records in batches:
         rows = keep(table_rows(scored, records, facts))
         for table, writer in writers.items():
             writer.write(rows[table])
         counts.add(rows)
     files = [file for writer in writers.values() if (file := writer.close()) is not None]
     return counts.report(files)
+
+
+def commit_files(
+    warehouse: Warehouse, files: Sequence[DataFile], transaction: tuple[str, int] | None
+) -> None:
+    """Commit the files of a batch: transactions, then rejects, then scores.
+
+    Args:
+        warehouse: whose tasks wrote the files.
+        files: all files of the batch.
+        transaction: (run id, batch id), which each table takes only once; None to take it always.
+    """
+    for table in (TRANSACTIONS, REJECTS, SCORES):
+        ours = [file for file in files if file.table == table.name]
+        once = transaction and (f"{transaction[0]}/{table.name}", transaction[1])
+        warehouse.append(table, ours, once)
 
 
 class _Counts:

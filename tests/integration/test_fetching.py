@@ -47,7 +47,7 @@ def test_everything_of_a_record_is_kept(installation: Installation) -> None:
     assert (batch.keys, batch.values) == ([None] * 4 + [b"key"], [None] * 4 + [b"value"])
     assert batch.timestamps.tolist() == [1_600_000_000_123] * 4 + [1_700_000_000_999]
     assert batch.as_of.tolist() == [1_600_000_000] * 4 + [1_700_000_000]
-    assert batch.topic == installation.input_topic
+    assert batch.topics.to_pylist() == [installation.input_topic] * 5
 
 
 def test_batches_are_bounded_by_bytes(installation: Installation) -> None:

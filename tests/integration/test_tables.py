@@ -19,21 +19,22 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.query import refuse_writing
 from scorestream.rows import BatchFacts
-from scorestream.scoring import ScoringReport, score_into_files
-from scorestream.tables import REJECTS, SCORES, TABLES, TRANSACTIONS, VIEWS
+from scorestream.scoring import ScoringReport, commit_files, score_records, write_scored
+from scorestream.tables import SCORES, TABLES, TRANSACTIONS, VIEWS
 
 pytestmark = pytest.mark.spark
 
 
-def scored(warehouse: Warehouse, model: DexV1, records: Sequence[Record]) -> ScoringReport:
-    facts = BatchFacts.of("run", 7, 1_767_323_045.0, model, "1+test")
-    return score_into_files([records_of(records)], warehouse.root, model, facts, history=True)
+def scored(
+    warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int = 0
+) -> ScoringReport:
+    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0, model, "1+test")
+    batches = score_records([records_of(records, first_offset)], model, history=True)
+    return write_scored(batches, warehouse.root, facts, history=True)
 
 
 def commit(warehouse: Warehouse, report: ScoringReport, version: int | None = None) -> None:
-    for table in (SCORES, REJECTS, TRANSACTIONS):
-        files = [file for file in report.files if file.table == table.name]
-        warehouse.append(table, files, None if version is None else ("run", version))
+    commit_files(warehouse, report.files, None if version is None else ("run", version))
 
 
 def test_files_are_seen_once_they_are_committed(
@@ -54,9 +55,7 @@ def test_files_are_seen_once_they_are_committed(
 
 def test_statistics_let_readers_skip_files(warehouse: Warehouse, model: DexV1) -> None:
     for first in (0, 100):
-        facts = BatchFacts.of("run", first, 1.0, model, "1")
-        records = records_of(golden_records()[:10], first_offset=first)
-        commit(warehouse, score_into_files([records], warehouse.root, model, facts, history=True))
+        commit(warehouse, scored(warehouse, model, golden_records()[:10], first))
     for table in (SCORES, TRANSACTIONS):
         assert len(warehouse.files(table, [[("source_offset", ">=", 0)]])) == 2
         assert len(warehouse.files(table, [[("source_offset", ">=", 50)]])) == 1

@@ -57,11 +57,7 @@ def score_messages(
     model: ScoringModel,
     history: bool = True,
 ) -> Scored:
-    """Score a batch of messages.
-
-    1. decode: bytes -> exploded transactions, or rejects
-    2. score: transactions -> features -> scores, all wallets at once
-    3. reject the wallets whose result is not finite
+    """Score a batch of messages: decode them, then :func:`score_decoded`.
 
     Args:
         values: raw message values, None for a record without one.
@@ -72,11 +68,26 @@ def score_messages(
     Returns:
         Tables whose `position` is the row of the message in `values`; rows are in no order.
     """
+    return score_decoded(decode(values, history), as_of, model, history)
+
+
+def score_decoded(
+    decoded: Decoded, as_of: npt.NDArray[np.int64], model: ScoringModel, history: bool
+) -> Scored:
+    """Score decoded messages.
+
+    1. score: transactions -> features -> scores, all wallets at once
+    2. reject the wallets whose result is not finite
+
+    Args:
+        decoded: transactions of the messages, with `HISTORY_ROWS` if `history` is set.
+        as_of: int64, unix seconds of each message, accepted or not.
+        model: the scoring model.
+        history: whether the exploded transactions are returned too.
+    """
     # 1.
-    decoded = decode(values, history)
-    # 2.
     scores = model.score(decoded.rows, as_of[decoded.positions])
-    # 3.
+    # 2.
     finite = np.asarray(scores.is_valid())
     rejects = decoded.rejects + _non_finite(decoded, ~finite)
     transactions = _transactions(decoded, as_of, finite) if history else None

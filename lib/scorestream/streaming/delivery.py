@@ -17,12 +17,12 @@ from scorestream.io.kafka.fetching import OffsetRange, fetch, planned_ranges, sp
 from scorestream.io.kafka.producing import produce
 from scorestream.results import failure_records, success_records
 from scorestream.rows import BatchFacts
-from scorestream.scoring import ScoringReport, score_into_files
+from scorestream.scoring import ScoringReport, commit_files, score_records, write_scored
 from scorestream.settings import Settings
 from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
+from scorestream.tables import REJECTS, SCORES, Table
 from scorestream.tasks import run_tasks
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
@@ -75,7 +75,9 @@ class Delivery:
         reports = self._score(ranges, facts, stored)
         # 2.
         files = [file for report in reports for file in report.files]
-        self._commit(files, facts, stored)
+        # What a repetition writes is only what lacked, which another commit of the same batch does
+        # not hold; it needs no transaction, and a further crash is repeated likewise.
+        commit_files(self.warehouse, files, None if stored else (run_id, batch_id))
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False
@@ -98,14 +100,6 @@ class Delivery:
     def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
         cores = self.spark.sparkContext.defaultParallelism
         return min(cores, sum(map(len, ranges)) // RECORDS_A_TASK + 1)
-
-    def _commit(self, files: Sequence[DataFile], facts: BatchFacts, stored: Stored | None) -> None:
-        for table in (TRANSACTIONS, REJECTS, SCORES):
-            # What a repetition writes is only what lacked, which another commit of the same batch
-            # does not hold; it needs no transaction, and a further crash is repeated likewise.
-            transaction = None if stored else (f"{facts.run_id}/{table.name}", facts.batch_id)
-            ours = [file for file in files if file.table == table.name]
-            self.warehouse.append(table, ours, transaction)
 
     def _publish(
         self,
@@ -160,10 +154,10 @@ def _score_ranges(
     """In a task: fetch, score and write; see :class:`Delivery`."""
     batches = fetch(ranges, options)
     if stored is None:
-        return score_into_files(batches, root, model, facts, history)
+        return write_scored(score_records(batches, model, history), root, facts, history)
     lacking = stored.lacking(ranges, history)
-    needed = (lacking.of(records) for records in batches)
-    return score_into_files(needed, root, model, facts, history, lacking.keep)
+    needed = score_records((lacking.of(records) for records in batches), model, history)
+    return write_scored(needed, root, facts, history, lacking.keep)
 
 
 def _publish_files(

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 
+from scorestream.io.filesystem import filesystem_of
 from scorestream.tables import Table
 
 # Rows are gathered into groups of this size before they are written.
@@ -107,18 +107,6 @@ class TableWriter:
                 compression=COMPRESSION,
             )
         self._writer.write_table(rows, row_group_size=rows.num_rows)
-
-
-def filesystem_of(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The file system of a path or URI, and the path on it."""
-    if "://" not in uri:
-        return pyarrow.fs.LocalFileSystem(), uri
-    # Hadoop's names of the object stores.
-    plain = uri.replace("s3a://", "s3://", 1).replace("file:///", "/", 1)
-    if plain.startswith("/"):
-        return pyarrow.fs.LocalFileSystem(), plain
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(plain)
-    return filesystem, path
 
 
 def read_file(uri: str, columns: list[str], *conditions: Condition) -> pa.Table:

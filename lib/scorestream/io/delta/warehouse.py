@@ -89,6 +89,10 @@ class Warehouse:
         uris: list[str] = DeltaTable(self.path(table)).file_uris(file_pruning_predicate=condition)
         return uris
 
+    def transaction_version(self, table: Table, application: str) -> int | None:
+        """The last version of the application that the table holds."""
+        return DeltaTable(self.path(table)).transaction_version(application)
+
     def append(
         self, table: Table, files: Sequence[DataFile], transaction: tuple[str, int] | None
     ) -> None:
@@ -107,7 +111,7 @@ class Warehouse:
             return
         try:
             log = DeltaTable(self.path(table))
-            if transaction is not None and _is_done(log, transaction):
+            if transaction is not None and _holds(log, transaction):
                 return
             log.create_write_transaction(
                 [_add_action(file) for file in files],
@@ -126,7 +130,7 @@ class Warehouse:
             raise DeltaError(f"commit to {self.path(table)}: {error}") from error
 
 
-def _is_done(log: DeltaTable, transaction: tuple[str, int]) -> bool:
+def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:
     application, version = transaction
     done = log.transaction_version(application)
     return done is not None and done >= version

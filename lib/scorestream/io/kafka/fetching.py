@@ -25,7 +25,7 @@ from scorestream.io.kafka.connection import (
     failures,
     spark_options,
 )
-from scorestream.records import ATTEMPT_HEADER, Records
+from scorestream.records import ATTEMPT_HEADER, Records, same_topic
 from scorestream.settings import Settings
 
 # A batch of messages is scored as soon as it has so many bytes; a single one may be larger.
@@ -196,7 +196,7 @@ def _batches(messages: Iterator[Message], topic: str) -> Iterator[Records]:
 
 def _records(messages: Sequence[Message], topic: str) -> Records:
     return Records(
-        topic=topic,
+        topics=same_topic(topic, len(messages)),
         partitions=np.array([m.partition() for m in messages], dtype=np.int32),
         offsets=np.array([m.offset() for m in messages], dtype=np.int64),
         timestamps=np.array([m.timestamp()[1] for m in messages], dtype=np.int64),

@@ -1,0 +1,68 @@
+"""Paths and URIs, as pyarrow's file systems know them."""
+
+from __future__ import annotations
+
+import fnmatch
+from urllib.parse import quote, unquote
+
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
+
+# Hadoop's names of object stores, which pyarrow knows by others.
+_SCHEMES = {"s3a": "s3", "s3n": "s3", "abfss": "abfs"}
+
+
+def filesystem_of(uri: str) -> tuple[FileSystem, str]:
+    """The file system of a path or URI, and the path on it."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return LocalFileSystem(), uri
+    if scheme == "file":
+        return LocalFileSystem(), unquote(rest)
+    filesystem, path = FileSystem.from_uri(f"{_SCHEMES.get(scheme, scheme)}://{rest}")
+    return filesystem, path
+
+
+def find_files(uri: str) -> list[tuple[str, int]]:
+    """URIs and sizes of the files at a URI, in order.
+
+    Args:
+        uri: a file, a folder (with all below it), or a pattern with ``*`` in its last part.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    folder, _, name = uri.rpartition("/")
+    filesystem, path = filesystem_of(folder if "*" in name else uri)
+    if "*" in name:
+        found = filesystem.get_file_info(FileSelector(path))
+        infos = [info for info in found if fnmatch.fnmatch(info.base_name, name)]
+    else:
+        infos = filesystem.get_file_info([path])
+        if infos[0].type == FileType.Directory:
+            infos = filesystem.get_file_info(FileSelector(path, recursive=True))
+    return sorted((_uri(uri, info), info.size) for info in infos if info.type == FileType.File)
+
+
+def _uri(given: str, info: FileInfo) -> str:
+    """The URI of a file found at or below the URI that was given."""
+    scheme = given.partition("://")[0]
+    return f"{scheme}://{quote(info.path) if scheme == 'file' else info.path}"
+
+
+def read_text(uri: str) -> str | None:
+    """The text of a file; None where there is none."""
+    filesystem, path = filesystem_of(uri)
+    [info] = filesystem.get_file_info([path])
+    if info.type == FileType.NotFound:
+        return None
+    with filesystem.open_input_stream(path) as file:
+        return bytes(file.read()).decode()
+
+
+def write_text(uri: str, text: str) -> None:
+    """Write a file, whole or not at all, and the folder it is in."""
+    filesystem, path = filesystem_of(uri)
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+    with filesystem.open_output_stream(f"{path}.new") as file:
+        file.write(text.encode())
+    filesystem.move(f"{path}.new", path)

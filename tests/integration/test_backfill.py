@@ -1,0 +1,160 @@
+"""Backfill equals stream; a run that was cut off goes on; nothing is written twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from golden import broken_records, differences, golden_records, golden_wallets
+from records import records_of
+from scorestream.backfill import lines
+from scorestream.backfill.job import BackfillOptions, run_backfill
+from scorestream.core import schemas
+from scorestream.core.dex_v1 import DexV1
+from scorestream.errors import BackfillError, ConfigurationError
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.rows import BatchFacts
+from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.settings import Settings
+from scorestream.tables import SCORES, TRANSACTIONS, Table
+
+pytestmark = pytest.mark.spark
+
+# What a score is, apart from when, by whom and whence it was made.
+SCORED = [
+    "wallet_address",
+    "as_of",
+    "transaction_count",
+    *(field.name for field in schemas.SCORE),
+    "scoring",
+    "config_hash",
+]
+
+
+@pytest.fixture
+def settings(warehouse: Warehouse) -> Settings:
+    return Settings(scorestream_warehouse=warehouse.root)
+
+
+@pytest.fixture
+def golden_file(tmp_path: Path) -> Path:
+    path = tmp_path / "golden.jsonl"
+    dated = [{"as_of": g.as_of, "message": g.message} for g in golden_wallets()]
+    path.write_text("\n".join(map(json.dumps, dated)), encoding="utf-8")
+    return path
+
+
+def rows(warehouse: Warehouse, table: Table = SCORES, **where: Any) -> list[dict[str, Any]]:
+    found = warehouse.rows(table)
+    return [row for row in found if all(row[name] == value for name, value in where.items())]
+
+
+def scores_of(warehouse: Warehouse, run_id: str) -> list[str]:
+    """The scores of a run as text, in an order that does not depend on the run."""
+    return sorted(
+        str({name: row[name] for name in SCORED}) for row in rows(warehouse, run_id=run_id)
+    )
+
+
+def streamed(warehouse: Warehouse, model: DexV1) -> None:
+    """The golden wallets, and some that are rejected, as the stream stores them."""
+    records = [*golden_records(), *broken_records()[:3]]
+    facts = BatchFacts.of("stream", 0, 1.7e9, model, "1")
+    for first in range(0, len(records), 20):
+        batch = records_of(records[first : first + 20], first)
+        report = write_scored(score_records([batch], model, True), warehouse.root, facts, True)
+        commit_files(warehouse, report.files, None)
+
+
+def test_files_and_history_give_the_scores_of_the_stream(
+    warehouse: Warehouse, settings: Settings, model: DexV1, golden_file: Path
+) -> None:
+    streamed(warehouse, model)
+    run_backfill(BackfillOptions(str(golden_file), None, run_id="files"), settings)
+    run_backfill(BackfillOptions("transactions", None, run_id="history"), settings)
+    expected = scores_of(warehouse, "stream")
+    assert len(expected) == len(golden_wallets())
+    assert scores_of(warehouse, "files") == expected
+    # The history holds every message twice now: as it was streamed, and as it was in the file.
+    assert scores_of(warehouse, "history") == sorted(expected * 2)
+    golden = {(g.wallet, g.as_of): g.expected for g in golden_wallets()}
+    for row in rows(warehouse, run_id="history"):
+        assert differences(row, golden[row["wallet_address"], row["as_of"]]) == []
+    sources = {(r["source_topic"], r["source_offset"]) for r in rows(warehouse, run_id="files")}
+    content = golden_file.read_bytes()
+    assert len(sources) == len(golden_wallets())
+    for uri, offset in sources:
+        assert uri == golden_file.as_uri()
+        assert content[offset:].startswith(b'{"as_of"')
+
+
+def test_history_may_lie_in_any_order_over_any_files(
+    warehouse: Warehouse, settings: Settings, model: DexV1
+) -> None:
+    streamed(warehouse, model)
+    path = f"{warehouse.root}/transactions"
+    stored = pa.table(DeltaTable(path).to_pyarrow_table()).sort_by("document_id")
+    half = stored.num_rows // 2
+    write_deltalake(path, stored[:half], mode="overwrite")
+    write_deltalake(path, stored[half:], mode="append")
+    run_backfill(BackfillOptions("transactions", None, run_id="history"), settings)
+    assert scores_of(warehouse, "history") == scores_of(warehouse, "stream")
+
+
+def test_one_moment_for_all(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plain.jsonl"
+    path.write_bytes(b"\n".join(g.value for g in golden_wallets()[:5]) + b"\nnonsense\n")
+    run_backfill(BackfillOptions(str(path), 1_800_000_000), settings)
+    assert {row["as_of"] for row in rows(warehouse)} == {1_800_000_000}
+    assert "5 scores, 1 rejects" in capsys.readouterr().out
+    with pytest.raises(ConfigurationError, match="--as-of record"):
+        run_backfill(BackfillOptions("transactions", 1_800_000_000), settings)
+
+
+class CutOffError(Exception):
+    """What stands for a crash."""
+
+
+@pytest.mark.parametrize("survives", [0, 1, 2, 3])
+def test_a_run_that_was_cut_off_goes_on(
+    survives: int,
+    warehouse: Warehouse,
+    settings: Settings,
+    golden_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = BackfillOptions(str(golden_file), None, run_id="again")
+    monkeypatch.setattr(lines, "LEAST_SPLIT_BYTES", 1)
+    monkeypatch.setattr(lines, "MOST_SPLIT_BYTES", golden_file.stat().st_size // 7)
+    commits = 0
+
+    def append(self: Warehouse, *arguments: Any) -> None:
+        nonlocal commits
+        if commits == survives:
+            raise CutOffError
+        commits += 1
+        whole(self, *arguments)
+
+    whole = Warehouse.append
+    with monkeypatch.context() as patch:
+        patch.setattr(Warehouse, "append", append)
+        with pytest.raises(CutOffError):
+            run_backfill(options, settings)
+    assert len(rows(warehouse)) < len(golden_wallets())
+    for _ in range(2):
+        run_backfill(options, settings)
+    stored = rows(warehouse)
+    assert len({row["source_offset"] for row in stored}) == len(stored) == len(golden_wallets())
+    history = [row["source_offset"] for row in warehouse.rows(TRANSACTIONS)]
+    assert {o: history.count(o) for o in set(history)} == {
+        row["source_offset"]: row["transaction_count"] for row in stored
+    }
+    with pytest.raises(BackfillError, match="--as-of was None, is 7"):
+        run_backfill(BackfillOptions(str(golden_file), 7, run_id="again"), settings)
