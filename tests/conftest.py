@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.sql import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.local.broker import LocalBroker, free_port
+from scorestream.local.session import local_session
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
 
@@ -44,28 +43,9 @@ def installation(broker: LocalBroker, tmp_path: Path) -> Installation:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    builder = SparkSession.builder.master("local[2]").appName("tests")
-    for name, value in spark_defaults().items():
-        builder = builder.config(name, value)
-    jars = ",".join(str(jar) for jar in (PROJECT_ROOT / ".jars" / "spark").glob("*.jar"))
-    warehouse = tmp_path_factory.mktemp("spark-warehouse")
-    session = (
-        builder.config("spark.jars", jars)
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.warehouse.dir", str(warehouse))
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
+    session = local_session(2, str(tmp_path_factory.mktemp("spark-warehouse")))
     yield session
     session.stop()
-
-
-def spark_defaults() -> dict[str, str]:
-    lines = (PROJECT_ROOT / "conf" / "spark-defaults.conf").read_text().splitlines()
-    pairs = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
-    return {name: value.strip() for name, value in pairs}
 
 
 @pytest.fixture

@@ -32,13 +32,18 @@ def append(warehouse: Warehouse, model: DexV1, batch: int) -> None:
     commit_files(warehouse, report.files, ("run", batch))
 
 
+def append_all(warehouse: Warehouse, model: DexV1, batches: int) -> None:
+    for batch in range(batches):
+        append(warehouse, model, batch)
+
+
 def test_rows_written_while_tables_are_compacted_stay(
     empty: Warehouse, model: DexV1, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(scorestream_warehouse=empty.root)
     batches = 40
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [append(empty, model, n) for n in range(batches)])
+        writing = pool.submit(append_all, empty, model, batches)
         while not writing.done():
             compact_tables(128, None, settings)
         writing.result()

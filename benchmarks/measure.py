@@ -1,0 +1,212 @@
+"""All measurements, in order, each in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from benchmarks import cluster, latency, peers
+from benchmarks.limits import LIMITS, rate
+from benchmarks.machine import Site, size_of
+from benchmarks.workload import Workload
+from scorestream.settings import PROJECT_ROOT
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        messages: of a drain or backfill.
+        repeats: of each figure, after one to warm up.
+        latency_seconds: of each rate.
+        fixed_rates: messages a minute.
+        shares: further rates, as shares of the drain rate.
+        growth: factors of `messages` for the cost as the work grows.
+        cores: of drains, beside the machine's two.
+        partitions: of drains, beside four.
+        transactions: mean transactions of a wallet, beside 38.
+        peer_messages: messages for the slow and for the fast peers.
+    """
+
+    messages: int
+    repeats: int
+    latency_seconds: float
+    fixed_rates: tuple[float, ...]
+    shares: tuple[float, ...]
+    growth: tuple[float, ...]
+    cores: tuple[int, ...]
+    partitions: tuple[int, ...]
+    transactions: tuple[float, ...]
+    peer_messages: tuple[int, int]
+
+
+FULL: Final = Size(
+    messages=20_000,
+    repeats=5,
+    latency_seconds=40,
+    fixed_rates=(1_000, 5_000, 10_000),
+    shares=(0.5, 0.8),
+    growth=(0.25, 1, 4),
+    cores=(1,),
+    partitions=(1, 16),
+    transactions=(10, 150),
+    peer_messages=(400, 20_000),
+)
+QUICK: Final = Size(
+    messages=1_000,
+    repeats=1,
+    latency_seconds=5,
+    fixed_rates=(1_000,),
+    shares=(),
+    growth=(1,),
+    cores=(),
+    partitions=(1,),
+    transactions=(10,),
+    peer_messages=(50, 1_000),
+)
+
+
+@dataclass
+class Results:
+    """What was measured.
+
+    Attributes:
+        limits: MB/s by name, for one and for two processes, each repeat.
+        drains: what `benchmarks.drain` printed, by name.
+        backfill: what `benchmarks.backfill` printed.
+        latencies: by name.
+        cluster: seconds of the drain on a standalone cluster, and scores.
+        peers: by name.
+        startup: seconds from the command to the first score.
+    """
+
+    size: Size
+    limits: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    drains: dict[str, dict[str, Any]] = field(default_factory=dict)
+    backfill: dict[str, Any] = field(default_factory=dict)
+    latencies: dict[str, latency.Latency] = field(default_factory=dict)
+    cluster: dict[str, Any] = field(default_factory=dict)
+    peers: dict[str, Any] = field(default_factory=dict)
+
+
+def measure_all(site: Site, size: Size) -> Results:
+    """Measure everything; each part says on stderr what it does."""
+    results = Results(size)
+    parts: tuple[Callable[[Site, Results], None], ...] = (
+        _limits,
+        _drains,
+        _backfill,
+        _latencies,
+        _cluster,
+        _peers,
+    )
+    for part in parts:
+        started = time.monotonic()
+        part(site, results)
+        print(f"{part.__name__[1:]}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return results
+
+
+def _limits(site: Site, results: Results) -> None:
+    values = [r.value or b"" for r in site.records(Workload(results.size.messages))]
+    for _ in range(results.size.repeats):
+        # All of them in each round, so that a slow minute of the machine hits all alike.
+        for name, work in LIMITS.items():
+            for processes in (1, 2):
+                rates = results.limits.setdefault(name, {}).setdefault(processes, [])
+                rates.append(rate(work, values, processes))
+
+
+def _drains(site: Site, results: Results) -> None:
+    size = results.size
+    cases: dict[str, dict[str, object]] = {
+        "stream": {},
+        "stream, history on": {"history": True},
+        "stream, 1 % corrupt": {"corrupt": 0.01},
+        "stream, whales": {"whales": max(1, size.messages // 2000)},
+    }
+    cases |= {f"cores {n}": {"cores": n} for n in size.cores}
+    cases |= {f"partitions {n}": {"partitions": n} for n in size.partitions}
+    cases |= {
+        f"messages x{factor:g}": {"messages": round(size.messages * factor)}
+        for factor in size.growth
+        if factor != 1
+    }
+    cases |= {
+        f"transactions {mean:g}": {
+            "mean-transactions": mean,
+            "messages": round(size.messages * 38 / mean) if mean > 38 else size.messages,
+        }
+        for mean in size.transactions
+    }
+    for name, options in cases.items():
+        results.drains[name] = _drain(site, size, options)
+
+
+def _drain(site: Site, size: Size, options: dict[str, object]) -> dict[str, Any]:
+    given = {"messages": size.messages, "repeats": size.repeats} | options
+    arguments = [f"--bootstrap-servers={site.bootstrap_servers}"]
+    for name, value in given.items():
+        arguments.append(f"--{name}" if value is True else f"--{name}={value}")
+    return run_json("benchmarks.drain", f"--folder={site.folder}", *arguments)
+
+
+def run_json(module: str, *arguments: str) -> dict[str, Any]:
+    """Run a module as a process; what its last line on stdout says."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return said
+
+
+def _backfill(site: Site, results: Results) -> None:
+    results.backfill = run_json(
+        "benchmarks.backfill",
+        f"--folder={site.folder}",
+        f"--messages={results.size.messages}",
+        f"--repeats={results.size.repeats}",
+    )
+
+
+def _latencies(site: Site, results: Results) -> None:
+    size = results.size
+    records = site.records(Workload(size.messages))[:2000]
+    for rate_a_minute in size.fixed_rates:
+        name = f"{rate_a_minute:,.0f} a minute"
+        results.latencies[name] = latency.measure(
+            site, records, rate_a_minute, size.latency_seconds, history=True
+        )
+    drain = results.drains["stream"]
+    a_minute = drain["messages"] / statistics.median(drain["seconds"]) * 60
+    for share in size.shares:
+        results.latencies[f"{share:.0%} of the drain rate"] = latency.measure(
+            site, records, share * a_minute, size.latency_seconds, history=False
+        )
+
+
+def _cluster(site: Site, results: Results) -> None:
+    results.cluster = cluster.drain(site, Workload(results.size.messages))
+
+
+def _peers(site: Site, results: Results) -> None:
+    results.peers = peers.measure(site, results.size.peer_messages, results.size.repeats)
+
+
+def rates(figures: dict[str, Any], key: str = "seconds") -> Sequence[float]:
+    """MB/s of each repeat."""
+    return [figures["megabytes"] / seconds for seconds in figures[key]]
+
+
+__all__ = ["FULL", "QUICK", "Results", "Size", "measure_all", "rates", "size_of"]
