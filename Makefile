@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka kafka-stop demo test lint unit format lock clean
+.PHONY: help setup kafka kafka-stop demo test lint unit format bench lock clean
 
 PY := .venv/bin/python
 BROKER := $(PY) -m scorestream.local.broker
@@ -62,14 +62,29 @@ format: setup ## mend what ruff can mend
 	@$(PY) -m ruff check --fix --quiet .
 	@$(PY) -m ruff format --quiet .
 
+bench: setup .bench/.done ## measure everything, peers too: docs/benchmarks.md (BENCH="--quick --output DIR": minutes)
+	@PYTHONPATH=lib:. .bench/venv/bin/python -m benchmarks $(BENCH)
+
+# What the peers need is in no job's environment; Quix Streams asks for older packages than ours.
+.bench/.done: benchmarks/requirements.lock benchmarks/quix-requirements.lock
+	@echo "setting up .bench"
+	@for name in venv quix; do $(PY) -m venv --clear .bench/$$name; done
+	@.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
+	@.bench/quix/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/quix-requirements.lock
+	@touch $@
+
 lock: .venv/.done ## resolve requirements.lock anew from setup.py
 	@$(PY) -m pip install --quiet uv
 	@$(PY) -m uv pip compile setup.py --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	@$(PY) -m uv pip compile setup.py benchmarks/requirements.in --constraint requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o benchmarks/requirements.lock
+	@$(PY) -m uv pip compile benchmarks/quix-requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet -o benchmarks/quix-requirements.lock
 
 include deploy/package.mk
 
 clean: ## stop the checkout's brokers and remove all that the project made, data included
 	@if [ -x $(PY) ]; then for folder in .kafka/*/; do \
 	  if [ -d "$$folder" ]; then KAFKA_PORT=$$(basename "$$folder") $(BROKER) stop; fi; done; fi
-	@rm -rf .venv .jars .kafka .scorestream warehouse dist build lib/*.egg-info
+	@rm -rf .venv .jars .bench .kafka .scorestream warehouse dist build lib/*.egg-info

@@ -39,9 +39,7 @@ def drain(site: Site, workload: Workload) -> dict[str, Any]:
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     batches = [line for line in lines if line.get("event") == "batch"]
     last = max(batches[1:] or batches, key=lambda batch: batch["rate"])
-    scores = DeltaTable(f"{settings.warehouse}/scores").to_pyarrow_table(
-        columns=["final_score"]
-    )
+    scores = DeltaTable(f"{settings.warehouse}/scores").to_pyarrow_table(columns=["final_score"])
     return {
         "rate": last["rate"],
         "megabytes_a_second": last["rate"] * size_of(records) / len(records),

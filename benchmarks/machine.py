@@ -38,7 +38,7 @@ class Site:
             kafka_input_topic=f"in-{name}",
             kafka_success_topic=f"success-{name}",
             kafka_failure_topic=f"failure-{name}",
-            kafka_consumer_group=f"group-{name}",
+            kafka_consumer_group="benchmark",
             scorestream_warehouse=str(self.folder / name),
             scorestream_transactions="on" if history else "off",
             metrics_port=0,

@@ -7,13 +7,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from benchmarks import cluster, latency, peers
+from benchmarks import cluster, latency
+from benchmarks.against import PeerRates, measure_peers
 from benchmarks.limits import LIMITS, rate
-from benchmarks.machine import Site, size_of
+from benchmarks.machine import Site
 from benchmarks.workload import Workload
 from scorestream.settings import PROJECT_ROOT
 
@@ -24,7 +25,7 @@ class Size:
 
     Attributes:
         messages: of a drain or backfill.
-        repeats: of each figure, after one to warm up.
+        repeats: of each figure, after one to warm up; two less for the shape of growth.
         latency_seconds: of each rate.
         fixed_rates: messages a minute.
         shares: further rates, as shares of the drain rate.
@@ -32,7 +33,7 @@ class Size:
         cores: of drains, beside the machine's two.
         partitions: of drains, beside four.
         transactions: mean transactions of a wallet, beside 38.
-        peer_messages: messages for the slow and for the fast peers.
+        peer_messages: messages for the slow, the middling and the fast peers.
     """
 
     messages: int
@@ -44,20 +45,20 @@ class Size:
     cores: tuple[int, ...]
     partitions: tuple[int, ...]
     transactions: tuple[float, ...]
-    peer_messages: tuple[int, int]
+    peer_messages: tuple[int, int, int]
 
 
 FULL: Final = Size(
     messages=20_000,
     repeats=5,
-    latency_seconds=40,
+    latency_seconds=30,
     fixed_rates=(1_000, 5_000, 10_000),
     shares=(0.5, 0.8),
     growth=(0.25, 1, 4),
     cores=(1,),
     partitions=(1, 16),
     transactions=(10, 150),
-    peer_messages=(400, 20_000),
+    peer_messages=(400, 5_000, 20_000),
 )
 QUICK: Final = Size(
     messages=1_000,
@@ -67,9 +68,9 @@ QUICK: Final = Size(
     shares=(),
     growth=(1,),
     cores=(),
-    partitions=(1,),
-    transactions=(10,),
-    peer_messages=(50, 1_000),
+    partitions=(),
+    transactions=(),
+    peer_messages=(50, 200, 1_000),
 )
 
 
@@ -83,8 +84,7 @@ class Results:
         backfill: what `benchmarks.backfill` printed.
         latencies: by name.
         cluster: seconds of the drain on a standalone cluster, and scores.
-        peers: by name.
-        startup: seconds from the command to the first score.
+        peers: wallets a second of each.
     """
 
     size: Size
@@ -93,7 +93,7 @@ class Results:
     backfill: dict[str, Any] = field(default_factory=dict)
     latencies: dict[str, latency.Latency] = field(default_factory=dict)
     cluster: dict[str, Any] = field(default_factory=dict)
-    peers: dict[str, Any] = field(default_factory=dict)
+    peers: list[PeerRates] = field(default_factory=list)
 
 
 def measure_all(site: Site, size: Size) -> Results:
@@ -126,26 +126,30 @@ def _limits(site: Site, results: Results) -> None:
 
 def _drains(site: Site, results: Results) -> None:
     size = results.size
+    few = max(1, size.repeats - 2)
     cases: dict[str, dict[str, object]] = {
         "stream": {},
         "stream, history on": {"history": True},
         "stream, 1 % corrupt": {"corrupt": 0.01},
-        "stream, whales": {"whales": max(1, size.messages // 2000)},
     }
-    cases |= {f"cores {n}": {"cores": n} for n in size.cores}
-    cases |= {f"partitions {n}": {"partitions": n} for n in size.partitions}
-    cases |= {
+    shapes: dict[str, dict[str, object]] = {
+        "whales": {"whales": max(1, size.messages // 2000)},
+    }
+    shapes |= {f"cores {n}": {"cores": n} for n in size.cores}
+    shapes |= {f"partitions {n}": {"partitions": n} for n in size.partitions}
+    shapes |= {
         f"messages x{factor:g}": {"messages": round(size.messages * factor)}
         for factor in size.growth
         if factor != 1
     }
-    cases |= {
+    shapes |= {
         f"transactions {mean:g}": {
             "mean-transactions": mean,
             "messages": round(size.messages * 38 / mean) if mean > 38 else size.messages,
         }
         for mean in size.transactions
     }
+    cases |= {name: options | {"repeats": few} for name, options in shapes.items()}
     for name, options in cases.items():
         results.drains[name] = _drain(site, size, options)
 
@@ -201,12 +205,5 @@ def _cluster(site: Site, results: Results) -> None:
 
 
 def _peers(site: Site, results: Results) -> None:
-    results.peers = peers.measure(site, results.size.peer_messages, results.size.repeats)
-
-
-def rates(figures: dict[str, Any], key: str = "seconds") -> Sequence[float]:
-    """MB/s of each repeat."""
-    return [figures["megabytes"] / seconds for seconds in figures[key]]
-
-
-__all__ = ["FULL", "QUICK", "Results", "Size", "measure_all", "rates", "size_of"]
+    size = results.size
+    results.peers = measure_peers(site, size.peer_messages, size.repeats)

@@ -1,4 +1,4 @@
-"""One process, confluent-kafka, `json.loads` and pandas: a data frame a wallet, as written first."""
+"""One process, confluent-kafka, `json.loads` and pandas: a data frame a wallet."""
 
 from __future__ import annotations
 

@@ -34,12 +34,13 @@ def delta_scores(*tables: Path) -> dict[str, float]:
 
 
 def topic_ranges(topic: str, options: dict[str, Any]) -> list[OffsetRange]:
-    """All of a topic."""
+    """All of a topic; partitions without messages are left out."""
     consumer = Consumer(options)
     partitions = sorted(consumer.list_topics(topic, 15).topics[topic].partitions)
     bounds = [consumer.get_watermark_offsets(TopicPartition(topic, p), 15) for p in partitions]
     consumer.close()
-    return [OffsetRange(topic, p, *b) for p, b in zip(partitions, bounds, strict=True)]
+    ranges = [OffsetRange(topic, p, *b) for p, b in zip(partitions, bounds, strict=True)]
+    return [r for r in ranges if len(r) > 0]
 
 
 def _delta(table: Path) -> Any:

@@ -139,7 +139,9 @@ def _topic(case: StreamCase, spark: SparkSession) -> DataFrame:
 
 def _publish(results: DataFrame, case: StreamCase) -> None:
     message = F.struct("wallet_address", "final_score", "features")
-    records = results.select(F.col("wallet_address").alias("key"), F.to_json(message).alias("value"))
+    records = results.select(
+        F.col("wallet_address").alias("key"), F.to_json(message).alias("value")
+    )
     (
         records.write.format("kafka")
         .option("kafka.bootstrap.servers", case.bootstrap_servers)

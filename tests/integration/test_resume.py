@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
 import pytest
+from benchmarks.workload import WHALE_TRANSACTIONS, Workload
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -13,8 +15,9 @@ from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from delivery_checks import check_kafka_equals
-from golden import broken_records, golden_records
+from golden import broken_records, differences, golden_records, golden_wallets
 from installation import Installation, offsets_of
+from reference_dex_v1 import final_score
 from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
@@ -185,3 +188,25 @@ def test_offsets_that_are_gone_fail_the_batch(
     with pytest.raises(PythonException, match=r"cannot be read: .*out of range"):
         delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
     assert filled.rows("scores") == []
+
+
+def test_a_whale_and_bad_messages_share_a_batch_with_others(
+    installation: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+) -> None:
+    whale, golden = Workload(1, whales=1).records(), golden_records()
+    installation.publish([*golden[:20], *whale, *broken_records(), *golden[20:]])
+    delivery, reports = deliverer(installation, spark, warehouse, model, fresh(installation))
+    ends = installation.cluster.end_offsets(installation.input_topic)
+    topic = installation.input_topic
+    delivery.deliver([OffsetRange(topic, p, 0, end) for p, end in ends.items()], "run", 0)
+    assert reports[0].scores == len(golden) + 1
+    expected = {(g.wallet, g.as_of): g.expected for g in golden_wallets()}
+    for row in installation.rows("scores"):
+        if row["transaction_count"] == WHALE_TRANSACTIONS:
+            message = json.loads(whale[0].value or b"")
+            final = final_score(message, row["as_of"])
+            assert row["final_score"] == pytest.approx(final, rel=1e-9)
+        else:
+            key = (row["wallet_address"], row["as_of"])
+            assert differences(row, expected[key]) == []
+    check_published(installation)

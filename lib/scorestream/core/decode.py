@@ -127,10 +127,10 @@ class _Block:
 
     def is_usual(self, values: Sequence[bytes]) -> bool:
         """Whether nothing needs the exact parser; `values` are the messages' bytes."""
-        legs = [leg for leg in self.legs0 if leg is not _EMPTY_LEG]
-        legs += [leg for leg in self.legs1 if leg is not _EMPTY_LEG]
-        amounts = [leg.amount for leg in legs]
-        return are_usual(values, len(self.transactions), len(legs), amounts)
+        rows = len(self.transactions)
+        legs = 2 * rows - self.legs0.count(_EMPTY_LEG) - self.legs1.count(_EMPTY_LEG)
+        amounts = [leg.amount for leg in self.legs0] + [leg.amount for leg in self.legs1]
+        return are_usual(values, rows + legs, amounts)
 
     def rows(self, history: bool) -> list[pa.Array]:
         """The columns of `HISTORY_ROWS` (`SCORING_ROWS` without history), but `message`."""

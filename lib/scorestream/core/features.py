@@ -32,13 +32,17 @@ _ACTIONS: Final = pa.array(["deposit", "withdraw", "swap"])
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of one kind of action: their wallet (0..wallets-1, ascending), time and USD value."""
+    """Rows of one kind of action: their wallet (0..wallets-1, ascending), time, value, pool.
+
+    Pools are codes from 0 to before `pools`; -1 for a row without one.
+    """
 
     wallet: Ints
     timestamp: Ints
     usd: Floats
-    pool: pa.Array
+    pool: Ints
     wallets: int
+    pools: int
 
     def count(self) -> Ints:
         return np.bincount(self.wallet, minlength=self.wallets)
@@ -84,10 +88,10 @@ def wallet_features(
         "withdraw_ratio": _ratio(withdraw_usd, deposit_usd),
         "avg_hold_time_days": _mean_hold_days(deposits, withdraws, as_of),
         "account_age_days": _spans(every) / DAY_SECONDS,
-        "unique_pools": _distinct(every.wallet, every.pool, len(as_of)),
+        "unique_pools": _distinct_pools(every),
         "total_swap_volume": volume,
         "num_swaps": swaps.count(),
-        "unique_pools_swapped": _distinct(swaps.wallet, swaps.pool, len(as_of)),
+        "unique_pools_swapped": _distinct_pools(swaps),
         "avg_swap_size": _ratio(volume, swaps.count()),
         "token_diversity_score": _token_points(rows, swap, len(as_of), stable_symbols, tokens),
         "swap_frequency_score": _activity_points(swaps, activity),
@@ -110,8 +114,8 @@ def _usd(rows: pa.Table, swap: Flags) -> Floats:
 
 def _every(rows: pa.Table, usd: Floats, wallets: int) -> _Rows:
     wallet = np.asarray(rows["message"]).astype(np.int64)
-    pool = rows["pool_id"].combine_chunks()
-    return _Rows(wallet, np.asarray(rows["timestamp"]), usd, pool, wallets)
+    pool, names = _codes(rows["pool_id"])
+    return _Rows(wallet, np.asarray(rows["timestamp"]), usd, pool, wallets, len(names))
 
 
 def _filter(rows: _Rows, flags: Flags) -> _Rows:
@@ -119,8 +123,9 @@ def _filter(rows: _Rows, flags: Flags) -> _Rows:
         rows.wallet[flags],
         rows.timestamp[flags],
         rows.usd[flags],
-        rows.pool.filter(pa.array(flags)),
+        rows.pool[flags],
         rows.wallets,
+        rows.pools,
     )
 
 
@@ -188,20 +193,27 @@ def _spans(rows: _Rows) -> Ints:
     return spans
 
 
-def _distinct(wallet: Ints, names: pa.Array, wallets: int) -> Ints:
-    """Number of distinct names a wallet; null is no name."""
-    owners, _ = _distinct_pairs(wallet, names, wallets)
-    return np.bincount(owners, minlength=wallets)
+def _codes(*columns: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
+    """The rows of columns, one after the other, as codes of names; -1 for null, which is none."""
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    whole = pa.chunked_array(chunks, columns[0].type).combine_chunks()
+    encoded = whole.dictionary_encode()
+    codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
+    return codes, encoded.dictionary
 
 
-def _distinct_pairs(wallet: Ints, names: pa.Array, wallets: int) -> tuple[Ints, pa.Array]:
-    """The distinct (wallet, name) pairs, names that are null left out."""
-    encoded = names.dictionary_encode()
-    codes = np.asarray(encoded.indices.fill_null(-1))
+def _distinct_pools(rows: _Rows) -> Ints:
+    """Number of distinct pools a wallet."""
+    owners, _ = _distinct_pairs(rows.wallet, rows.pool, rows.wallets, rows.pools)
+    return np.bincount(owners, minlength=rows.wallets)
+
+
+def _distinct_pairs(wallet: Ints, codes: Ints, wallets: int, names: int) -> tuple[Ints, Ints]:
+    """The distinct (wallet, code) pairs, rows without a code left out."""
     known = codes >= 0
-    width = max(len(encoded.dictionary), 1)
+    width = max(names, 1)
     pairs = _distinct_integers(wallet[known] * width + codes[known], wallets * width)
-    return pairs // width, encoded.dictionary.take(pa.array(pairs % width))
+    return pairs // width, pairs % width
 
 
 def _distinct_integers(values: Ints, limit: int) -> Ints:
@@ -218,16 +230,14 @@ def _token_points(
     rows: pa.Table, swap: Flags, wallets: int, stable_symbols: frozenset[str], points: TokenPoints
 ) -> Floats:
     """Points for the distinct symbols on both legs of all swaps."""
+    codes, names = _codes(rows["leg0_symbol"], rows["leg1_symbol"])
     wallet = np.asarray(rows["message"]).astype(np.int64)[swap]
-    flags = pa.array(swap)
-    legs = [rows[name].filter(flags) for name in ("leg0_symbol", "leg1_symbol")]
-    symbols = pa.chunked_array([c for leg in legs for c in leg.chunks], pa.string())
-    owners, names = _distinct_pairs(
-        np.concatenate([wallet, wallet]), symbols.combine_chunks(), wallets
+    owners, distinct = _distinct_pairs(
+        np.concatenate([wallet, wallet]), codes[np.concatenate([swap, swap])], wallets, len(names)
     )
     known = pa.array(sorted(stable_symbols), pa.string())
     stable = np.asarray(pc.is_in(names, value_set=known))
-    weights = np.where(stable, points.stable, points.volatile)
+    weights = np.where(stable, points.stable, points.volatile)[distinct]
     return np.minimum(np.bincount(owners, weights, minlength=wallets), points.limit)
 
 

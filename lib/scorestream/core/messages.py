@@ -37,7 +37,7 @@ ChainId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 NO_AMOUNT: Final = msgspec.Raw(b"")
 
 
-class Leg(msgspec.Struct, gc=False):
+class Leg(msgspec.Struct, gc=False, eq=False):
     """One side of a transaction. ``amount`` stays the bytes of its JSON number or string."""
 
     amount: msgspec.Raw = NO_AMOUNT
@@ -148,21 +148,18 @@ def _parse_open(value: bytes) -> Message | None:
     return Message(message.wallet_address, entries, message.chainId)
 
 
-def are_usual(
-    values: Sequence[bytes], transactions: int, legs: int, amounts: Sequence[msgspec.Raw]
-) -> bool:
+def are_usual(values: Sequence[bytes], objects: int, amounts: Sequence[msgspec.Raw]) -> bool:
     """Check what the types of :func:`parse_fast` do not say: depth and amounts.
 
     Args:
         values: messages that were parsed.
-        transactions: how many they hold.
-        legs: how many of the legs that the actions use they hold.
-        amounts: the amounts of these legs.
+        objects: how many transactions, and legs that their actions use, they hold.
+        amounts: the amounts of these legs, empty for those that have none.
 
     Returns:
         Whether all are fine. If not, one message alone is decided by :func:`parse_exact`.
     """
-    return _are_amounts(amounts) and not _are_deep(values, transactions + legs)
+    return _are_amounts(amounts) and not _are_deep(values, objects)
 
 
 def _are_deep(values: Sequence[bytes], expected: int) -> bool:

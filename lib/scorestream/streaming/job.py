@@ -30,6 +30,8 @@ from scorestream.version import code_version
 
 log = structlog.get_logger()
 
+# What Spark's planning and a task's fetch say of offsets that are not there any more.
+_LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
 _RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception): .+)$"
 
 
@@ -138,7 +140,7 @@ def _finish(query: StreamingQuery, stop: StopSignal, listener: StreamListener) -
 def _explained(error: StreamingQueryException) -> ScorestreamError:
     """A failed query in one clear line, where its cause is a known one."""
     text = str(error)
-    if "KAFKA_DATA_LOSS" in text or "failOnDataLoss" in text:
+    if any(sign in text for sign in _LOST_OFFSETS):
         return KafkaError(
             "offsets that were not processed yet are gone from the input topic (aged out, or the "
             "topic was recreated): nothing was skipped; see docs/troubleshooting.md"

@@ -111,14 +111,15 @@ def fetch(ranges: Sequence[OffsetRange], options: Mapping[str, Any]) -> Iterator
     Raises:
         KafkaError: no answer, or offsets of a range are gone.
     """
-    if not ranges:
+    filled = [each for each in ranges if len(each) > 0]
+    if not filled:
         return
-    topic = ranges[0].topic
+    topic = filled[0].topic
     key = tuple(sorted(options.items()))
     with failures(f"{topic} cannot be read"):
         consumer = _consumer(key)
         try:
-            yield from _batches(_messages(consumer, ranges), topic)
+            yield from _batches(_messages(consumer, filled), topic)
         except BaseException:
             # What it still has in its queues is nothing that anybody waits for.
             _consumer.cache_clear()

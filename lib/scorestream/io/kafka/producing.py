@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Message, Producer
 
@@ -20,9 +19,11 @@ PRODUCER_OPTIONS: Final = {
     "message.max.bytes": MAX_MESSAGE_BYTES,
 }
 
+# Delivery reports are asked for after so many records, and when the queue is full.
+REPORTS_EVERY: Final = 100
 
-@dataclass(frozen=True)
-class Record:
+
+class Record(NamedTuple):
     """A record to produce; `timestamp` in unix milliseconds, None for now."""
 
     key: bytes | None
@@ -49,6 +50,8 @@ def produce(topic: str, records: Iterable[Record], options: Mapping[str, Any]) -
         for record in records:
             _send(producer, topic, record, note)
             count += 1
+            if count % REPORTS_EVERY == 0:
+                producer.poll(0)
             if refused:
                 break
         producer.flush()
@@ -80,5 +83,4 @@ def _send(producer: Producer, topic: str, record: Record, callback: Any) -> None
         except BufferError:
             producer.poll(0.5)
             continue
-        producer.poll(0)
         return
