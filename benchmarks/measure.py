@@ -25,7 +25,7 @@ class Size:
 
     Attributes:
         messages: of a drain or backfill.
-        repeats: of each figure, after one to warm up; two less for the shape of growth.
+        repeats: of each figure, after one to warm up; fewer for the shape of growth.
         latency_seconds: of each rate.
         fixed_rates: messages a minute.
         shares: further rates, as shares of the drain rate.
@@ -126,7 +126,7 @@ def _limits(site: Site, results: Results) -> None:
 
 def _drains(site: Site, results: Results) -> None:
     size = results.size
-    few = max(1, size.repeats - 2)
+    few = max(1, size.repeats - 3)
     cases: dict[str, dict[str, object]] = {
         "stream": {},
         "stream, history on": {"history": True},

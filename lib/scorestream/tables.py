@@ -29,7 +29,7 @@ COMMENTS: Final = {
     "config_hash": "changes whenever a constant of the scoring model or a stable symbol does",
     "code_version": "version and commit of the code that scored",
     "processing_time_ms": "milliseconds from the start of the micro-batch until it is scored",
-    "source_topic": "Kafka topic, or file URI in a backfill",
+    "source_topic": "Kafka topic; in a backfill file URI, or transactions:TOPIC from the table",
     "source_partition": "Kafka partition, or 0 in a backfill",
     "source_offset": "Kafka offset, or byte offset of the line in a backfill",
     "source_timestamp": "timestamp of the Kafka record",

@@ -84,6 +84,7 @@ def test_files_and_history_give_the_scores_of_the_stream(
     assert scores_of(warehouse, "history") == sorted(expected * 2)
     golden = {(g.wallet, g.as_of): g.expected for g in golden_wallets()}
     for row in rows(warehouse, run_id="history"):
+        assert row["source_topic"] in {"transactions:in", f"transactions:{golden_file.as_uri()}"}
         assert differences(row, golden[row["wallet_address"], row["as_of"]]) == []
     sources = {(r["source_topic"], r["source_offset"]) for r in rows(warehouse, run_id="files")}
     content = golden_file.read_bytes()

@@ -165,12 +165,18 @@ def _scoring_rows(rows: pa.Table) -> pa.Table:
     return pa.table([columns[name] for name in schemas.SCORING_ROWS.names], [*columns])
 
 
+def _marked(topics: pa.DictionaryArray) -> pa.DictionaryArray:
+    # The stream goes by the sources of its topic: what was scored again must not pass for its own.
+    marked = pc.binary_join_element_wise(f"{TRANSACTIONS.name}:", topics.dictionary, "")
+    return pa.DictionaryArray.from_arrays(topics.indices, marked)
+
+
 def _records(firsts: pa.Table) -> Records:
     """Where the messages came from when they were stored."""
     count = firsts.num_rows
     micros = np.asarray(firsts["source_timestamp"].cast(pa.int64()))
     return Records(
-        topics=firsts["source_topic"].combine_chunks(),
+        topics=_marked(firsts["source_topic"].combine_chunks()),
         partitions=np.asarray(firsts["source_partition"]),
         offsets=np.asarray(firsts["source_offset"]),
         timestamps=micros // 1000,
