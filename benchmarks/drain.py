@@ -27,6 +27,7 @@ from pyspark.sql.streaming.listener import (
 from benchmarks.machine import Site, fill, resident_megabytes, size_of
 from benchmarks.workload import Workload
 from scorestream.io.kafka.cluster import KafkaCluster
+from scorestream.io.kafka.producing import Record
 from scorestream.local.session import local_session
 from scorestream.logs import configure_logs
 from scorestream.streaming.job import StreamOptions, run_stream
@@ -73,12 +74,12 @@ def _total(offsets: str | None) -> int:
     return sum(sum(partitions.values()) for partitions in json.loads(str(offsets)).values())
 
 
-def drain(site: Site, workload: Workload, arguments: argparse.Namespace) -> dict[str, object]:
+def drain(site: Site, arguments: argparse.Namespace) -> dict[str, object]:
     """Drain the workload once to warm up, then as often as asked for, in one running stream.
 
     The topic is filled between two triggers, so that each finds all messages there.
     """
-    records = site.records(workload)
+    records = _records(site, arguments)
     size = size_of(records)
     interval = math.ceil(SPARE_SECONDS + size / SLOWEST_FILL + size / SLOWEST_DRAIN)
     settings = site.settings(arguments.history)
@@ -112,6 +113,15 @@ def drain(site: Site, workload: Workload, arguments: argparse.Namespace) -> dict
     }
 
 
+def _records(site: Site, arguments: argparse.Namespace) -> list[Record]:
+    if arguments.real:
+        return site.real_records(arguments.messages)
+    mean, corrupt = arguments.mean_transactions, arguments.corrupt
+    return site.records(
+        Workload(arguments.messages, mean, corrupt=corrupt, whales=arguments.whales)
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--bootstrap-servers", required=True)
@@ -120,20 +130,15 @@ def main() -> None:
     parser.add_argument("--mean-transactions", type=float, default=38.0)
     parser.add_argument("--corrupt", type=float, default=0.0)
     parser.add_argument("--whales", type=int, default=0)
+    parser.add_argument("--real", action="store_true", help="the swaps of samples/ instead")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--history", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     configure_logs("WARNING")
-    workload = Workload(
-        arguments.messages,
-        arguments.mean_transactions,
-        corrupt=arguments.corrupt,
-        whales=arguments.whales,
-    )
     site = Site(arguments.folder, arguments.bootstrap_servers)
-    print(json.dumps(drain(site, workload, arguments)))
+    print(json.dumps(drain(site, arguments)))
 
 
 if __name__ == "__main__":

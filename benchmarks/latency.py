@@ -20,7 +20,7 @@ from scorestream.settings import PROJECT_ROOT, Settings
 
 PARTITIONS = 4
 ANSWER_SECONDS = 120.0
-WARM_SECONDS = 15.0
+WARM_SECONDS = 12.0
 
 
 @dataclass(frozen=True)

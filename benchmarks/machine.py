@@ -8,6 +8,7 @@ import statistics
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from benchmarks.workload import Workload
 from scorestream.io.kafka.cluster import NEW_TOPIC_CONFIG, KafkaCluster
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.producing import Record
+from scorestream.local.samples import sample_records
 from scorestream.settings import Settings
 
 MEGABYTE = 1e6
@@ -51,6 +53,11 @@ class Site:
             path.write_bytes(pickle.dumps(workload.records()))
         records: list[Record] = pickle.loads(path.read_bytes())  # noqa: S301  our own file
         return records
+
+    def real_records(self, count: int) -> list[Record]:
+        """The real swaps of `samples/`, again and again."""
+        swaps = list(sample_records(["dex_wallets_2021.jsonl.gz"]))
+        return list(islice(cycle(swaps), count))
 
     def lines(self, workload: Workload) -> Path:
         """The workload as JSON lines."""

@@ -51,7 +51,7 @@ class Size:
 FULL: Final = Size(
     messages=20_000,
     repeats=5,
-    latency_seconds=30,
+    latency_seconds=20,
     fixed_rates=(1_000, 5_000, 10_000),
     shares=(0.5, 0.8),
     growth=(0.25, 1, 4),
@@ -134,6 +134,7 @@ def _drains(site: Site, results: Results) -> None:
     }
     shapes: dict[str, dict[str, object]] = {
         "whales": {"whales": max(1, size.messages // 2000)},
+        "real swaps of 2021": {"real": True, "messages": 4 * size.messages},
     }
     shapes |= {f"cores {n}": {"cores": n} for n in size.cores}
     shapes |= {f"partitions {n}": {"partitions": n} for n in size.partitions}

@@ -26,6 +26,6 @@ def run_tasks(
         The answers in the items' order. They should be small: the driver gets them all.
     """
     # Through the RDD interface, as the way by a DataFrame plans 0.05 s more for each of the two
-    # rounds of a micro-batch (docs/decisions/0007-plumbing.md).
+    # rounds of a micro-batch (docs/decisions/0008-plumbing.md).
     numbers = spark.sparkContext.parallelize(range(len(items)), max(1, len(items)))
     return numbers.map(lambda number: work(items[number])).collect()

@@ -13,7 +13,7 @@ from golden import golden_wallets
 from scorestream.core import decode as decoding
 from scorestream.core.decode import Decoded, decode, history_of
 from scorestream.core.features import usd_values
-from scorestream.core.messages import BadMessage, parse_exact
+from scorestream.core.messages import BadMessage, are_usual, parse_exact
 from scorestream.local.samples import sample_records
 
 SWAP: dict[str, Any] = {
@@ -249,6 +249,20 @@ def test_messages_as_they_usually_are_need_no_exact_parser(monkeypatch: pytest.M
     values += [raw(data=[{"protocolType": "lending", "odd": [[1]]}, *message(SWAP)["data"]])]
     monkeypatch.setattr(decoding, "parse_exact", None)
     assert len(decode(values).wallets) == len(values)
+
+
+def test_usual_messages_are_decoded_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+
+    def spy(values: Sequence[bytes], *arguments: Any) -> bool:
+        checked.append(len(values))
+        return are_usual(values, *arguments)
+
+    monkeypatch.setattr(decoding, "are_usual", spy)
+    values = [r.value or b"" for r in sample_records(["dex_wallets_2021.jsonl.gz"])]
+    decode(values)
+    assert sum(checked) == len(values)
+    assert len(checked) <= sum(map(len, values)) / decoding.BLOCK_BYTES + 1
 
 
 @pytest.mark.parametrize("depth", [400, 600])

@@ -108,6 +108,8 @@ class _Block:
             for message in messages
         ]
         self.counts = [sum(map(len, lists)) for lists in of_dexes]
+        # A message and its list of entries, an entry and its list of transactions.
+        self.brackets = sum(2 + 2 * len(message.data) for message in messages)
         self.wallets = [message.wallet_address for message in messages]
         self.chains = [
             DEFAULT_CHAIN if message.chainId is None else message.chainId for message in messages
@@ -130,7 +132,7 @@ class _Block:
         rows = len(self.transactions)
         legs = 2 * rows - self.legs0.count(_EMPTY_LEG) - self.legs1.count(_EMPTY_LEG)
         amounts = [leg.amount for leg in self.legs0] + [leg.amount for leg in self.legs1]
-        return are_usual(values, rows + legs, amounts)
+        return are_usual(values, self.brackets + rows + legs, amounts)
 
     def rows(self, history: bool) -> list[pa.Array]:
         """The columns of `HISTORY_ROWS` (`SCORING_ROWS` without history), but `message`."""

@@ -148,18 +148,19 @@ def _parse_open(value: bytes) -> Message | None:
     return Message(message.wallet_address, entries, message.chainId)
 
 
-def are_usual(values: Sequence[bytes], objects: int, amounts: Sequence[msgspec.Raw]) -> bool:
+def are_usual(values: Sequence[bytes], brackets: int, amounts: Sequence[msgspec.Raw]) -> bool:
     """Check what the types of :func:`parse_fast` do not say: depth and amounts.
 
     Args:
         values: messages that were parsed.
-        objects: how many transactions, and legs that their actions use, they hold.
+        brackets: opening ones that are known: of messages, entries, transactions and the legs that
+            their actions use.
         amounts: the amounts of these legs, empty for those that have none.
 
     Returns:
         Whether all are fine. If not, one message alone is decided by :func:`parse_exact`.
     """
-    return _are_amounts(amounts) and not _are_deep(values, objects)
+    return _are_amounts(amounts) and not _are_deep(values, brackets)
 
 
 def _are_deep(values: Sequence[bytes], expected: int) -> bool:

@@ -155,13 +155,12 @@ def _add_action(file: DataFile) -> AddAction:
 
 
 def _properties(table: Table) -> dict[str, str | None]:
-    # Without the second, readers look at the statistics of the first 32 columns only.
-    return {
-        "delta.checkpointInterval": CHECKPOINT_INTERVAL,
-        "delta.dataSkippingStatsColumns": ",".join(
-            name for name in table.columns.names if name in STATISTICS
-        ),
-    }
+    properties: dict[str, str | None] = {"delta.checkpointInterval": CHECKPOINT_INTERVAL}
+    columns = [name for name in table.columns.names if name in STATISTICS]
+    if columns:
+        # Else readers look at the statistics of the first 32 columns only.
+        properties["delta.dataSkippingStatsColumns"] = ",".join(columns)
+    return properties
 
 
 def _plain_columns(columns: pa.Schema) -> pa.Schema:

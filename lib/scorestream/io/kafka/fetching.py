@@ -1,7 +1,7 @@
 """Records in: what the driver planned, fetched by librdkafka inside the tasks.
 
 Spark's own Kafka source plans the offsets of each micro-batch, keeps them in the checkpoint and
-refuses lost ones; its records never pass through the JVM (docs/decisions/0007-plumbing.md).
+refuses lost ones; its records never pass through the JVM (docs/decisions/0008-plumbing.md).
 """
 
 from __future__ import annotations
