@@ -13,7 +13,7 @@ from golden import golden_wallets
 from scorestream.core import decode as decoding
 from scorestream.core.decode import Decoded, decode, history_of
 from scorestream.core.features import usd_values
-from scorestream.core.messages import BadMessage, are_usual, parse_exact
+from scorestream.core.messages import BadMessage, count_brackets, parse_exact
 from scorestream.local.samples import sample_records
 
 SWAP: dict[str, Any] = {
@@ -252,17 +252,17 @@ def test_messages_as_they_usually_are_need_no_exact_parser(monkeypatch: pytest.M
 
 
 def test_usual_messages_are_decoded_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = []
+    blocks = []
 
-    def spy(values: Sequence[bytes], *arguments: Any) -> bool:
-        checked.append(len(values))
-        return are_usual(values, *arguments)
+    def spy(values: Sequence[bytes]) -> int:
+        blocks.append(len(values))
+        return count_brackets(values)
 
-    monkeypatch.setattr(decoding, "are_usual", spy)
+    monkeypatch.setattr(decoding, "count_brackets", spy)
     values = [r.value or b"" for r in sample_records(["dex_wallets_2021.jsonl.gz"])]
-    decode(values)
-    assert sum(checked) == len(values)
-    assert len(checked) <= sum(map(len, values)) / decoding.BLOCK_BYTES + 1
+    assert len(decode(values).wallets) == len(values)
+    assert sum(blocks) == len(values)
+    assert len(blocks) <= sum(map(len, values)) / decoding.BLOCK_BYTES + 1
 
 
 @pytest.mark.parametrize("depth", [400, 600])

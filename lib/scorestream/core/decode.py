@@ -15,12 +15,15 @@ import pyarrow.compute as pc
 from scorestream.core import schemas
 from scorestream.core.messages import (
     DEXES,
+    MAX_DEPTH,
     MAX_SECONDS,
     BadMessage,
     Leg,
     Message,
     Transaction,
-    are_usual,
+    are_amounts,
+    count_brackets,
+    is_deep,
     parse_exact,
     parse_fast,
 )
@@ -109,7 +112,7 @@ class _Block:
         ]
         self.counts = [sum(map(len, lists)) for lists in of_dexes]
         # A message and its list of entries, an entry and its list of transactions.
-        self.brackets = sum(2 + 2 * len(message.data) for message in messages)
+        self._brackets = sum(2 + 2 * len(message.data) for message in messages)
         self.wallets = [message.wallet_address for message in messages]
         self.chains = [
             DEFAULT_CHAIN if message.chainId is None else message.chainId for message in messages
@@ -129,10 +132,22 @@ class _Block:
 
     def is_usual(self, values: Sequence[bytes]) -> bool:
         """Whether nothing needs the exact parser; `values` are the messages' bytes."""
+        amounts = [leg.amount for leg in self.legs0] + [leg.amount for leg in self.legs1]
+        if not are_amounts(amounts):
+            return False
+        # Whatever is nested deep has as many brackets, beyond those that are known.
+        excess = count_brackets(values) - self._known_brackets()
+        if excess > MAX_DEPTH:
+            # Ids often end in "[0, 4]".
+            ids = "".join([t.document_id for t in self.transactions])
+            excess -= ids.count("[") + ids.count("{")
+        return excess <= MAX_DEPTH or (len(values) == 1 and not is_deep(values[0]))
+
+    def _known_brackets(self) -> int:
+        """Of messages, entries, transactions, and the legs that their actions use."""
         rows = len(self.transactions)
         legs = 2 * rows - self.legs0.count(_EMPTY_LEG) - self.legs1.count(_EMPTY_LEG)
-        amounts = [leg.amount for leg in self.legs0] + [leg.amount for leg in self.legs1]
-        return are_usual(values, self.brackets + rows + legs, amounts)
+        return self._brackets + rows + legs
 
     def rows(self, history: bool) -> list[pa.Array]:
         """The columns of `HISTORY_ROWS` (`SCORING_ROWS` without history), but `message`."""

@@ -124,7 +124,8 @@ _transactions_decoder = msgspec.json.Decoder(list[Transaction])
 def parse_fast(value: bytes) -> Message | None:
     """Decode a usual message; None for any that :func:`parse_exact` must look at.
 
-    The types leave something open, which :func:`are_usual` checks for many messages at once.
+    The types leave open how deep skipped values are nested, and what amounts are: that is checked
+    for many messages at once, with :func:`count_brackets` and :func:`are_amounts`.
     """
     if not value.isascii() and not _is_utf8(value):
         return None
@@ -148,32 +149,16 @@ def _parse_open(value: bytes) -> Message | None:
     return Message(message.wallet_address, entries, message.chainId)
 
 
-def are_usual(values: Sequence[bytes], brackets: int, amounts: Sequence[msgspec.Raw]) -> bool:
-    """Check what the types of :func:`parse_fast` do not say: depth and amounts.
-
-    Args:
-        values: messages that were parsed.
-        brackets: opening ones that are known: of messages, entries, transactions and the legs that
-            their actions use.
-        amounts: the amounts of these legs, empty for those that have none.
-
-    Returns:
-        Whether all are fine. If not, one message alone is decided by :func:`parse_exact`.
-    """
-    return _are_amounts(amounts) and not _are_deep(values, brackets)
-
-
-def _are_deep(values: Sequence[bytes], expected: int) -> bool:
-    """Whether any may be nested too deep, by brackets beyond those that are expected."""
-    # A value this short has no room for that many brackets.
-    if sum(map(len, values)) < 2 * MAX_DEPTH:
-        return False
+def count_brackets(values: Sequence[bytes]) -> int:
+    """Opening brackets in the bytes of messages, those within strings too."""
     joined = np.frombuffer(b"".join(values), dtype=np.uint8)
     # "[" and "{" differ in this one bit.
-    brackets = np.count_nonzero((joined & 0xDF) == ord("["))
-    if brackets - expected <= MAX_DEPTH:
-        return False
-    return len(values) > 1 or _depth(values[0].decode()) > MAX_DEPTH
+    return int(np.count_nonzero((joined & 0xDF) == ord("[")))
+
+
+def is_deep(value: bytes) -> bool:
+    """Whether a JSON value is nested deeper than `MAX_DEPTH`."""
+    return _depth(value.decode()) > MAX_DEPTH
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -184,7 +169,7 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _are_amounts(amounts: Sequence[msgspec.Raw]) -> bool:
+def are_amounts(amounts: Sequence[msgspec.Raw]) -> bool:
     """Whether all amounts are digits as they are stored, bare or quoted, at most 77 characters."""
     # No JSON value has a line feed within, so that none can pass for two.
     joined = b"\n".join(amounts)
