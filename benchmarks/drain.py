@@ -35,7 +35,7 @@ from scorestream.streaming.job import StreamOptions, run_stream
 # Rates that a fill and a drain of these messages certainly reach, in MB/s, and what else they take.
 SLOWEST_FILL = 110.0
 SLOWEST_DRAIN = 90.0
-SPARE_SECONDS = 5.0
+SPARE_SECONDS = 3.0
 
 
 class Drains(StreamingQueryListener):
