@@ -27,5 +27,7 @@ def run_tasks(
     """
     # Through the RDD interface, as the way by a DataFrame plans 0.05 s more for each of the two
     # rounds of a micro-batch (docs/decisions/0008-plumbing.md).
-    numbers = spark.sparkContext.parallelize(range(len(items)), max(1, len(items)))
+    if not items:
+        return []
+    numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
     return numbers.map(lambda number: work(items[number])).collect()

@@ -107,6 +107,13 @@ def test_history_may_lie_in_any_order_over_any_files(
     assert scores_of(warehouse, "history") == scores_of(warehouse, "stream")
 
 
+def test_an_empty_history_gives_no_scores(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_backfill(BackfillOptions("transactions", None), settings)
+    assert "0 scores, 0 rejects" in capsys.readouterr().out
+
+
 def test_one_moment_for_all(
     warehouse: Warehouse, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -190,6 +190,8 @@ def plan_history(spark: SparkSession, warehouse: Warehouse) -> list[HistoryRange
     """Cut the table into ranges for the tasks, along the row groups of its data files."""
     parallelism = spark.sparkContext.defaultParallelism
     uris = DeltaTable(warehouse.path(TRANSACTIONS)).file_uris()
+    if not uris:
+        return []
     tasks = min(len(uris), parallelism)
     found = run_tasks(spark, _row_groups, [uris[i::tasks] for i in range(tasks)])
     groups = sorted(chain.from_iterable(found), key=lambda group: (group.lowest, group.highest))

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Final
 
 import msgspec
-import structlog
 from pyspark.sql import SparkSession
 
 from scorestream.backfill.history import HistoryRange, plan_history
@@ -30,8 +29,6 @@ from scorestream.settings import Settings
 from scorestream.tables import SCORES, TRANSACTIONS
 from scorestream.tasks import run_tasks
 from scorestream.version import code_version
-
-log = structlog.get_logger()
 
 # As input, the name of the project's own table stands for its rows in the warehouse.
 HISTORY: Final = TRANSACTIONS.name
