@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,8 @@ def test_a_free_port_leaves_one_for_the_controller() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1])
-def test_a_taken_port_is_told(tmp_path: Path, offset: int) -> None:
+def test_a_taken_port_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int) -> None:
+    monkeypatch.setattr(broker, "_PORTS_RELEASED_SECONDS", 0)
     port = free_port()
     (tmp_path / "kafka_2.13.jar").touch()
     with (
@@ -115,6 +117,20 @@ def test_a_taken_port_is_told(tmp_path: Path, offset: int) -> None:
         pytest.raises(KafkaError, match=rf"^port {port + offset} of .*KAFKA_PORT.*$"),
     ):
         LocalBroker(port, tmp_path / "broker", jars=tmp_path).start()
+
+
+def test_a_port_that_is_freed_in_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    (tmp_path / "kafka_2.13.jar").touch()
+    port = free_port()
+    dying = socket.create_server(("127.0.0.1", port))
+    closing = threading.Timer(0.3, dying.close)
+    closing.start()
+    with pytest.raises(KafkaError, match="Java 17"):  # the ports come before Java
+        LocalBroker(port, tmp_path / "broker", jars=tmp_path).start()
+    closing.join()
 
 
 def test_missing_jars_are_told(tmp_path: Path) -> None:

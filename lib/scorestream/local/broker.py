@@ -23,6 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,8 @@ _UNLIMITED: Final = str(2**63 - 1)
 _MAX_PORT: Final = 65535
 _LOG_LINES_SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.05
+# A killed broker is no process of ours some time before the system has closed its sockets.
+_PORTS_RELEASED_SECONDS: Final = 3.0
 
 _LOGGING: Final = PROJECT_ROOT / "conf" / "kafka-log4j2.properties"
 _SERVER: Final = "kafka.Kafka"
@@ -276,7 +279,11 @@ class LocalBroker:
             raise KafkaError(f"no broker in {self.jars}: run `make setup`")
 
     def _require_ports(self) -> None:
-        taken = [port for port in (self.port, controller_port(self.port)) if not _is_free(port)]
+        taken = [
+            port
+            for port in (self.port, controller_port(self.port))
+            if not _wait(partial(_is_free, port), _PORTS_RELEASED_SECONDS)
+        ]
         if taken:
             raise KafkaError(
                 f"port {' and '.join(map(str, taken))} of {HOST} is taken by another process: "
