@@ -17,7 +17,8 @@ from pathlib import Path
 
 from benchmarks.machine import Site, resident_megabytes, size_of
 from benchmarks.workload import AS_OF, Workload
-from scorestream.backfill.job import BackfillOptions, run_backfill
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
 from scorestream.local.session import local_session
 from scorestream.logs import configure_logs
 
@@ -48,13 +49,13 @@ def main() -> None:
     workload = Workload(arguments.messages)
     lines = str(site.lines(workload))
     local_session(arguments.cores, str(site.folder / "spark"))
-    files = timed(site, BackfillOptions(lines, AS_OF), arguments.repeats, None)
+    files = timed(site, BackfillOptions(lines, (AS_OF,)), arguments.repeats, None)
 
     with_history = site.settings(history=True)
     with contextlib.redirect_stdout(sys.stderr):
-        run_backfill(BackfillOptions(lines, AS_OF), with_history)
+        run_backfill(BackfillOptions(lines, (AS_OF,)), with_history)
     stored = with_history.warehouse
-    history = timed(site, BackfillOptions("transactions", None), arguments.repeats, stored)
+    history = timed(site, BackfillOptions("transactions"), arguments.repeats, stored)
     figures = {
         "files": files,
         "history": history,

@@ -1,4 +1,4 @@
-"""Score historical wallets: from files of messages, or from the stored history."""
+"""Score historical wallets: from files of messages, or from histories of transactions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import argparse
 import re
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
-from scorestream.backfill.job import BackfillOptions, run_backfill
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
 from scorestream.cli import run_job
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+# Each wallet is scored at each of them: more would be a slip of the pen.
+MOST_MOMENTS = 10_000
 
 
 def parse_arguments() -> BackfillOptions:
@@ -17,17 +23,37 @@ def parse_arguments() -> BackfillOptions:
         "--input",
         required=True,
         metavar="PATH",
-        help="JSON lines, plain or .gz .zst .bz2 .lz4: a file, a folder, a pattern with * in its "
-        "last part, or a URI; or `transactions`: the table",
+        help="messages as JSON lines, plain or .gz .zst .bz2 .lz4; or a table with one row a "
+        "transaction: Parquet, Delta or CSV. A file, a folder, a pattern with * in its last part, "
+        "or a URI. `transactions`: what the warehouse holds",
     )
     parser.add_argument(
+        "--format",
+        choices=["jsonl", "parquet", "delta", "csv"],
+        help="what the files are; default: by their names",
+    )
+    parser.add_argument(
+        "--columns",
+        type=Path,
+        metavar="FILE",
+        help="what the columns of a table are called, as in conf/inputs/example.yaml",
+    )
+    moment = parser.add_mutually_exclusive_group(required=True)
+    moment.add_argument(
         "--as-of",
-        required=True,
-        type=_moment,
+        type=_moments,
         metavar="TIME",
         help="ISO 8601 or unix seconds: the moment every wallet is judged at; `record`: each "
-        "message's own, from lines {as_of, message} or from the table",
+        "message's own, from lines {as_of, message} or from `transactions`",
     )
+    moment.add_argument(
+        "--as-of-range",
+        nargs=2,
+        type=_moment,
+        metavar=("START", "END"),
+        help="a score of every wallet at START, and --every so much later until END",
+    )
+    parser.add_argument("--every", type=_span, metavar="7d", help="s, m, h, d or w")
     parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
     parser.add_argument(
         "--run-id",
@@ -35,12 +61,41 @@ def parse_arguments() -> BackfillOptions:
         metavar="ID",
         help="a name for the run; given again, the run goes on where it was cut off",
     )
-    return BackfillOptions(**vars(parser.parse_args()))
+    parser.add_argument("--publish", action="store_true", help="results go to Kafka, too")
+    parser.add_argument(
+        "--publish-rate",
+        type=_rate,
+        default=5000.0,
+        metavar="N",
+        help="at most so many records a second; default: 5000",
+    )
+    given = parser.parse_args()
+    if (given.as_of_range is None) != (given.every is None):
+        parser.error("--as-of-range and --every go together")
+    return BackfillOptions(
+        given.input,
+        given.as_of if given.as_of_range is None else _range(parser, given),
+        given.format,
+        given.columns,
+        given.scoring,
+        given.run_id,
+        given.publish_rate if given.publish else None,
+    )
 
 
-def _moment(text: str) -> int | None:
-    if text == "record":
-        return None
+def _range(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[int, ...]:
+    start, end = given.as_of_range
+    moments = range(start, end + 1, given.every)
+    if not 0 < len(moments) <= MOST_MOMENTS:
+        parser.error(f"{len(moments):,} moments: expected 1 to {MOST_MOMENTS:,}")
+    return tuple(moments)
+
+
+def _moments(text: str) -> tuple[int, ...]:
+    return () if text == "record" else (_moment(text),)
+
+
+def _moment(text: str) -> int:
     if re.fullmatch(r"-?[0-9]+", text):
         return int(text)
     try:
@@ -50,10 +105,27 @@ def _moment(text: str) -> int | None:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
+def _span(text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]*)([smhdw])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time such as 7d or 12h")
+    return int(found[1]) * UNITS[found[2]]
+
+
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", text):
         raise argparse.ArgumentTypeError("letters, digits and . _ - only, at most 100")
     return text
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return rate
 
 
 if __name__ == "__main__":

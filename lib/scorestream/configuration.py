@@ -28,7 +28,7 @@ def load_scoring_model(conf: Path, name: str, stable_symbols: frozenset[str]) ->
     try:
         config = DexV1Config(**read_yaml(path), stable_symbols=stable_symbols)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_problems(error)}") from None
+        raise ConfigurationError(f"{path}: {problems_of(error)}") from None
     if config.name != name:
         raise ConfigurationError(f"{path}: name is {config.name!r}, must be {name!r} as the file's")
     return DexV1(config)
@@ -49,6 +49,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _problems(error: ValidationError) -> str:
+def problems_of(error: ValidationError) -> str:
+    """All that pydantic found wrong, in one line."""
     details = (f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in error.errors())
     return "; ".join(details)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -42,6 +44,20 @@ class Records:
         """Unix seconds, floored: the moment each message is judged at."""
         moments: npt.NDArray[np.int64] = self.timestamps // 1000
         return moments
+
+    @classmethod
+    def concat(cls, parts: Sequence[Records]) -> Records:
+        """The records of all parts, one after the other."""
+        topics = pa.chunked_array([part.topics for part in parts]).unify_dictionaries()
+        return cls(
+            topics.combine_chunks(),
+            np.concatenate([part.partitions for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.timestamps for part in parts]),
+            np.concatenate([part.attempts for part in parts]),
+            list(chain.from_iterable(part.keys for part in parts)),
+            list(chain.from_iterable(part.values for part in parts)),
+        )
 
     def filter(self, flags: npt.NDArray[np.bool_]) -> Records:
         """The records whose flag is set."""

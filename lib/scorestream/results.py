@@ -6,7 +6,6 @@ rows are fresh or read back after a crash.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,12 +13,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from scorestream.core.wallets import wallet_key
 from scorestream.io.kafka.producing import Record
 
 SCHEMA_VERSION: Final = 1
 _SOURCE: Final = ("source_topic", "source_partition", "source_offset")
-# One wallet goes by the lower-case form of 0x... hex, as in tables.WALLET_KEY.
-_HEXADECIMAL: Final = re.compile("0[xX][0-9a-fA-F]*")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,17 +73,12 @@ def _record(row: dict[str, Any], value: dict[str, Any], *headers: tuple[str, byt
     topic, partition, offset = (row[name] for name in _SOURCE)
     value["source"] = {"topic": topic, "partition": partition, "offset": offset}
     source = f"{topic}/{partition}/{offset}"
+    wallet = row["wallet_address"]
     return Record(
-        key=_key(row["wallet_address"]),
+        key=None if wallet is None else wallet_key(wallet).encode(),
         value=_encode(value),
         headers=(("source", source.encode()), *headers),
     )
-
-
-def _key(wallet: str | None) -> bytes | None:
-    if wallet is None:
-        return None
-    return (wallet.lower() if _HEXADECIMAL.fullmatch(wallet) else wallet).encode()
 
 
 def _dictionaries(rows: pa.Table) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ def table_rows(scored: Scored, records: Records, facts: BatchFacts) -> dict[Tabl
         records: where they came from.
         facts: what all rows share.
     """
-    source = _source(records)
+    source = source_columns(records)
     rows = {
         SCORES: _rows(SCORES, scored.scores, source, facts),
         REJECTS: _rows(REJECTS, scored.rejects, source | _raw(scored.rejects, records), facts),
@@ -56,7 +56,7 @@ def table_rows(scored: Scored, records: Records, facts: BatchFacts) -> dict[Tabl
     return rows
 
 
-def _source(records: Records) -> dict[str, pa.Array]:
+def source_columns(records: Records) -> dict[str, pa.Array]:
     """Columns that say where each record came from, one row a record."""
     micros = pa.array(records.timestamps * 1000)
     return {

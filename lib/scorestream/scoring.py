@@ -34,6 +34,8 @@ class ScoringReport(msgspec.Struct):
         transactions: transactions of the scored messages.
         rejects: messages rejected, by error code.
         ages: messages by their age when the batch started, in steps of `AGE_STEP_SECONDS`.
+        late: transactions that an earlier score of their wallet should have counted.
+        corrected: transactions that came again with another content.
     """
 
     files: list[DataFile] = []
@@ -41,6 +43,8 @@ class ScoringReport(msgspec.Struct):
     transactions: int = 0
     rejects: dict[str, int] = {}
     ages: dict[int, int] = {}
+    late: int = 0
+    corrected: int = 0
 
 
 def score_records(
@@ -105,7 +109,10 @@ class _Counts:
     def add(self, rows: Rows) -> None:
         scores, rejects = rows[SCORES], rows[REJECTS]
         self._scores += len(scores)
-        self._transactions += pc.sum(scores["transaction_count"]).as_py() or 0
+        exploded = rows.get(TRANSACTIONS)
+        self._transactions += (
+            pc.sum(scores["transaction_count"]).as_py() or 0 if exploded is None else len(exploded)
+        )
         self._rejects.update(rejects["error_code"].to_pylist())
         for table in (scores, rejects):
             moments = np.asarray(table["source_timestamp"].cast(pa.int64())) / 1e6

@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     scorestream_warehouse: Name = "./warehouse"
     scorestream_conf: Path = PROJECT_ROOT / "conf"
     scorestream_transactions: Literal["on", "off"] = "on"
-    wallet_messages: Literal["full"] = "full"
+    wallet_messages: Literal["full", "incremental"] = "full"
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9108
     host: Name = "127.0.0.1"
@@ -72,7 +72,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """Check what no single field can; problems are joined so that all are reported."""
-        problems = [*self._server_problems(), *self._topic_problems(), *self._security_problems()]
+        problems = [
+            *self._server_problems(),
+            *self._topic_problems(),
+            *self._security_problems(),
+            *self._history_problems(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -89,6 +94,11 @@ class Settings(BaseSettings):
         if len(set(topics)) == len(topics):
             return []
         return ["KAFKA_INPUT_TOPIC, KAFKA_SUCCESS_TOPIC, KAFKA_FAILURE_TOPIC: must be three topics"]
+
+    def _history_problems(self) -> list[str]:
+        if self.is_incremental and not self.keeps_history:
+            return ["WALLET_MESSAGES: incremental needs SCORESTREAM_TRANSACTIONS=on"]
+        return []
 
     def _security_problems(self) -> list[str]:
         problems = []
@@ -120,6 +130,11 @@ class Settings(BaseSettings):
     def keeps_history(self) -> bool:
         """Whether exploded transactions go to the table `transactions`."""
         return self.scorestream_transactions == "on"
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether a message carries only what is new, not the wallet's whole list."""
+        return self.wallet_messages == "incremental"
 
     @property
     def warehouse(self) -> str:

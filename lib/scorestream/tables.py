@@ -9,16 +9,11 @@ import pyarrow as pa
 
 from scorestream.core import schemas
 
-SOURCE_COLUMNS: Final = (
-    ("source_topic", pa.string()),
-    ("source_partition", pa.int32()),
-    ("source_offset", pa.int64()),
-    ("source_timestamp", schemas.UTC_TIMESTAMP),
-)
 RUN_COLUMNS: Final = (("run_id", pa.string()), ("batch_id", pa.int64()))
 
 COMMENTS: Final = {
     "wallet_address": "address as the message gave it",
+    "wallet_key": "which wallet it is: the lower-case form of 0x... hex, else the address as given",
     "as_of": "unix seconds: the moment the row speaks of (the Kafka record's timestamp, floored)",
     "zscore": "final score with exactly 18 decimals",
     "tags": "labels earned, in the order of the ladders of the scoring model",
@@ -54,11 +49,18 @@ COMMENTS: Final = {
 
 @dataclass(frozen=True)
 class Table:
-    """A Delta table: its name, its columns in order, and what it is for."""
+    """A Delta table.
+
+    Attributes:
+        columns: in order.
+        comment: what it is for.
+        younger: columns that tables of an earlier version lack; they are added, and null there.
+    """
 
     name: str
     columns: pa.Schema
     comment: str
+    younger: frozenset[str] = frozenset()
 
 
 SCORES: Final = Table(
@@ -74,12 +76,14 @@ SCORES: Final = Table(
             ("config_hash", pa.string()),
             ("code_version", pa.string()),
             ("processing_time_ms", pa.int64()),
-            *SOURCE_COLUMNS,
+            *schemas.SOURCE,
             *RUN_COLUMNS,
             ("scored_date", pa.date32()),
+            ("wallet_key", pa.string()),
         ]
     ),
     "one row a scored message, append-only",
+    frozenset({"wallet_key"}),
 )
 TRANSACTIONS: Final = Table(
     "transactions",
@@ -88,12 +92,14 @@ TRANSACTIONS: Final = Table(
             ("wallet_address", pa.string()),
             *schemas.TRANSACTION,
             ("as_of", pa.int64()),
-            *SOURCE_COLUMNS,
+            *schemas.SOURCE,
             *RUN_COLUMNS,
             ("ingested_at", schemas.UTC_TIMESTAMP),
+            ("wallet_key", pa.string()),
         ]
     ),
     "one row a transaction of a scored message: the exploded history",
+    frozenset({"wallet_key"}),
 )
 REJECTS: Final = Table(
     "rejects",
@@ -108,7 +114,7 @@ REJECTS: Final = Table(
             ("as_of", pa.int64()),
             ("attempt", pa.int32()),
             ("processing_time_ms", pa.int64()),
-            *SOURCE_COLUMNS,
+            *schemas.SOURCE,
             *RUN_COLUMNS,
             ("rejected_at", schemas.UTC_TIMESTAMP),
         ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
 Item = TypeVar("Item")
+Piece = TypeVar("Piece")
 Answer = TypeVar("Answer")
 
 
@@ -31,3 +32,35 @@ def run_tasks(
         return []
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
     return numbers.map(lambda number: work(items[number])).collect()
+
+
+def run_exchange(
+    spark: SparkSession,
+    split: Callable[[Item], Iterable[tuple[int, Piece]]],
+    items: Sequence[Item],
+    work: Callable[[Sequence[Piece]], Answer],
+    buckets: int,
+) -> list[Answer]:
+    """Split every item in a task of its own, then do the work for every bucket in one.
+
+    Args:
+        spark: the session.
+        split: the pieces of an item, each with the number of its bucket.
+        items: one for each task.
+        work: what is done with all pieces of a bucket.
+        buckets: how many there are; for one without pieces nothing is done.
+
+    Returns:
+        The answers. They should be small: the driver gets them all.
+    """
+    if not items:
+        return []
+
+    def each_bucket(pairs: Iterable[tuple[int, Piece]]) -> Iterator[Answer]:
+        pieces = [piece for _, piece in pairs]
+        if pieces:
+            yield work(pieces)
+
+    numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
+    pieces = numbers.flatMap(lambda number: split(items[number]))
+    return pieces.partitionBy(buckets, int).mapPartitions(each_bucket).collect()

@@ -13,7 +13,8 @@ from deltalake import DeltaTable, write_deltalake
 from golden import broken_records, differences, golden_records, golden_wallets
 from records import records_of
 from scorestream.backfill import lines
-from scorestream.backfill.job import BackfillOptions, run_backfill
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
 from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import BackfillError, ConfigurationError
@@ -75,8 +76,8 @@ def test_files_and_history_give_the_scores_of_the_stream(
     warehouse: Warehouse, settings: Settings, model: DexV1, golden_file: Path
 ) -> None:
     streamed(warehouse, model)
-    run_backfill(BackfillOptions(str(golden_file), None, run_id="files"), settings)
-    run_backfill(BackfillOptions("transactions", None, run_id="history"), settings)
+    run_backfill(BackfillOptions(str(golden_file), run_id="files"), settings)
+    run_backfill(BackfillOptions("transactions", run_id="history"), settings)
     expected = scores_of(warehouse, "stream")
     assert len(expected) == len(golden_wallets())
     assert scores_of(warehouse, "files") == expected
@@ -103,14 +104,14 @@ def test_history_may_lie_in_any_order_over_any_files(
     half = stored.num_rows // 2
     write_deltalake(path, stored[:half], mode="overwrite")
     write_deltalake(path, stored[half:], mode="append")
-    run_backfill(BackfillOptions("transactions", None, run_id="history"), settings)
+    run_backfill(BackfillOptions("transactions", run_id="history"), settings)
     assert scores_of(warehouse, "history") == scores_of(warehouse, "stream")
 
 
 def test_an_empty_history_gives_no_scores(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_backfill(BackfillOptions("transactions", None), settings)
+    run_backfill(BackfillOptions("transactions"), settings)
     assert "0 scores, 0 rejects" in capsys.readouterr().out
 
 
@@ -119,11 +120,11 @@ def test_one_moment_for_all(
 ) -> None:
     path = tmp_path / "plain.jsonl"
     path.write_bytes(b"\n".join(g.value for g in golden_wallets()[:5]) + b"\nnonsense\n")
-    run_backfill(BackfillOptions(str(path), 1_800_000_000), settings)
+    run_backfill(BackfillOptions(str(path), (1_800_000_000,)), settings)
     assert {row["as_of"] for row in rows(warehouse)} == {1_800_000_000}
     assert "5 scores, 1 rejects" in capsys.readouterr().out
-    with pytest.raises(ConfigurationError, match="--as-of record"):
-        run_backfill(BackfillOptions("transactions", 1_800_000_000), settings)
+    with pytest.raises(ConfigurationError, match="--as-of-range needs a history"):
+        run_backfill(BackfillOptions(str(path), (1, 2)), settings)
 
 
 class CutOffError(Exception):
@@ -138,7 +139,7 @@ def test_a_run_that_was_cut_off_goes_on(
     golden_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = BackfillOptions(str(golden_file), None, run_id="again")
+    options = BackfillOptions(str(golden_file), run_id="again")
     monkeypatch.setattr(lines, "LEAST_SPLIT_BYTES", 1)
     monkeypatch.setattr(lines, "MOST_SPLIT_BYTES", golden_file.stat().st_size // 7)
     commits = 0
@@ -164,5 +165,5 @@ def test_a_run_that_was_cut_off_goes_on(
     assert {o: history.count(o) for o in set(history)} == {
         row["source_offset"]: row["transaction_count"] for row in stored
     }
-    with pytest.raises(BackfillError, match="--as-of was None, is 7"):
-        run_backfill(BackfillOptions(str(golden_file), 7, run_id="again"), settings)
+    with pytest.raises(BackfillError, match=r"--as-of was \[\], is \[7\]"):
+        run_backfill(BackfillOptions(str(golden_file), (7,), run_id="again"), settings)

@@ -145,7 +145,7 @@ def _score(rows: pa.Table, model: ScoringModel) -> tuple[Scored, Records]:
         rejects=[],
     )
     scored = score_decoded(decoded, np.asarray(firsts["as_of"]), model, history=False)
-    return scored, _records(firsts)
+    return scored, stored_records(firsts)
 
 
 def _scoring_rows(rows: pa.Table) -> pa.Table:
@@ -171,12 +171,16 @@ def _marked(topics: pa.DictionaryArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(topics.indices, marked)
 
 
-def _records(firsts: pa.Table) -> Records:
+def _dictionary(topics: pa.Array) -> pa.DictionaryArray:
+    return topics if pa.types.is_dictionary(topics.type) else topics.dictionary_encode()
+
+
+def stored_records(firsts: pa.Table) -> Records:
     """Where the messages came from when they were stored."""
     count = firsts.num_rows
     micros = np.asarray(firsts["source_timestamp"].cast(pa.int64()))
     return Records(
-        topics=_marked(firsts["source_topic"].combine_chunks()),
+        topics=_marked(_dictionary(firsts["source_topic"].combine_chunks())),
         partitions=np.asarray(firsts["source_partition"]),
         offsets=np.asarray(firsts["source_offset"]),
         timestamps=micros // 1000,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import msgspec
@@ -12,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorestream.core import schemas
+from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
-from scorestream.core.pipeline import Scored, ScoringModel
+from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
 from scorestream.errors import InputError
-from scorestream.io.filesystem import filesystem_of, find_files
+from scorestream.incremental import Piece
+from scorestream.io.filesystem import as_uri, filesystem_of, find_files
 from scorestream.records import Records, same_topic
-from scorestream.scoring import score_records
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
 MOST_SPLIT_BYTES: Final = 128 * 1024 * 1024
@@ -60,28 +59,32 @@ class LinesSplit:
 
     def score(self, model: ScoringModel, history: bool) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches bounded by bytes."""
+        for records, decoded in self.pieces(history):
+            yield score_decoded(decoded, records.as_of, model, history), records
+
+    def pieces(self, history: bool) -> Iterator[Piece]:
+        """Read and decode, in batches bounded by bytes."""
         for offsets, lines in _lines(self):
             if self.as_of is None:
-                yield from self._score_dated(offsets, lines, model, history)
+                yield from self._dated_pieces(offsets, lines, history)
             else:
-                moments = np.full(len(lines), self.as_of)
-                yield from score_records([self._records(offsets, lines, moments)], model, history)
+                records = self._records(offsets, lines, np.full(len(lines), self.as_of))
+                yield Piece(records, decode(lines, history))
 
-    def _score_dated(
-        self, offsets: Offsets, lines: Sequence[bytes], model: ScoringModel, history: bool
-    ) -> Iterator[tuple[Scored, Records]]:
+    def _dated_pieces(
+        self, offsets: Offsets, lines: Sequence[bytes], history: bool
+    ) -> Iterator[Piece]:
         decoded = [_dated(line) for line in lines]
         dated = np.array([line is not None for line in decoded], dtype=np.bool_)
         good = [line for line in decoded if line is not None]
         moments = np.array([line.as_of for line in good], dtype=np.int64)
         values = [bytes(line.message) for line in good]
         if good:
-            records = self._records(offsets[dated], values, moments)
-            yield from score_records([records], model, history)
+            yield Piece(self._records(offsets[dated], values, moments), decode(values, history))
         if not dated.all():
             bad = [line for line, is_dated in zip(lines, dated, strict=True) if not is_dated]
             records = self._records(offsets[~dated], bad, np.zeros(len(bad), dtype=np.int64))
-            yield _rejected(records, history), records
+            yield Piece(records, _undated(len(bad), history))
 
     def _records(self, offsets: Offsets, values: Sequence[bytes], moments: Offsets) -> Records:
         none = np.zeros(len(values), dtype=np.int32)
@@ -103,22 +106,10 @@ def _dated(line: bytes) -> _Line | None:
         return None
 
 
-def _rejected(records: Records, history: bool) -> Scored:
-    """All records rejected, as nobody knows which moment they speak of."""
-    count = len(records)
-    rejects = {
-        "position": pa.array(range(count), pa.int64()),
-        "wallet_address": pa.nulls(count, pa.string()),
-        "as_of": pa.nulls(count, pa.int64()),
-        "transaction_count": pa.repeat(pa.scalar(0, pa.int64()), count),
-        "error_code": pa.repeat("missing_as_of", count),
-        "error": pa.repeat(NO_AS_OF, count),
-    }
-    return Scored(
-        schemas.SCORED.empty_table(),
-        pa.table(rejects, schema=schemas.REJECTED),
-        schemas.HISTORY.empty_table() if history else None,
-    )
+def _undated(count: int, history: bool) -> Decoded:
+    """All messages rejected, as nobody knows which moment they speak of."""
+    rejects = [Reject(i, "missing_as_of", NO_AS_OF, None, 0) for i in range(count)]
+    return replace(decode([], history), rejects=rejects)
 
 
 def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesSplit]:
@@ -132,9 +123,8 @@ def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesS
     Raises:
         InputError: there is no such file.
     """
-    uri = pattern if "://" in pattern else Path(pattern).absolute().as_uri().replace("%2A", "*")
     try:
-        files = find_files(uri)
+        files = find_files(as_uri(pattern))
     except OSError as error:
         raise InputError(f"{pattern} cannot be read: {error}") from None
     if not files:

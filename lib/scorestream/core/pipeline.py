@@ -13,6 +13,7 @@ import pyarrow as pa
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded, Reject, decode, history_of
 from scorestream.core.features import usd_values
+from scorestream.core.wallets import wallet_keys
 
 NON_FINITE: Final = "a feature or score is not finite: amounts near the limit of a 64-bit float"
 
@@ -90,10 +91,10 @@ def score_decoded(
     # 2.
     finite = np.asarray(scores.is_valid())
     rejects = decoded.rejects + _non_finite(decoded, ~finite)
-    transactions = _transactions(decoded, as_of, finite) if history else None
+    transactions = history_rows(decoded, as_of, finite) if history else None
     return Scored(
         _scores(decoded, as_of, scores).filter(pa.array(finite)),
-        _rejects(rejects, as_of),
+        reject_rows(rejects, as_of),
         transactions,
     )
 
@@ -112,17 +113,20 @@ def _non_finite(decoded: Decoded, failed: npt.NDArray[np.bool_]) -> list[Reject]
 
 
 def _scores(decoded: Decoded, as_of: npt.NDArray[np.int64], scores: pa.StructArray) -> pa.Table:
+    wallets = pa.array(decoded.wallets, pa.string())
     columns = [
         pa.array(decoded.positions),
-        pa.array(decoded.wallets, pa.string()),
+        wallets,
         pa.array(as_of[decoded.positions]),
+        wallet_keys(wallets),
         pa.array(decoded.counts),
         *scores.flatten(),
     ]
     return pa.Table.from_arrays(columns, schema=schemas.SCORED)
 
 
-def _rejects(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table:
+def reject_rows(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table:
+    """Rejects as rows of `REJECTED`; `as_of` of every message of the batch."""
     positions = np.array([r.position for r in rejects], dtype=np.int64)
     columns = [
         positions,
@@ -138,17 +142,21 @@ def _rejects(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table:
     )
 
 
-def _transactions(
-    decoded: Decoded, as_of: npt.NDArray[np.int64], finite: npt.NDArray[np.bool_]
+def history_rows(
+    decoded: Decoded, as_of: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]
 ) -> pa.Table:
+    """Rows of `HISTORY`: the transactions of the accepted messages that are kept."""
     history = history_of(decoded, usd_values(decoded.rows))
     message = np.asarray(history["message"])
     positions = decoded.positions[message]
+    wallets = pa.array(decoded.wallets, pa.string())
+    of_row = history["message"].combine_chunks()
     columns = [
         pa.array(positions),
-        pa.array(decoded.wallets, pa.string()).take(history["message"].combine_chunks()),
+        wallets.take(of_row),
         pa.array(as_of[positions]),
+        wallet_keys(wallets).take(of_row),
         *history.columns[1:],
     ]
     table = pa.Table.from_arrays(columns, schema=schemas.HISTORY)
-    return table if finite.all() else table.filter(pa.array(finite[message]))
+    return table if kept.all() else table.filter(pa.array(kept[message]))

@@ -135,8 +135,9 @@ SCORE = pa.struct(
 
 # What every result of the core begins with. `position` is the row of the message in its batch.
 _MESSAGE = [("position", pa.int64()), ("wallet_address", pa.string()), ("as_of", pa.int64())]
+_WALLET_KEY = ("wallet_key", pa.string())
 
-SCORED = pa.schema([*_MESSAGE, ("transaction_count", pa.int64()), *SCORE])
+SCORED = pa.schema([*_MESSAGE, _WALLET_KEY, ("transaction_count", pa.int64()), *SCORE])
 REJECTED = pa.schema(
     [
         *_MESSAGE,
@@ -145,4 +146,26 @@ REJECTED = pa.schema(
         ("error", pa.string()),
     ]
 )
-HISTORY = pa.schema([*_MESSAGE, *TRANSACTION])
+HISTORY = pa.schema([*_MESSAGE, _WALLET_KEY, *TRANSACTION])
+
+# Where a message came from; these columns, compared in the order of `SOURCE_ORDER`, are the order
+# in which things became known.
+SOURCE = [
+    ("source_topic", pa.string()),
+    ("source_partition", pa.int32()),
+    ("source_offset", pa.int64()),
+    ("source_timestamp", UTC_TIMESTAMP),
+]
+SOURCE_ORDER = ("source_timestamp", "source_topic", "source_partition", "source_offset")
+
+# Transactions of wallets from many messages, as wallets are scored over their history.
+WALLET_ROWS = pa.schema(
+    [
+        _WALLET_KEY,
+        ("wallet_address", pa.string()),
+        ("document_id", pa.string()),
+        *(field for field in SCORING_ROWS if field.name != "message"),
+        ("as_of", pa.int64()),
+        *SOURCE,
+    ]
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path
 from urllib.parse import quote, unquote
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
@@ -20,6 +21,25 @@ def filesystem_of(uri: str) -> tuple[FileSystem, str]:
         return LocalFileSystem(), unquote(rest)
     filesystem, path = FileSystem.from_uri(f"{_SCHEMES.get(scheme, scheme)}://{rest}")
     return filesystem, path
+
+
+def as_uri(given: str) -> str:
+    """A path as a URI; a URI, or a pattern with ``*``, as it is otherwise."""
+    return given if "://" in given else Path(given).absolute().as_uri().replace("%2A", "*")
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or folder at a URI."""
+    filesystem, path = filesystem_of(uri)
+    [info] = filesystem.get_file_info([path])
+    return bool(info.type != FileType.NotFound)
+
+
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all in it, if there is one."""
+    if exists(uri):
+        filesystem, path = filesystem_of(uri)
+        filesystem.delete_dir(path)
 
 
 def find_files(uri: str) -> list[tuple[str, int]]:

@@ -10,23 +10,24 @@ from functools import partial
 from pyspark.sql import DataFrame, SparkSession
 
 from scorestream.core.pipeline import ScoringModel
-from scorestream.io.delta.files import Condition, DataFile, read_file
+from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
-from scorestream.io.kafka.fetching import OffsetRange, fetch, planned_ranges, split_ranges
-from scorestream.io.kafka.producing import produce
-from scorestream.results import failure_records, success_records
+from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ranges
+from scorestream.publishing import PUBLISHED, publish
 from scorestream.rows import BatchFacts
-from scorestream.scoring import ScoringReport, commit_files, score_records, write_scored
+from scorestream.scoring import ScoringReport, commit_files
 from scorestream.settings import Settings
 from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
-from scorestream.tables import REJECTS, SCORES, Table
-from scorestream.tasks import run_tasks
+from scorestream.streaming.work import BatchWork
+from scorestream.tasks import run_exchange, run_tasks
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
 RECORDS_A_TASK = 1000
+# So many messages, and the history of their wallets, are held in memory at once.
+MOST_RECORDS_A_BUCKET = 50_000
 
 
 @dataclass
@@ -86,16 +87,26 @@ class Delivery:
     def _score(
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
     ) -> list[ScoringReport]:
-        work = partial(
-            _score_ranges,
-            options=self._client_options(),
-            root=self.warehouse.root,
-            model=self.model,
-            facts=facts,
-            history=self.settings.keeps_history,
-            stored=stored,
+        work = BatchWork(
+            self._client_options(),
+            self.warehouse.root,
+            self.model,
+            facts,
+            self.settings.keeps_history,
+            stored,
         )
-        return run_tasks(self.spark, work, split_ranges(ranges, self._tasks(ranges)))
+        tasks = self._tasks(ranges)
+        items = split_ranges(ranges, tasks)
+        if not self.settings.is_incremental:
+            return run_tasks(self.spark, work.score, items)
+        buckets = max(tasks, sum(map(len, ranges)) // MOST_RECORDS_A_BUCKET)
+        return run_exchange(
+            self.spark,
+            partial(work.split, buckets=buckets),
+            items,
+            partial(work.score_increments, ranges=ranges, files=self.warehouse.wallet_files()),
+            buckets,
+        )
 
     def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
         cores = self.spark.sparkContext.defaultParallelism
@@ -108,20 +119,15 @@ class Delivery:
         facts: BatchFacts,
         stored: Stored | None,
     ) -> None:
-        conditions = (self._ours(facts), in_ranges(ranges)) if stored else ()
-        items = []
-        for table, topic in (
-            (SCORES, self.settings.kafka_success_topic),
-            (REJECTS, self.settings.kafka_failure_topic),
-        ):
-            if stored:
-                uris = self.warehouse.files(table, self._ours(facts))
-            else:
-                uris = [self.warehouse.uri(file) for file in files if file.table == table.name]
-            items += [(table, uri, topic) for uri in uris]
-        work = partial(_publish_files, conditions=conditions, options=self._client_options())
-        tasks = min(len(items), self.spark.sparkContext.defaultParallelism)
-        run_tasks(self.spark, work, [items[i::tasks] for i in range(tasks)])
+        if stored:
+            ours = self._ours(facts)
+            uris = [(t, uri) for t in PUBLISHED for uri in self.warehouse.files(t, ours)]
+            publish(self.spark, self.settings, uris, (ours, in_ranges(ranges)))
+        else:
+            uris = [
+                (t, self.warehouse.uri(f)) for t in PUBLISHED for f in files if f.table == t.name
+            ]
+            publish(self.spark, self.settings, uris)
 
     def _client_options(self) -> dict[str, str]:
         return client_options(self.settings) | {"group.id": self.settings.kafka_consumer_group}
@@ -140,36 +146,3 @@ class Delivery:
         ]
         batch = [("run_id", "=", facts.run_id), ("batch_id", "=", facts.batch_id)]
         return [batch, *in_ranges(held)]
-
-
-def _score_ranges(
-    ranges: Sequence[OffsetRange],
-    options: dict[str, str],
-    root: str,
-    model: ScoringModel,
-    facts: BatchFacts,
-    history: bool,
-    stored: Stored | None,
-) -> ScoringReport:
-    """In a task: fetch, score and write; see :class:`Delivery`."""
-    batches = fetch(ranges, options)
-    if stored is None:
-        return write_scored(score_records(batches, model, history), root, facts, history)
-    lacking = stored.lacking(ranges, history)
-    needed = score_records((lacking.of(records) for records in batches), model, history)
-    return write_scored(needed, root, facts, history, lacking.keep)
-
-
-def _publish_files(
-    files: Sequence[tuple[Table, str, str]],
-    conditions: Sequence[Condition],
-    options: dict[str, str],
-) -> int:
-    """In a task: publish the rows of data files, each to its topic; returns how many."""
-    count = 0
-    for table, uri, topic in files:
-        rows = read_file(uri, table.columns.names, *conditions).cast(table.columns)
-        of_scores = table.name == SCORES.name
-        records = success_records(rows) if of_scores else failure_records(rows)
-        count += produce(topic, records, options)
-    return count

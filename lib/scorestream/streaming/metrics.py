@@ -33,6 +33,8 @@ class BatchSummary:
         transactions: dexes transactions of the scored messages.
         ages: seconds from a record's timestamp to the end of the batch, with how many have it.
         seconds: duration of the batch.
+        late: transactions that an earlier score of their wallet should have counted.
+        corrected: transactions that came again with another content.
     """
 
     scores: int
@@ -41,6 +43,8 @@ class BatchSummary:
     ages: Mapping[float, int]
     batch_id: int
     seconds: float
+    late: int = 0
+    corrected: int = 0
 
     @property
     def rejects(self) -> int:
@@ -62,17 +66,20 @@ class BatchSummary:
         cls, reports: Iterable[ScoringReport], batch_id: int, started: float, ended: float
     ) -> BatchSummary:
         """A batch whose results are in all sinks, from what its tasks report."""
-        scores = transactions = 0
+        scores = transactions = late = corrected = 0
         rejects: Counter[str] = Counter()
         ages: Counter[float] = Counter()
         for report in reports:
             scores += report.scores
             transactions += report.transactions
+            late += report.late
+            corrected += report.corrected
             rejects.update(report.rejects)
             for step, messages in report.ages.items():
                 # Ages are as of the start of the batch; the results came at its end.
                 ages[step * AGE_STEP_SECONDS + ended - started] += messages
-        return cls(scores, rejects, transactions, ages, batch_id, ended - started)
+        seconds = ended - started
+        return cls(scores, rejects, transactions, ages, batch_id, seconds, late, corrected)
 
 
 class _LatencyHistogram(Collector):
@@ -113,6 +120,8 @@ class StreamMetrics:
         self.scores = self._counter("scores", "Messages scored")
         self.rejects = self._counter("rejects", "Messages rejected, by error code", ["code"])
         self.transactions = self._counter("transactions", "Transactions of scored messages")
+        self.late = self._counter("late_transactions", "Transactions too late for an earlier score")
+        self.corrected = self._counter("corrected_transactions", "Transactions that came changed")
         self.batches = Histogram(
             "scorestream_batch_duration_seconds",
             "Duration of a micro-batch from its start to the last sink",
@@ -140,6 +149,8 @@ class StreamMetrics:
         self.messages.inc(summary.messages)
         self.scores.inc(summary.scores)
         self.transactions.inc(summary.transactions)
+        self.late.inc(summary.late)
+        self.corrected.inc(summary.corrected)
         for code, count in summary.rejects_by_code.items():
             self.rejects.labels(code).inc(count)
         for seconds, count in summary.ages.items():

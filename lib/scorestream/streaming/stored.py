@@ -18,7 +18,9 @@ from scorestream.scoring import Rows
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
 OFFSET: Final = ["source_partition", "source_offset"]
-KEYS: Final = ["source_topic", *OFFSET, "run_id", "batch_id"]
+KEYS: Final = pa.schema(
+    [SCORES.columns.field(name) for name in ("source_topic", *OFFSET, "run_id", "batch_id")]
+)
 Codes = npt.NDArray[np.int64]
 
 

@@ -25,6 +25,7 @@ COMPRESSION: Final = "zstd"
 STATISTICS: Final = frozenset(
     {
         "wallet_address",
+        "wallet_key",
         "as_of",
         "timestamp",
         "scored_date",
@@ -109,12 +110,23 @@ class TableWriter:
         self._writer.write_table(rows, row_group_size=rows.num_rows)
 
 
-def read_file(uri: str, columns: list[str], *conditions: Condition) -> pa.Table:
-    """Rows of one data file that meet all conditions, which are on columns read."""
+def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
+    """Rows of one data file that meet all conditions, which are on columns read.
+
+    Columns that are younger than the file are null.
+    """
     filesystem, path = filesystem_of(uri)
     # Without pyarrow's dataset module, whose import alone takes longer than a micro-batch.
     with pq.ParquetFile(path, filesystem=filesystem) as file:
-        rows = file.read(columns, use_threads=False)
+        rows = file.read(columns.names, use_threads=False)
+    found = set(rows.column_names)
+    arrays = [
+        rows[field.name].cast(field.type)
+        if field.name in found
+        else pa.nulls(rows.num_rows, field.type)
+        for field in columns
+    ]
+    rows = pa.Table.from_arrays(arrays, schema=columns)
     for condition in conditions:
         rows = rows.filter(pq.filters_to_expression(condition))
     return rows

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError as DeltaRsError
 from deltalake.exceptions import TableNotFoundError
+from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction
 
 from scorestream.errors import DeltaError
 from scorestream.io.delta.files import STATISTICS, Condition, DataFile
-from scorestream.tables import COMMENTS, TABLES, Table
+from scorestream.io.delta.lookup import WalletFile
+from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
 # A new checkpoint of the log after so many commits: each reader replays what came since.
 CHECKPOINT_INTERVAL: Final = "20"
@@ -41,10 +44,10 @@ class Warehouse:
         return f"{self.root}/{file.table}/{file.path}"
 
     def create_tables(self) -> None:
-        """Create the tables that are not there yet, empty.
+        """Create the tables that are not there yet, empty, and add columns that they lack.
 
         Raises:
-            DeltaError: a table has other columns than the code, or the folder cannot be written.
+            DeltaError: a column has another type than the code's, or the folder cannot be written.
         """
         for table in TABLES:
             try:
@@ -68,12 +71,15 @@ class Warehouse:
                 mode="ignore",
                 name=table.name,
                 description=table.comment,
-                configuration=_properties(table),
+                configuration={**_properties(table)},
             )
             return
-        columns = _plain_columns(pa.schema(present.schema()))
-        if columns != _plain_columns(table.columns):
-            raise ValueError(f"its columns are {columns.names}")
+        missing = _missing(pa.schema(present.schema()), table)
+        if missing:
+            present.alter.add_columns(
+                [DeltaField.from_arrow(_with_comment(field)) for field in missing]
+            )
+            present.alter.set_table_properties(_properties(table))
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """All rows of a small table."""
@@ -84,10 +90,31 @@ class Warehouse:
         """Whether the table holds no file."""
         return not DeltaTable(self.path(table)).file_uris()
 
+    def size(self, table: Table) -> int:
+        """Bytes of the table's data files."""
+        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        return int(pc.sum(actions["size_bytes"]).as_py() or 0)
+
     def files(self, table: Table, condition: Condition) -> list[str]:
         """URIs of the files that may hold rows of a condition, by the log's statistics."""
         uris: list[str] = DeltaTable(self.path(table)).file_uris(file_pruning_predicate=condition)
         return uris
+
+    def wallet_files(self) -> list[WalletFile]:
+        """All data files of `transactions`, with the wallets that they may hold."""
+        log = DeltaTable(self.path(TRANSACTIONS))
+        actions = pa.table(log.get_add_actions(flatten=True))
+        uris = {uri.rpartition("/")[2]: uri for uri in log.file_uris()}
+        nothing = pa.nulls(actions.num_rows, pa.string()).to_pylist()
+        lowest, highest = (
+            actions[name].to_pylist() if name in actions.column_names else nothing
+            for name in ("min.wallet_key", "max.wallet_key")
+        )
+        names = (path.rpartition("/")[2] for path in actions["path"].to_pylist())
+        return [
+            WalletFile(uris[name], low, high)
+            for name, low, high in zip(names, lowest, highest, strict=True)
+        ]
 
     def transaction_version(self, table: Table, application: str) -> int | None:
         """The last version of the application that the table holds."""
@@ -154,8 +181,8 @@ def _add_action(file: DataFile) -> AddAction:
     )
 
 
-def _properties(table: Table) -> dict[str, str | None]:
-    properties: dict[str, str | None] = {"delta.checkpointInterval": CHECKPOINT_INTERVAL}
+def _properties(table: Table) -> dict[str, str]:
+    properties = {"delta.checkpointInterval": CHECKPOINT_INTERVAL}
     columns = [name for name in table.columns.names if name in STATISTICS]
     if columns:
         # Else readers look at the statistics of the first 32 columns only.
@@ -163,17 +190,30 @@ def _properties(table: Table) -> dict[str, str | None]:
     return properties
 
 
-def _plain_columns(columns: pa.Schema) -> pa.Schema:
-    """Names and types alone, without comments."""
-    return pa.schema([(field.name, field.type) for field in columns])
+def _missing(present: pa.Schema, table: Table) -> list[pa.Field]:
+    """The columns that an older version's table lacks; columns of a newer one's are let be.
+
+    Raises:
+        ValueError: a column has another type, or lacks and always was there.
+    """
+    missing = []
+    for field in table.columns:
+        index = present.get_field_index(field.name)
+        if index < 0 and field.name in table.younger:
+            missing.append(field)
+        elif index < 0:
+            raise ValueError(f"it has no column {field.name}, its columns are {present.names}")
+        elif present.field(index).type != field.type:
+            raise ValueError(
+                f"its column {field.name} is {present.field(index).type}, not {field.type}"
+            )
+    return missing
+
+
+def _with_comment(field: pa.Field) -> pa.Field:
+    comment = COMMENTS.get(field.name)
+    return field.with_metadata({"comment": comment}) if comment else field
 
 
 def _commented(table: Table) -> pa.Schema:
-    return pa.schema(
-        [
-            field.with_metadata({"comment": COMMENTS[field.name]})
-            if field.name in COMMENTS
-            else field
-            for field in table.columns
-        ]
-    )
+    return pa.schema([_with_comment(field) for field in table.columns])

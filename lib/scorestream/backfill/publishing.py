@@ -1,0 +1,45 @@
+"""What a backfill has committed, to Kafka, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from scorestream.io.delta.files import Condition, DataFile
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.filesystem import read_text, write_text
+from scorestream.publishing import PUBLISHED, publish
+from scorestream.settings import Settings
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """Publishes the chunks of a run in their order, each at least once.
+
+    Attributes:
+        rate: most records a second.
+        marker: the file that has the number of the last chunk published.
+    """
+
+    spark: SparkSession
+    settings: Settings
+    warehouse: Warehouse
+    rate: float
+    marker: str
+
+    def publish(self, files: Sequence[DataFile], number: int) -> None:
+        """Publish the committed files of a chunk."""
+        ours = [(t, self.warehouse.uri(f)) for t in PUBLISHED for f in files if f.table == t.name]
+        publish(self.spark, self.settings, ours, rate=self.rate)
+        write_text(self.marker, str(number))
+
+    def catch_up(self, run_id: str, first: int) -> None:
+        """Publish what was committed of chunks before `first`, and not yet published."""
+        text = read_text(self.marker)
+        for number in range(0 if text is None else int(text) + 1, first):
+            chunk: Condition = [[("run_id", "=", run_id), ("batch_id", "=", number)]]
+            files = [(t, uri) for t in PUBLISHED for uri in self.warehouse.files(t, chunk)]
+            publish(self.spark, self.settings, files, [chunk], self.rate)
+            write_text(self.marker, str(number))

@@ -1,0 +1,237 @@
+"""Tables of transactions as input: one row a transaction, of any wallet, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from scorestream.configuration import problems_of, read_yaml
+from scorestream.core.decode import DEFAULT_CHAIN
+from scorestream.core.messages import DEXES, MAX_SECONDS, MIN_SECONDS
+from scorestream.core.wallets import HEXADECIMAL
+from scorestream.errors import ConfigurationError, InputError
+
+TableFormat = Literal["parquet", "delta", "csv"]
+# A transaction as a message has it: its fields, and those of its legs -> our names of the columns.
+FIELDS: Final = {
+    "document_id": "document_id",
+    "action": "action",
+    "timestamp": "timestamp",
+    "protocol": "protocol",
+    "poolId": "pool_id",
+    "poolName": "pool_name",
+    "caller": "caller",
+    "chainId": "chain_id",
+}
+LEGS: Final = {
+    "tokenIn": "token_in",
+    "tokenOut": "token_out",
+    "token0": "token0",
+    "token1": "token1",
+}
+PARTS: Final = {
+    "amount": "amount",
+    "amountUSD": "amount_usd",
+    "address": "address",
+    "symbol": "symbol",
+}
+COLUMNS: Final = (
+    "wallet_address",
+    *FIELDS.values(),
+    *(f"{leg}_{part}" for leg in LEGS.values() for part in PARTS.values()),
+)
+REQUIRED: Final = ("wallet_address", "document_id", "action", "timestamp")
+# The legs that an action uses, as the exploded form has them.
+USED_LEGS: Final = {"leg0": ("token_in", "token0"), "leg1": ("token_out", "token1")}
+MOST_LETTERS: Final = 256
+
+
+class ColumnMapping(BaseModel):
+    """How the columns of a table are called: a file like those of `conf/inputs`.
+
+    Attributes:
+        columns: our name -> the table's, with a dot before the field of a struct.
+        constants: our name -> the value of every row.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: Mapping[str, str] = {}
+    constants: Mapping[str, str | int | float] = {}
+
+
+def load_mapping(path: Path | None) -> ColumnMapping:
+    """Read a column mapping; None: the columns have our names.
+
+    Raises:
+        ConfigurationError: no such file, or it maps columns that we do not have.
+    """
+    if path is None:
+        return ColumnMapping()
+    try:
+        mapping = ColumnMapping(**read_yaml(path))
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {problems_of(error)}") from None
+    unknown = sorted({*mapping.columns, *mapping.constants} - set(COLUMNS))
+    if unknown:
+        raise ConfigurationError(f"{path}: {', '.join(unknown)}: not one of {', '.join(COLUMNS)}")
+    return mapping
+
+
+def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
+    """The rows of a table as they are; CSV as text, below a header.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return spark.read.format(form).options(header="true", escape='"').load(uri)
+    except PySparkException as error:
+        raise InputError(f"{uri} cannot be read as {form}: {str(error).splitlines()[0]}") from None
+
+
+def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
+    """Rows of a table as `HISTORY_ROWS`, with their wallet instead of `message`.
+
+    A row that the decoder must look at has it as a message of its own in `defect`, with the values
+    as the table has them.
+
+    Raises:
+        InputError: a required column lacks, or one that the mapping names.
+    """
+    raw = _raw(table, mapping)
+    types = {field.name: field.dataType for field in raw.schema}
+    for leg, (of_swap, of_pool) in USED_LEGS.items():
+        for part in PARTS.values():
+            raw = raw.withColumn(f"{leg}_{part}", _used(of_swap, of_pool, part, types))
+    wallet = F.col("wallet_address").cast("string")
+    is_hexadecimal = wallet.rlike(HEXADECIMAL)
+    key = F.when(is_hexadecimal, F.lower(wallet)).otherwise(F.coalesce(wallet, F.lit("")))
+    columns = {
+        "wallet_key": key,
+        "wallet_address": wallet,
+        "document_id": F.col("document_id").cast("string"),
+        "action": F.col("action").cast("string"),
+        "timestamp": _seconds(types["timestamp"]),
+        "pool_id": F.col("pool_id").cast("string"),
+        **{name: F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _TEXTS},
+        "chain_id": F.coalesce(F.col("chain_id").try_cast("long"), F.lit(DEFAULT_CHAIN)),
+        **{name: column for leg in USED_LEGS for name, column in _leg(leg).items()},
+    }
+    typed = raw.select(
+        *[column.alias(f"typed_{name}") for name, column in columns.items()], *raw.columns
+    )
+    return typed.select(
+        *[F.col(f"typed_{name}").alias(name) for name in columns],
+        F.when(_needs_a_look(), _message(types)).alias("defect"),
+    )
+
+
+_TEXTS: Final = ("protocol", "pool_name", "caller")
+
+
+def _raw(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
+    """All of `COLUMNS` with the types that they have in the table; null where it has none."""
+    found = {name: _column(table, mapping, name) for name in COLUMNS}
+    lacking = [name for name in REQUIRED if found[name] is None]
+    if lacking:
+        raise InputError(
+            f"no column {', '.join(lacking)} among {', '.join(table.columns)}: say with --columns "
+            "what they are called"
+        )
+    nothing = F.lit(None).cast("string")
+    return table.select(*[(nothing if c is None else c).alias(name) for name, c in found.items()])
+
+
+def _column(table: DataFrame, mapping: ColumnMapping, name: str) -> Column | None:
+    if name in mapping.constants:
+        return F.lit(mapping.constants[name])
+    if name in mapping.columns:
+        given = mapping.columns[name]
+        if given.partition(".")[0] not in table.columns:
+            raise InputError(f"no column {given} (for {name}) among {', '.join(table.columns)}")
+        return F.col(".".join(f"`{part}`" for part in given.split(".")))
+    if name in table.columns:
+        return F.col(name)
+    for leg in LEGS.values():
+        # As the table `transactions` has it.
+        if name.startswith(f"{leg}_") and leg in table.columns:
+            return F.col(leg).getField(name.removeprefix(f"{leg}_"))
+    return None
+
+
+def _used(of_swap: str, of_pool: str, part: str, types: Mapping[str, T.DataType]) -> Column:
+    """A part of the leg that the action uses, as text if the two differ in their type."""
+    pair = [f"{of_swap}_{part}", f"{of_pool}_{part}"]
+    same = types[pair[0]] == types[pair[1]]
+    swap, pool = (F.col(name) if same else F.col(name).cast("string") for name in pair)
+    return F.when(F.col("action") == "swap", swap).when(
+        F.col("action").isin("deposit", "withdraw"), pool
+    )
+
+
+def _leg(leg: str) -> dict[str, Column]:
+    return {
+        f"{leg}_amount": F.col(f"{leg}_amount").cast("string"),
+        f"{leg}_usd": F.coalesce(F.col(f"{leg}_amount_usd").try_cast("double"), F.lit(0.0)),
+        f"{leg}_address": F.coalesce(F.col(f"{leg}_address").cast("string"), F.lit("")),
+        f"{leg}_symbol": F.col(f"{leg}_symbol").cast("string"),
+    }
+
+
+def _seconds(kind: T.DataType) -> Column:
+    """Unix seconds of times, of numbers as messages have them, of texts of either; else null."""
+    column = F.col("timestamp")
+    if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
+        return column.cast("timestamp").cast("long")
+    number = F.floor(column.try_cast("decimal(38,6)"))
+    seconds = (
+        F.when(number > MAX_SECONDS, F.floor(number / 1000)).otherwise(number).try_cast("long")
+    )
+    if isinstance(kind, T.StringType):
+        return F.coalesce(seconds, column.try_cast("timestamp").cast("long"))
+    return seconds
+
+
+def _needs_a_look() -> Column:
+    """Whether a row is not plainly one of a message that would be accepted."""
+    signs = [
+        ~F.coalesce(F.length("typed_wallet_address").between(1, MOST_LETTERS), F.lit(False)),
+        F.col("typed_document_id").isNull(),
+        F.col("typed_action").isNull(),
+        ~F.coalesce(F.col("typed_timestamp").between(MIN_SECONDS, MAX_SECONDS), F.lit(False)),
+        F.col("chain_id").isNotNull() & F.col("chain_id").try_cast("long").isNull(),
+    ]
+    for leg in USED_LEGS:
+        usd, amount = F.col(f"{leg}_amount_usd"), F.col(f"typed_{leg}_amount")
+        number = usd.try_cast("double")
+        plain = (number >= 0) & (number < float("inf")) & ~F.isnan(number)
+        signs.append(usd.isNotNull() & ~F.coalesce(plain, F.lit(False)))
+        signs.append(amount.isNotNull() & ~amount.rlike("^[0-9]{1,77}$"))
+    return reduce(or_, signs)
+
+
+def _message(types: Mapping[str, T.DataType]) -> Column:
+    """The row as a message; what it has no value for is left out."""
+
+    def plain(name: str) -> Column:
+        column = F.col(name)
+        timed = isinstance(types[name], T.TimestampType | T.TimestampNTZType | T.DateType)
+        return column.cast("timestamp").cast("long") if timed else column
+
+    legs = [
+        F.struct(*[plain(f"{leg}_{part}").alias(field) for field, part in PARTS.items()]).alias(key)
+        for key, leg in LEGS.items()
+    ]
+    transaction = F.struct(*[plain(name).alias(field) for field, name in FIELDS.items()], *legs)
+    entry = F.struct(F.lit(DEXES).alias("protocolType"), F.array(transaction).alias("transactions"))
+    return F.to_json(F.struct(F.col("wallet_address"), F.array(entry).alias("data")))

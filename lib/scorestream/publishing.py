@@ -1,0 +1,79 @@
+"""Results from the tables' data files to Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from pyspark.sql import SparkSession
+
+from scorestream.io.delta.files import Condition, read_file
+from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.producing import Record, produce
+from scorestream.results import failure_records, success_records
+from scorestream.settings import Settings
+from scorestream.tables import REJECTS, SCORES, Table
+from scorestream.tasks import run_tasks
+
+# What is published, in this order.
+PUBLISHED: Final = (SCORES, REJECTS)
+# A pause shorter than this is not worth it.
+LEAST_PAUSE_SECONDS: Final = 0.01
+
+
+def publish(
+    spark: SparkSession,
+    settings: Settings,
+    files: Sequence[tuple[Table, str]],
+    conditions: Sequence[Condition] = (),
+    rate: float | None = None,
+) -> None:
+    """Publish rows, those of `scores` and `rejects` each to their topic; at least once.
+
+    Args:
+        spark: the session.
+        settings: where to.
+        files: table and URI of each data file.
+        conditions: what rows must meet.
+        rate: most records a second, of all tasks together.
+    """
+    tasks = min(len(files), spark.sparkContext.defaultParallelism)
+    work = partial(
+        _publish,
+        topics={
+            SCORES.name: settings.kafka_success_topic,
+            REJECTS.name: settings.kafka_failure_topic,
+        },
+        conditions=conditions,
+        options=client_options(settings) | {"group.id": settings.kafka_consumer_group},
+        rate=rate / tasks if rate and tasks else None,
+    )
+    run_tasks(spark, work, [files[i::tasks] for i in range(tasks)])
+
+
+def _publish(
+    files: Sequence[tuple[Table, str]],
+    topics: dict[str, str],
+    conditions: Sequence[Condition],
+    options: dict[str, str],
+    rate: float | None,
+) -> int:
+    """In a task."""
+    count = 0
+    for table, uri in files:
+        rows = read_file(uri, table.columns, *conditions)
+        records = success_records(rows) if table.name == SCORES.name else failure_records(rows)
+        count += produce(topics[table.name], _paced(records, rate), options)
+    return count
+
+
+def _paced(records: Iterable[Record], rate: float | None) -> Iterator[Record]:
+    started = time.monotonic()
+    for count, record in enumerate(records):
+        if rate is not None:
+            ahead = count / rate - (time.monotonic() - started)
+            if ahead > LEAST_PAUSE_SECONDS:
+                time.sleep(ahead)
+        yield record

@@ -1,0 +1,68 @@
+"""What the tasks do for a micro-batch: fetch, score, write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from scorestream.core.decode import decode
+from scorestream.core.pipeline import ScoringModel
+from scorestream.incremental import Piece, split_by_wallet, write_increments
+from scorestream.io.delta.lookup import WalletFile
+from scorestream.io.kafka.fetching import OffsetRange, fetch
+from scorestream.records import Records
+from scorestream.rows import BatchFacts
+from scorestream.scoring import ScoringReport, score_records, write_scored
+from scorestream.streaming.stored import Stored
+
+
+@dataclass(frozen=True)
+class BatchWork:
+    """What all tasks of a batch have in common.
+
+    Attributes:
+        options: librdkafka settings.
+        root: the warehouse.
+        history: whether the exploded transactions are kept.
+        stored: what the warehouse holds of a batch that may have been cut off before.
+    """
+
+    options: dict[str, str]
+    root: str
+    model: ScoringModel
+    facts: BatchFacts
+    history: bool
+    stored: Stored | None
+
+    def score(self, ranges: Sequence[OffsetRange]) -> ScoringReport:
+        """Score messages that each hold their wallet's whole list, and write the rows."""
+        batches = fetch(ranges, self.options)
+        if self.stored is None:
+            scored = score_records(batches, self.model, self.history)
+            return write_scored(scored, self.root, self.facts, self.history)
+        lacking = self.stored.lacking(ranges, self.history)
+        needed = score_records(map(lacking.of, batches), self.model, self.history)
+        return write_scored(needed, self.root, self.facts, self.history, lacking.keep)
+
+    def split(self, ranges: Sequence[OffsetRange], buckets: int) -> Iterator[tuple[int, Piece]]:
+        """Messages that hold what is new, decoded and dealt out by wallet."""
+        batches: Iterable[Records] = fetch(ranges, self.options)
+        if self.stored is not None:
+            batches = map(self.stored.lacking(ranges, self.history).of, batches)
+        pieces = (Piece(records, decode(records.values)) for records in batches)
+        return split_by_wallet(pieces, buckets)
+
+    def score_increments(
+        self, pieces: Sequence[Piece], ranges: Sequence[OffsetRange], files: Sequence[WalletFile]
+    ) -> ScoringReport:
+        """Score messages that hold what is new, all of their wallets, and write the rows.
+
+        Args:
+            pieces: the messages.
+            ranges: all ranges of the batch.
+            files: what `transactions` holds.
+        """
+        if self.stored is None:
+            return write_increments(pieces, files, self.model, self.root, self.facts)
+        keep = self.stored.lacking(ranges, self.history).keep
+        return write_increments(pieces, files, self.model, self.root, self.facts, keep)

@@ -1,0 +1,242 @@
+"""Wallets over their history: what counts at a moment, against the plainest possible account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golden import results
+from scorestream.core import schemas
+from scorestream.core.decode import decode
+from scorestream.core.dex_v1 import DexV1
+from scorestream.core.history import fixed_moments, score_moments, wallet_history
+from scorestream.core.pipeline import score_messages
+from scorestream.core.wallets import wallet_key
+from scorestream.incremental import Piece, _joined, score_increments, split_by_wallet
+from scorestream.io.delta.lookup import wallet_rows
+from scorestream.records import Records, same_topic
+from scorestream.rows import BatchFacts, table_rows
+from scorestream.tables import TRANSACTIONS
+
+WALLETS = ("0xA", "0xa", "bob")
+TOO_MUCH = 1.7e308
+
+
+@dataclass
+class Message:
+    """A message that carries what is new, and where it came from."""
+
+    wallet: str
+    partition: int
+    moment: int
+    transactions: list[dict[str, Any]]
+    offset: int = 0
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        return (self.moment, self.partition, self.offset)
+
+    @property
+    def value(self) -> bytes:
+        return message_of(self.wallet, self.transactions)
+
+
+def message_of(wallet: str, transactions: Sequence[dict[str, Any]]) -> bytes:
+    data = [{"protocolType": "dexes", "transactions": list(transactions)}]
+    return json.dumps({"wallet_address": wallet, "data": data}).encode()
+
+
+@st.composite
+def transactions(draw: st.DrawFn) -> dict[str, Any]:
+    action = draw(st.sampled_from(["swap", "deposit", "withdraw", "other"]))
+    legs = ("tokenIn", "tokenOut") if action == "swap" else ("token0", "token1")
+    usd = st.sampled_from([0.0, 0.1, 17.5, 1e4, TOO_MUCH])
+    symbols = st.sampled_from(["USDC", "WETH", None, ""])
+    return {
+        "document_id": draw(st.sampled_from("abcde")),
+        "action": action,
+        "timestamp": draw(st.integers(0, 12)) * 10_000,
+        "poolId": draw(st.sampled_from(["p", "q", None])),
+        **{leg: {"amountUSD": draw(usd), "symbol": draw(symbols)} for leg in legs},
+    }
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[list[Message]]:
+    """Messages in the order in which they come, some late, some of a wallet in one batch."""
+    message = st.builds(
+        Message,
+        st.sampled_from(WALLETS),
+        st.integers(0, 1),
+        st.integers(0, 12).map(lambda n: n * 10_000),
+        st.lists(transactions(), min_size=1, max_size=4),
+    )
+    found = draw(st.lists(st.lists(message, min_size=1, max_size=5), min_size=1, max_size=4))
+    for offset, each in enumerate(each for batch in found for each in batch):
+        each.offset = offset
+    return found
+
+
+def records_of(messages: Sequence[Message]) -> Records:
+    return Records(
+        topics=same_topic("in", len(messages)),
+        partitions=np.array([m.partition for m in messages], dtype=np.int32),
+        offsets=np.array([m.offset for m in messages]),
+        timestamps=np.array([m.moment * 1000 for m in messages]),
+        attempts=np.zeros(len(messages), dtype=np.int32),
+        keys=[None] * len(messages),
+        values=[m.value for m in messages],
+    )
+
+
+@dataclass
+class Plainly:
+    """What is known of wallets, message by message."""
+
+    model: DexV1
+    known: list[Message] = field(default_factory=list)
+
+    def score(self, batch: Sequence[Message]) -> dict[int, dict[str, Any]]:
+        """Results by offset."""
+        found = {}
+        for message in sorted(batch, key=lambda m: m.order):
+            [result] = results(
+                score_messages(
+                    [message_of(message.wallet, self.effective(message))],
+                    np.array([message.moment]),
+                    self.model,
+                )
+            )
+            found[message.offset] = result
+            if "error" not in result:
+                self.known.append(message)
+        return found
+
+    def effective(self, message: Message) -> list[dict[str, Any]]:
+        last: dict[str, dict[str, Any]] = {}
+        ours = [m for m in self.known if wallet_key(m.wallet) == wallet_key(message.wallet)]
+        for each in sorted([*ours, message], key=lambda m: m.order):
+            if each.order > message.order:
+                break
+            for transaction in sorted(each.transactions, key=content):
+                last[transaction["document_id"]] = transaction
+        return [t for t in last.values() if t["timestamp"] <= message.moment]
+
+
+def content(transaction: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides between transactions of one id in one message."""
+
+    def text(value: str | None) -> tuple[bool, str]:
+        return (value is not None, value or "")
+
+    used = transaction["action"] != "other"
+    legs = [
+        transaction.get("tokenIn") or transaction["token0"],
+        transaction.get("tokenOut") or transaction["token1"],
+    ]
+    return (
+        transaction["timestamp"],
+        transaction["action"],
+        text(transaction["poolId"]),
+        *(leg["amountUSD"] if used else 0.0 for leg in legs),
+        *(text(leg["symbol"]) if used else (True, "") for leg in legs),
+    )
+
+
+def without_origin(result: dict[str, Any]) -> dict[str, Any]:
+    """What a result says, but for whence: its rows, and the words for nothing at all."""
+    kept = {k: v for k, v in result.items() if k not in {"transactions", "transaction_count"}}
+    if "error" in kept:
+        del kept["error"]
+        kept["error_code"] = kept["error_code"].replace("no_transactions", "nothing_yet")
+    return kept
+
+
+@settings(max_examples=300, deadline=None)
+@given(coming=batches(), buckets=st.integers(1, 3))
+def test_increments_are_scored_as_the_whole_history_would_be(
+    model: DexV1, coming: list[list[Message]], buckets: int
+) -> None:
+    plainly = Plainly(model)
+    stored = TRANSACTIONS.columns.empty_table()
+    for number, batch in enumerate(coming):
+        expected = plainly.score(batch)
+        found: dict[int, dict[str, Any]] = {}
+        taken = [stored]
+        for piece in pieces(batch, buckets):
+            done = score_increments(piece, partial(looked_up, stored), model)
+            found |= zip(done.records.offsets.tolist(), results(done.scored), strict=True)
+            facts = BatchFacts.of("run", number, 0.0, model, "1")
+            taken.append(table_rows(done.scored, done.records, facts)[TRANSACTIONS])
+        stored = pa.concat_tables(taken)
+        assert {k: without_origin(v) for k, v in found.items()} == {
+            k: without_origin(v) for k, v in expected.items()
+        }
+
+
+def pieces(batch: Sequence[Message], buckets: int) -> list[Piece]:
+    """The batch as two tasks deal it out."""
+    halves = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+    decoded = [Piece(records_of(half), decode([m.value for m in half])) for half in halves if half]
+    dealt: dict[int, list[Piece]] = {}
+    for bucket, piece in split_by_wallet(decoded, buckets):
+        dealt.setdefault(bucket, []).append(piece)
+    return [_joined(parts) for parts in dealt.values()]
+
+
+def looked_up(stored: pa.Table, keys: Sequence[str]) -> pa.Table:
+    rows = wallet_rows(stored)
+    return rows.filter(pc.is_in(rows["wallet_key"], value_set=pa.array(keys, pa.string())))
+
+
+@settings(max_examples=100, deadline=None)
+@given(coming=batches(), moments=st.lists(st.integers(0, 130_000), min_size=1, max_size=4))
+def test_a_range_of_moments_is_each_moment_alone(
+    model: DexV1, coming: list[list[Message]], moments: list[int]
+) -> None:
+    messages = [message for batch in coming for message in batch]
+    scored = score_messages([m.value for m in messages], np.zeros(len(messages), int), model)
+    records = records_of(messages)
+    rows = table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, "1"))[TRANSACTIONS]
+    history = wallet_history(wallet_rows(rows))
+    together = {}
+    for part in score_moments(history, fixed_moments(history, np.array(moments)), model):
+        for row in part.scores.to_pylist():
+            together[row.pop("position")] = row
+    wallets = history.rows["wallet_key"].take(pa.array(history.bounds[:-1])).to_pylist()
+    known = [
+        m for m, p in zip(messages, range(len(messages)), strict=True) if p in accepted(scored)
+    ]
+    for w, wallet in enumerate(wallets):
+        ours = [m for m in known if wallet_key(m.wallet) == wallet]
+        newest = max(ours, key=lambda m: m.order)
+        plainly = Plainly(model, ours)
+        for k, moment in enumerate(moments):
+            every = Message(newest.wallet, 9, 10**9, [], 10**9)
+            rows_then = [t for t in plainly.effective(every) if t["timestamp"] <= moment]
+            [alone] = results(
+                score_messages([message_of(newest.wallet, rows_then)], np.array([moment]), model)
+            )
+            if "error" in alone:
+                assert w * len(moments) + k not in together
+            else:
+                alone.pop("transactions")
+                assert together[w * len(moments) + k] == alone
+
+
+def accepted(scored: Any) -> set[int]:
+    return set(scored.scores["position"].to_pylist())
+
+
+def test_nothing_is_scored_of_nothing(model: DexV1) -> None:
+    history = wallet_history(schemas.WALLET_ROWS.empty_table())
+    assert list(score_moments(history, fixed_moments(history, np.array([5])), model)) == []
