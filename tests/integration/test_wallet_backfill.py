@@ -114,8 +114,9 @@ def test_tables_of_transactions_give_the_scores_of_the_messages(
     elif form == "nested":
         path = warehouse.path(TRANSACTIONS)
     else:
-        with pa.CompressedOutputStream(path, "gzip") if form == "csv.gz" else open(path, "wb") as f:
-            pa_csv.write_csv(flat(warehouse), f)
+        compression = "gzip" if form == "csv.gz" else None
+        with pa.output_stream(path, compression=compression) as file:
+            pa_csv.write_csv(flat(warehouse), file)
     before = len(warehouse.rows(TRANSACTIONS))
     run_backfill(BackfillOptions(path, (NOW,), run_id="table"), settings)
     assert scores(warehouse, "table") == scores(warehouse, "messages")
@@ -165,11 +166,11 @@ def table_of(**columns: list[Any]) -> pa.Table:
 @pytest.mark.parametrize(
     ("columns", "wallet", "told"),
     [
-        ({"timestamp": ["100", "200", "soon", "100"]}, "bob", r"timestamp: .*'soon'"),
+        ({"timestamp": ["100", "200", "soon", "100"]}, "bob", r"timestamp: .*soon"),
         ({"timestamp": [100, 200, None, 100]}, "bob", "timestamp: is missing"),
         ({"action": ["swap", "swap", None, "swap"]}, "bob", "action: is missing"),
         ({"token_in_amount_usd": [1.0, -2.0, None, 3.0]}, "0xaB", "tokenIn.amountUSD: .* -2"),
-        ({"token_in_amount_usd": ["1", "x", None, "3"]}, "0xaB", "tokenIn.amountUSD: .*'x'"),
+        ({"token_in_amount_usd": ["1", "x", None, "3"]}, "0xaB", "tokenIn.amountUSD: .*x"),
         ({"token_in_amount": ["1", "1.5", None, "3"]}, "0xaB", "tokenIn.amount: .*1.5"),
         ({"wallet_address": ["0xAb", "0xaB", None, "eve"]}, None, "wallet_address: is missing"),
     ],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import Final, Literal
 
+from py4j.protocol import Py4JJavaError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -88,15 +90,17 @@ def load_mapping(path: Path | None) -> ColumnMapping:
 
 
 def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
-    """The rows of a table as they are; CSV as text, below a header.
+    """The rows of a table as they are; CSV as text, below a header: nothing is null, "" is not.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
-        return spark.read.format(form).options(header="true", escape='"').load(uri)
-    except PySparkException as error:
-        raise InputError(f"{uri} cannot be read as {form}: {str(error).splitlines()[0]}") from None
+        return spark.read.format(form).options(header="true", escape='"', nullValue="\\N").load(uri)
+    except (PySparkException, Py4JJavaError) as error:
+        reason = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
+        told = reason[0] if reason else str(error).splitlines()[0]
+        raise InputError(f"{uri} cannot be read as {form}: {told}") from None
 
 
 def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:

@@ -1,0 +1,286 @@
+"""Messages that carry only what is new: stream, backfill and the whole list give one score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from deltalake import DeltaTable, WriterProperties
+from pyspark.sql import SparkSession
+
+from golden import Golden, differences, golden_wallets
+from installation import Installation
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
+from scorestream.core import schemas
+from scorestream.core.dex_v1 import DexV1
+from scorestream.io.delta import lookup
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.fetching import OffsetRange
+from scorestream.io.kafka.producing import Record
+from scorestream.settings import Settings
+from scorestream.streaming.checkpoint import StreamState
+from scorestream.streaming.delivery import Delivery
+from scorestream.streaming.metrics import BatchSummary
+from scorestream.streaming.start import Start
+from scorestream.tables import SCORES, TRANSACTIONS
+
+pytestmark = [pytest.mark.spark, pytest.mark.broker]
+
+PARTS = 3
+SCORED = [
+    "wallet_address",
+    "as_of",
+    "transaction_count",
+    *(field.name for field in schemas.SCORE),
+    "scoring",
+    "config_hash",
+]
+
+
+def dexes(golden: Golden) -> list[dict[str, Any]]:
+    entries = [e for e in golden.message["data"] if e["protocolType"] == "dexes"]
+    return [t for entry in entries for t in entry["transactions"]]
+
+
+def eligible() -> list[Golden]:
+    """Golden wallets with distinct transactions, in parts that end at moments of their own."""
+    found = {}
+    for golden in golden_wallets():
+        rows = dexes(golden)
+        if len({t["document_id"] for t in rows}) == len(rows) >= PARTS:
+            first, second, third = (int(part[-1]["timestamp"]) for part in parts(golden))
+            if first < second < golden.as_of and third <= golden.as_of:
+                found[golden.wallet.lower()] = golden
+    assert len(found) > 20
+    return list(found.values())
+
+
+def parts(golden: Golden) -> list[list[dict[str, Any]]]:
+    rows = sorted(dexes(golden), key=lambda t: int(t["timestamp"]))
+    return [rows[i * len(rows) // PARTS : (i + 1) * len(rows) // PARTS] for i in range(PARTS)]
+
+
+def increments() -> list[list[Record]]:
+    """Batches of messages that each bring a part, in the order of the moments.
+
+    The second batch also has a first version of a transaction of the third, which corrects it, and
+    repeats the first batch's.
+    """
+    batches: list[list[Record]] = [[] for _ in range(PARTS)]
+    for golden in eligible():
+        pieces = parts(golden)
+        wrong = {**pieces[2][0], "poolId": "elsewhere"}
+        sent = [pieces[0], [*pieces[0], *pieces[1], wrong], pieces[2]]
+        for number, rows in enumerate(sent):
+            latest = max(int(t["timestamp"]) for t in pieces[number])
+            moment = golden.as_of if number == PARTS - 1 else latest
+            batches[number].append(record(golden.wallet, rows, moment))
+    return batches
+
+
+def record(wallet: str, rows: list[dict[str, Any]], moment: int) -> Record:
+    data = [{"protocolType": "dexes", "transactions": rows}]
+    value = json.dumps({"wallet_address": wallet, "data": data}).encode()
+    return Record(None, value, moment * 1000)
+
+
+class Stream:
+    """A topic, and the batches of a stream over it."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        spark: SparkSession,
+        warehouse: Warehouse,
+        model: DexV1,
+        may_repeat: bool = False,
+    ) -> None:
+        self.installation = installation
+        self.settings = installation.settings.model_copy(update={"wallet_messages": "incremental"})
+        self.reports: list[BatchSummary] = []
+        start = Start(StreamState(topic=installation.input_topic, topic_id="id"), may_repeat)
+        self.delivery = Delivery(
+            self.settings,
+            spark,
+            warehouse,
+            model,
+            "1",
+            start,
+            lambda _: None,
+            self.reports.append,
+        )
+
+    def publish(self, records: list[Record]) -> list[OffsetRange]:
+        """Publish, and the ranges of what was published."""
+        topic = self.installation.input_topic
+        cluster = self.installation.cluster
+        before = cluster.end_offsets(topic)
+        self.installation.publish(records)
+        ends = cluster.end_offsets(topic)
+        return [OffsetRange(topic, p, before[p], end) for p, end in ends.items()]
+
+
+@pytest.fixture
+def topic(installation: Installation) -> Installation:
+    admin = AdminClient(client_options(installation.settings))
+    name = installation.input_topic
+    admin.create_topics([NewTopic(name, 2)])[name].result()
+    return installation
+
+
+@pytest.fixture
+def stream(topic: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1) -> Stream:
+    return Stream(topic, spark, warehouse, model)
+
+
+def scores(warehouse: Warehouse, run_id: str) -> list[str]:
+    found = [row for row in warehouse.rows(SCORES) if row["run_id"] == run_id]
+    return sorted(str({name: row[name] for name in SCORED}) for row in found)
+
+
+def check_golden(warehouse: Warehouse, run_id: str) -> None:
+    """The last score of every wallet is the one of its whole list."""
+    found = [row for row in warehouse.rows(SCORES) if row["run_id"] == run_id]
+    expected = {(g.wallet, g.as_of): g for g in eligible()}
+    last = [r for r in found if r["batch_id"] == PARTS - 1]
+    assert len(last) == len(expected)
+    for row in last:
+        golden = expected[row["wallet_address"], row["as_of"]]
+        assert differences(row, golden.expected) == []
+        assert row["transaction_count"] == golden.expected["transaction_count"]
+
+
+def test_stream_and_backfills_agree_with_the_whole_list(
+    stream: Stream, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    batches = increments()
+    for number, batch in enumerate(batches):
+        stream.delivery.deliver(stream.publish(batch), "stream", number)
+    check_golden(warehouse, "stream")
+    assert [report.corrected for report in stream.reports] == [0, 0, len(eligible())]
+
+    settings = stream.settings
+    run_backfill(BackfillOptions("transactions", run_id="history"), settings)
+    assert scores(warehouse, "history") == scores(warehouse, "stream")
+
+    other = Warehouse(str(tmp_path / "other"))
+    path = tmp_path / "increments.jsonl"
+    dated = [
+        {"as_of": (r.timestamp or 0) // 1000, "message": json.loads(r.value or b"")}
+        for batch in batches
+        for r in batch
+    ]
+    path.write_text("\n".join(map(json.dumps, [*dated, "nonsense"])), encoding="utf-8")
+    elsewhere = settings.model_copy(update={"scorestream_warehouse": other.root})
+    run_backfill(BackfillOptions(str(path), run_id="files"), elsewhere)
+    assert scores(other, "files") == scores(warehouse, "stream")
+    assert len(other.rows(TRANSACTIONS)) == len(
+        [r for r in warehouse.rows(TRANSACTIONS) if r["run_id"] == "stream"]
+    )
+
+
+def test_clustered_files_are_looked_up_as_scattered_ones(
+    stream: Stream, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = increments()
+    stream.delivery.deliver(stream.publish(first), "stream", 0)
+    stream.delivery.deliver(stream.publish(second), "stream", 1)
+    DeltaTable(warehouse.path(TRANSACTIONS)).optimize.z_order(
+        ["wallet_key"], writer_properties=WriterProperties(max_row_group_size=64)
+    )
+    files = warehouse.wallet_files()
+    whole = lookup.read_wallets(files, [row["wallet_key"] for row in warehouse.rows(TRANSACTIONS)])
+    monkeypatch.setattr(lookup, "SMALL_ROWS", 0)
+    for golden in eligible():
+        key = golden.wallet.lower()
+        ours = [row for row in whole.to_pylist() if row["wallet_key"] == key]
+        found = lookup.read_wallets(files, [key]).to_pylist()
+        assert sorted(map(str, found)) == sorted(map(str, ours))
+        assert found
+    stream.delivery.deliver(stream.publish(third), "stream", 2)
+    check_golden(warehouse, "stream")
+
+
+def test_late_transactions_change_later_scores_and_are_counted(
+    stream: Stream, warehouse: Warehouse
+) -> None:
+    first, _, _ = increments()
+    golden = eligible()[0]
+    pieces = parts(golden)
+    latest = int(pieces[2][-1]["timestamp"])
+    batches = [
+        [record(golden.wallet, pieces[0], latest)],
+        # A part that is older than a score that was made; then a message that comes late itself.
+        [record(golden.wallet, pieces[2], golden.as_of - 1)],
+        [record(golden.wallet, pieces[1], latest - 1)],
+        [record(golden.wallet, pieces[1][:1], golden.as_of)],
+    ]
+    for number, batch in enumerate(batches):
+        stream.delivery.deliver(stream.publish(batch), "stream", number)
+    check_last = [r for r in warehouse.rows(SCORES) if r["as_of"] == golden.as_of]
+    assert [differences(row, golden.expected) for row in check_last] == [[]]
+    assert [report.late for report in stream.reports] == [0, len(pieces[2]), len(pieces[1]), 0]
+    assert first
+
+
+class CutOffError(Exception):
+    """What stands for a crash."""
+
+
+@pytest.mark.parametrize("survives", [1, 2, 3])
+def test_a_batch_that_was_cut_off_is_finished(
+    survives: int,
+    topic: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, third = increments()
+    broken = [Record(None, b"nonsense", 1), record("ahead", [parts(eligible()[0])[0][0]], 1)]
+    stream = Stream(topic, spark, warehouse, model)
+    stream.delivery.deliver(stream.publish(first), "stream", 0)
+    ranges = stream.publish([*second, *broken])
+    whole = Warehouse.append
+    commits = 0
+
+    def append(self: Warehouse, *arguments: Any) -> None:
+        nonlocal commits
+        commits += 1
+        if commits > survives:
+            raise CutOffError
+        whole(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Warehouse, "append", append)
+        patch.setattr(Delivery, "_publish", _fail)
+        with pytest.raises(CutOffError):
+            stream.delivery.deliver(ranges, "stream", 1)
+    again = Stream(topic, spark, warehouse, model, may_repeat=True)
+    again.delivery.deliver(ranges, "stream", 1)
+    again.delivery.deliver(again.publish(third), "stream", 2)
+    check_golden(warehouse, "stream")
+    messages = len(first) + len(second) + len(third) + len(broken)
+    stored = [*topic.rows("scores"), *topic.rows("rejects")]
+    sources = {(row["source_partition"], row["source_offset"]) for row in stored}
+    assert len(sources) == len(stored) == messages
+    codes = sorted(row["error_code"] for row in topic.rows("rejects"))
+    assert codes == ["invalid_json", "nothing_yet"]
+    history = topic.rows("transactions")
+    keys = ("source_partition", "source_offset", "document_id")
+    assert len({tuple(row[name] for name in keys) for row in history}) == len(history)
+
+
+def _fail(*_: Any) -> None:
+    raise CutOffError
+
+
+def test_incremental_messages_need_the_history() -> None:
+    with pytest.raises(ValueError, match="incremental needs SCORESTREAM_TRANSACTIONS=on"):
+        Settings(wallet_messages="incremental", scorestream_transactions="off")
