@@ -1,0 +1,104 @@
+"""Backfills that publish: what is committed reaches Kafka, also after a crash."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery_checks import check_kafka_equals
+from golden import broken_records, golden_wallets
+from installation import Installation
+from scorestream import publishing
+from scorestream.backfill import lines
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
+from scorestream.backfill.publishing import Publishing
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.producing import Record
+
+pytestmark = [pytest.mark.spark, pytest.mark.broker]
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackfillOptions:
+    """A backfill of several chunks, with rejects."""
+    dated = [
+        json.dumps({"as_of": g.as_of, "message": g.message}).encode() for g in golden_wallets()
+    ]
+    bad = [(r.value or b"").replace(b"\n", b" ") for r in broken_records()[:3]]
+    path = tmp_path / "messages.jsonl"
+    path.write_bytes(b"\n".join([*dated, *bad]))
+    monkeypatch.setattr(lines, "LEAST_SPLIT_BYTES", 1)
+    monkeypatch.setattr(lines, "MOST_SPLIT_BYTES", path.stat().st_size // 7)
+    return BackfillOptions(str(path), run_id="published", publish=1e6)
+
+
+def check_published(installation: Installation, repeats: bool) -> None:
+    settings = installation.settings
+    for topic, table in (
+        (settings.kafka_success_topic, "scores"),
+        (settings.kafka_failure_topic, "rejects"),
+    ):
+        messages = installation.messages(topic)
+        assert messages
+        check_kafka_equals(messages, installation.rows(table))
+        if not repeats:
+            assert len(messages) == len(installation.rows(table))
+
+
+def test_results_are_published_once_and_not_again(
+    installation: Installation, warehouse: Warehouse, options: BackfillOptions
+) -> None:
+    assert warehouse.root == installation.settings.warehouse
+    for _ in range(2):
+        run_backfill(options, installation.settings)
+    check_published(installation, repeats=False)
+
+
+class CutOffError(Exception):
+    """What stands for a crash."""
+
+
+@pytest.mark.parametrize("survives", [0, 1])
+def test_a_chunk_that_was_committed_is_published_by_the_next_start(
+    survives: int,
+    installation: Installation,
+    warehouse: Warehouse,
+    options: BackfillOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published = 0
+
+    def publish(self: Publishing, *arguments: Any) -> None:
+        nonlocal published
+        published += 1
+        if published > survives:
+            raise CutOffError
+        whole(self, *arguments)
+
+    whole = Publishing.publish
+    with monkeypatch.context() as patch:
+        patch.setattr(Publishing, "publish", publish)
+        with pytest.raises(CutOffError):
+            run_backfill(options, installation.settings)
+    assert 0 < len(installation.rows("scores")) < len(golden_wallets())
+    run_backfill(options, installation.settings)
+    check_published(installation, repeats=True)
+
+
+def test_records_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "sleep", sleep)
+    records = [Record(None, b"") for _ in range(101)]
+    assert len(list(publishing._paced(records, 50))) == 101
+    assert now == pytest.approx(2.0)
