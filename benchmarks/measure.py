@@ -34,6 +34,7 @@ class Size:
         partitions: of drains, beside four.
         transactions: mean transactions of a wallet, beside 38.
         peer_messages: messages for the slow, the middling and the fast peers.
+        long_wallets: wallets of the long backfills.
     """
 
     messages: int
@@ -46,6 +47,7 @@ class Size:
     partitions: tuple[int, ...]
     transactions: tuple[float, ...]
     peer_messages: tuple[int, int, int]
+    long_wallets: tuple[int, ...]
 
 
 FULL: Final = Size(
@@ -59,6 +61,7 @@ FULL: Final = Size(
     partitions=(1, 16),
     transactions=(10, 150),
     peer_messages=(400, 5_000, 20_000),
+    long_wallets=(250_000, 1_000_000),
 )
 QUICK: Final = Size(
     messages=1_000,
@@ -71,6 +74,7 @@ QUICK: Final = Size(
     partitions=(),
     transactions=(),
     peer_messages=(50, 200, 1_000),
+    long_wallets=(1_000,),
 )
 
 
@@ -85,6 +89,7 @@ class Results:
         latencies: by name.
         cluster: seconds of the drain on a standalone cluster, and scores.
         peers: wallets a second of each.
+        long: what `benchmarks.long` printed.
     """
 
     size: Size
@@ -94,6 +99,7 @@ class Results:
     latencies: dict[str, latency.Latency] = field(default_factory=dict)
     cluster: dict[str, Any] = field(default_factory=dict)
     peers: list[PeerRates] = field(default_factory=list)
+    long: list[dict[str, float]] = field(default_factory=list)
 
 
 def measure_all(site: Site, size: Size) -> Results:
@@ -106,6 +112,7 @@ def measure_all(site: Site, size: Size) -> Results:
         _latencies,
         _cluster,
         _peers,
+        _long,
     )
     for part in parts:
         started = time.monotonic()
@@ -208,3 +215,10 @@ def _cluster(site: Site, results: Results) -> None:
 def _peers(site: Site, results: Results) -> None:
     size = results.size
     results.peers = measure_peers(site, size.peer_messages, size.repeats)
+
+
+def _long(site: Site, results: Results) -> None:
+    results.long = [
+        run_json("benchmarks.long", f"--folder={site.folder}", f"--wallets={wallets}")
+        for wallets in results.size.long_wallets
+    ]

@@ -37,6 +37,7 @@ def write_report(results: Results, folder: Path) -> None:
         drains=_drains(results),
         latencies=_latencies(results),
         peers=_peers(results),
+        long=_long(results),
     )
     # Both are tracked files: the code's own state is asked for before they change.
     (folder / "benchmarks.md").write_text(text, encoding="utf-8")
@@ -130,6 +131,23 @@ def _peers(results: Results) -> str:
             [peer.name, peer.kind, f"{peer.messages:,}", _spread(peer.rates), f"{share:.3f}"]
         )
     return _table(["peer", "against", "messages", "wallets/s", "of Scorestream"], rows)
+
+
+def _long(results: Results) -> str:
+    rows = [
+        [
+            f"{each['wallets']:,.0f}",
+            f"{each['transactions']:,.0f}",
+            f"{each['seconds']:,.0f}",
+            f"{each['wallets'] / each['seconds']:,.0f}",
+            _memory(each),
+            f"{each['read']:,.0f}",
+            f"{each['written']:,.0f}",
+        ]
+        for each in results.long
+    ]
+    head = ["wallets", "transactions", "s", "wallets/s", "peak memory, MB", "MB read", "MB written"]
+    return _table(head, rows)
 
 
 def _rate_of(results: Results, name: str) -> float:

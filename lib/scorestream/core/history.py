@@ -220,7 +220,8 @@ def _changes(rows: pa.Table, wallet: Ints) -> Flags:
 
 def _has_repeats(message: Ints, document: Ints) -> bool:
     """Whether a message has a document twice."""
-    codes = message * (document.max(initial=0) + 1) + document
+    again = (np.bincount(document) > 1)[document] if len(document) else document
+    codes = message[again] * (document.max(initial=0) + 1) + document[again]
     return len(np.unique(codes)) < len(codes)
 
 
