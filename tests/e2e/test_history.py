@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Any
 
 import pytest
 
+from increments import check_last_scores, increments
 from installation import Installation
 from scorestream.settings import PROJECT_ROOT
 
@@ -18,7 +20,7 @@ PAGE = (PROJECT_ROOT / "docs" / "history.md").read_text(encoding="utf-8")
 def commands(section: str) -> list[list[str]]:
     """The arguments of spark-submit.sh in a section's commands."""
     text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    lines = re.findall(r"^\./spark-submit\.sh (.+)$", text, re.MULTILINE)
+    lines = re.findall(r"^(?:\w+=\w+ )?\./spark-submit\.sh (.+)$", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
 
@@ -42,3 +44,27 @@ def test_backfills(installation: Installation) -> None:
     assert trader["features"]["total_swap_volume"] == 2609.5
     published = installation.messages(installation.settings.kafka_success_topic)
     assert len(published) == 2
+
+
+def test_incremental_messages(installation: Installation) -> None:
+    batches = increments()
+    installation.publish([record for batch in batches for record in batch])
+    stream, _, history = commands("Incremental messages")
+    for arguments in ([*stream, "--available-now"], history):
+        code, _, err = installation.run(*arguments, WALLET_MESSAGES="incremental")
+        assert code == 0, err
+    scores = installation.rows("scores")
+    topic = installation.input_topic
+    streamed = [row for row in scores if row["source_topic"] == topic]
+    assert len(streamed) == sum(map(len, batches))
+    check_last_scores(streamed)
+    again = [row for row in scores if row["source_topic"] == f"transactions:{topic}"]
+    for row in again:
+        row["source_topic"] = topic
+    assert comparable(again) == comparable(streamed)
+
+
+def comparable(scores: list[dict[str, Any]]) -> list[str]:
+    """Scores without when, by what and in which run they were made."""
+    made = {"scored_at", "scored_date", "processing_time_ms", "run_id", "batch_id"}
+    return sorted(str({k: v for k, v in row.items() if k not in made}) for row in scores)

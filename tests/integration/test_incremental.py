@@ -12,7 +12,8 @@ from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable, WriterProperties
 from pyspark.sql import SparkSession
 
-from golden import Golden, differences, golden_wallets
+from golden import differences
+from increments import check_last_scores, eligible, increments, parts, record
 from installation import Installation
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
@@ -32,7 +33,6 @@ from scorestream.tables import SCORES, TRANSACTIONS
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
-PARTS = 3
 SCORED = [
     "wallet_address",
     "as_of",
@@ -41,53 +41,6 @@ SCORED = [
     "scoring",
     "config_hash",
 ]
-
-
-def dexes(golden: Golden) -> list[dict[str, Any]]:
-    entries = [e for e in golden.message["data"] if e["protocolType"] == "dexes"]
-    return [t for entry in entries for t in entry["transactions"]]
-
-
-def eligible() -> list[Golden]:
-    """Golden wallets with distinct transactions, in parts that end at moments of their own."""
-    found = {}
-    for golden in golden_wallets():
-        rows = dexes(golden)
-        if len({t["document_id"] for t in rows}) == len(rows) >= PARTS:
-            first, second, third = (int(part[-1]["timestamp"]) for part in parts(golden))
-            if first < second < golden.as_of and third <= golden.as_of:
-                found[golden.wallet.lower()] = golden
-    assert len(found) > 20
-    return list(found.values())
-
-
-def parts(golden: Golden) -> list[list[dict[str, Any]]]:
-    rows = sorted(dexes(golden), key=lambda t: int(t["timestamp"]))
-    return [rows[i * len(rows) // PARTS : (i + 1) * len(rows) // PARTS] for i in range(PARTS)]
-
-
-def increments() -> list[list[Record]]:
-    """Batches of messages that each bring a part, in the order of the moments.
-
-    The second batch also has a first version of a transaction of the third, which corrects it, and
-    repeats the first batch's.
-    """
-    batches: list[list[Record]] = [[] for _ in range(PARTS)]
-    for golden in eligible():
-        pieces = parts(golden)
-        wrong = {**pieces[2][0], "poolId": "elsewhere"}
-        sent = [pieces[0], [*pieces[0], *pieces[1], wrong], pieces[2]]
-        for number, rows in enumerate(sent):
-            latest = max(int(t["timestamp"]) for t in pieces[number])
-            moment = golden.as_of if number == PARTS - 1 else latest
-            batches[number].append(record(golden.wallet, rows, moment))
-    return batches
-
-
-def record(wallet: str, rows: list[dict[str, Any]], moment: int) -> Record:
-    data = [{"protocolType": "dexes", "transactions": rows}]
-    value = json.dumps({"wallet_address": wallet, "data": data}).encode()
-    return Record(None, value, moment * 1000)
 
 
 class Stream:
@@ -144,25 +97,13 @@ def scores(warehouse: Warehouse, run_id: str) -> list[str]:
     return sorted(str({name: row[name] for name in SCORED}) for row in found)
 
 
-def check_golden(warehouse: Warehouse, run_id: str) -> None:
-    """The last score of every wallet is the one of its whole list."""
-    found = [row for row in warehouse.rows(SCORES) if row["run_id"] == run_id]
-    expected = {(g.wallet, g.as_of): g for g in eligible()}
-    last = [r for r in found if r["batch_id"] == PARTS - 1]
-    assert len(last) == len(expected)
-    for row in last:
-        golden = expected[row["wallet_address"], row["as_of"]]
-        assert differences(row, golden.expected) == []
-        assert row["transaction_count"] == golden.expected["transaction_count"]
-
-
 def test_stream_and_backfills_agree_with_the_whole_list(
     stream: Stream, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     batches = increments()
     for number, batch in enumerate(batches):
         stream.delivery.deliver(stream.publish(batch), "stream", number)
-    check_golden(warehouse, "stream")
+    check_last_scores(warehouse.rows(SCORES))
     assert [report.corrected for report in stream.reports] == [0, 0, len(eligible())]
 
     settings = stream.settings
@@ -204,7 +145,7 @@ def test_clustered_files_are_looked_up_as_scattered_ones(
         assert sorted(map(str, found)) == sorted(map(str, ours))
         assert found
     stream.delivery.deliver(stream.publish(third), "stream", 2)
-    check_golden(warehouse, "stream")
+    check_last_scores(warehouse.rows(SCORES))
 
 
 def test_late_transactions_change_later_scores_and_are_counted(
@@ -265,7 +206,7 @@ def test_a_batch_that_was_cut_off_is_finished(
     again = Stream(topic, spark, warehouse, model, may_repeat=True)
     again.delivery.deliver(ranges, "stream", 1)
     again.delivery.deliver(again.publish(third), "stream", 2)
-    check_golden(warehouse, "stream")
+    check_last_scores(warehouse.rows(SCORES))
     messages = len(first) + len(second) + len(third) + len(broken)
     stored = [*topic.rows("scores"), *topic.rows("rejects")]
     sources = {(row["source_partition"], row["source_offset"]) for row in stored}
