@@ -101,6 +101,8 @@ TRANSACTIONS: Final = Table(
     "one row a transaction of a scored message: the exploded history",
     frozenset({"wallet_key"}),
 )
+# Which of its columns a leg of the exploded form is in: for a swap, for a deposit or withdraw.
+LEGS_OF_ROWS: Final = {"leg0": ("token_in", "token0"), "leg1": ("token_out", "token1")}
 REJECTS: Final = Table(
     "rejects",
     pa.schema(

@@ -168,6 +168,8 @@ def table_of(**columns: list[Any]) -> pa.Table:
     [
         ({"timestamp": ["100", "200", "soon", "100"]}, "bob", r"timestamp: .*soon"),
         ({"timestamp": [100, 200, None, 100]}, "bob", "timestamp: is missing"),
+        ({"timestamp": [100.0, 200.0, 100.5, 100.0]}, "bob", r"timestamp: .*100\.5"),
+        ({"chain_id": [1, 1, -1, 1]}, "bob", "chainId: .*-1"),
         ({"action": ["swap", "swap", None, "swap"]}, "bob", "action: is missing"),
         ({"token_in_amount_usd": [1.0, -2.0, None, 3.0]}, "0xaB", "tokenIn.amountUSD: .* -2"),
         ({"token_in_amount_usd": ["1", "x", None, "3"]}, "0xaB", "tokenIn.amountUSD: .*x"),

@@ -7,11 +7,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from scorestream.core import schemas
-from scorestream.io.delta.lookup import LEGS
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import find_files
-from scorestream.tables import TRANSACTIONS, WALLET_KEY
+from scorestream.tables import LEGS_OF_ROWS, TRANSACTIONS, WALLET_KEY
 
 log = structlog.get_logger()
 
@@ -27,7 +26,7 @@ def stored_rows(spark: SparkSession, warehouse: Warehouse) -> DataFrame:
     columns = {name: F.col(name) for name in schemas.WALLET_ROWS.names if name in rows.columns}
     # Rows are older than the column in tables of an earlier version.
     columns["wallet_key"] = F.coalesce(F.col("wallet_key"), F.expr(WALLET_KEY))
-    for leg, (of_swap, of_pool) in LEGS.items():
+    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
         # A leg that the action does not use is null.
         usd, symbol = (
             F.coalesce(f"{of_swap}.{part}", f"{of_pool}.{part}")

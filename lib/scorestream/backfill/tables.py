@@ -21,6 +21,7 @@ from scorestream.core.decode import DEFAULT_CHAIN
 from scorestream.core.messages import DEXES, MAX_SECONDS, MIN_SECONDS
 from scorestream.core.wallets import HEXADECIMAL
 from scorestream.errors import ConfigurationError, InputError
+from scorestream.tables import LEGS_OF_ROWS
 
 TableFormat = Literal["parquet", "delta", "csv"]
 # A transaction as a message has it: its fields, and those of its legs -> our names of the columns.
@@ -52,9 +53,8 @@ COLUMNS: Final = (
     *(f"{leg}_{part}" for leg in LEGS.values() for part in PARTS.values()),
 )
 REQUIRED: Final = ("wallet_address", "document_id", "action", "timestamp")
-# The legs that an action uses, as the exploded form has them.
-USED_LEGS: Final = {"leg0": ("token_in", "token0"), "leg1": ("token_out", "token1")}
 MOST_LETTERS: Final = 256
+_TEXTS: Final = ("protocol", "pool_name", "caller")
 
 
 class ColumnMapping(BaseModel):
@@ -114,23 +114,10 @@ def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
     """
     raw = _raw(table, mapping)
     types = {field.name: field.dataType for field in raw.schema}
-    for leg, (of_swap, of_pool) in USED_LEGS.items():
+    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
         for part in PARTS.values():
             raw = raw.withColumn(f"{leg}_{part}", _used(of_swap, of_pool, part, types))
-    wallet = F.col("wallet_address").cast("string")
-    is_hexadecimal = wallet.rlike(HEXADECIMAL)
-    key = F.when(is_hexadecimal, F.lower(wallet)).otherwise(F.coalesce(wallet, F.lit("")))
-    columns = {
-        "wallet_key": key,
-        "wallet_address": wallet,
-        "document_id": F.col("document_id").cast("string"),
-        "action": F.col("action").cast("string"),
-        "timestamp": _seconds(types["timestamp"]),
-        "pool_id": F.col("pool_id").cast("string"),
-        **{name: F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _TEXTS},
-        "chain_id": F.coalesce(F.col("chain_id").try_cast("long"), F.lit(DEFAULT_CHAIN)),
-        **{name: column for leg in USED_LEGS for name, column in _leg(leg).items()},
-    }
+    columns = _typed(types)
     typed = raw.select(
         *[column.alias(f"typed_{name}") for name, column in columns.items()], *raw.columns
     )
@@ -140,7 +127,22 @@ def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
     )
 
 
-_TEXTS: Final = ("protocol", "pool_name", "caller")
+def _typed(types: Mapping[str, T.DataType]) -> dict[str, Column]:
+    """The columns of the exploded form; null where a value has no such type."""
+    wallet = F.col("wallet_address").cast("string")
+    is_hexadecimal = wallet.rlike(HEXADECIMAL)
+    key = F.when(is_hexadecimal, F.lower(wallet)).otherwise(F.coalesce(wallet, F.lit("")))
+    return {
+        "wallet_key": key,
+        "wallet_address": wallet,
+        "document_id": F.col("document_id").cast("string"),
+        "action": F.col("action").cast("string"),
+        "timestamp": _seconds(types["timestamp"]),
+        "pool_id": F.col("pool_id").cast("string"),
+        **{name: F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _TEXTS},
+        "chain_id": F.coalesce(F.col("chain_id").try_cast("long"), F.lit(DEFAULT_CHAIN)),
+        **{name: column for leg in LEGS_OF_ROWS for name, column in _leg(leg).items()},
+    }
 
 
 def _raw(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
@@ -184,9 +186,11 @@ def _used(of_swap: str, of_pool: str, part: str, types: Mapping[str, T.DataType]
 
 
 def _leg(leg: str) -> dict[str, Column]:
+    usd = F.col(f"{leg}_amount_usd").try_cast("double")
     return {
         f"{leg}_amount": F.col(f"{leg}_amount").cast("string"),
-        f"{leg}_usd": F.coalesce(F.col(f"{leg}_amount_usd").try_cast("double"), F.lit(0.0)),
+        # Adding zero turns -0.0 into 0.0, as the decoder does.
+        f"{leg}_usd": F.coalesce(usd, F.lit(0.0)) + F.lit(0.0),
         f"{leg}_address": F.coalesce(F.col(f"{leg}_address").cast("string"), F.lit("")),
         f"{leg}_symbol": F.col(f"{leg}_symbol").cast("string"),
     }
@@ -197,7 +201,8 @@ def _seconds(kind: T.DataType) -> Column:
     column = F.col("timestamp")
     if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
         return column.cast("timestamp").cast("long")
-    number = F.floor(column.try_cast("decimal(38,6)"))
+    given = column.try_cast("decimal(38,6)")
+    number = F.when(given == F.floor(given), F.floor(given))
     seconds = (
         F.when(number > MAX_SECONDS, F.floor(number / 1000)).otherwise(number).try_cast("long")
     )
@@ -213,9 +218,9 @@ def _needs_a_look() -> Column:
         F.col("typed_document_id").isNull(),
         F.col("typed_action").isNull(),
         ~F.coalesce(F.col("typed_timestamp").between(MIN_SECONDS, MAX_SECONDS), F.lit(False)),
-        F.col("chain_id").isNotNull() & F.col("chain_id").try_cast("long").isNull(),
+        ~F.coalesce(F.coalesce("chain_id", F.lit(0)).try_cast("long") >= 0, F.lit(False)),
     ]
-    for leg in USED_LEGS:
+    for leg in LEGS_OF_ROWS:
         usd, amount = F.col(f"{leg}_amount_usd"), F.col(f"typed_{leg}_amount")
         number = usd.try_cast("double")
         plain = (number >= 0) & (number < float("inf")) & ~F.isnan(number)

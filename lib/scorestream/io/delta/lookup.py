@@ -19,16 +19,15 @@ from cachetools import LRUCache, cached
 from scorestream.core import schemas
 from scorestream.core.wallets import wallet_keys
 from scorestream.io.filesystem import filesystem_of
+from scorestream.tables import LEGS_OF_ROWS
 
 SMALL_ROWS: Final = 20_000
 CACHE_BYTES: Final = 256 * 1024 * 1024
-# Which columns of `transactions` a leg is in: that of a swap, that of a deposit or withdraw.
-LEGS: Final = {"leg0": ("token_in", "token0"), "leg1": ("token_out", "token1")}
 _LEAVES: Final = [
     *(name for name in schemas.WALLET_ROWS.names if not name.startswith("leg")),
     *(
         f"{leg}.{part}"
-        for pair in LEGS.values()
+        for pair in LEGS_OF_ROWS.values()
         for leg in pair
         for part in ("amount_usd", "symbol")
     ),
@@ -124,7 +123,7 @@ def wallet_rows(rows: pa.Table) -> pa.Table:
     columns = {name: rows[name] for name in rows.column_names}
     keys = wallet_keys(rows["wallet_address"])
     columns["wallet_key"] = pc.coalesce(columns.get("wallet_key", keys), keys)
-    for leg, pair in LEGS.items():
+    for leg, pair in LEGS_OF_ROWS.items():
         columns |= _leg(leg, *(rows[name] for name in pair))
     arrays = [columns[f.name].cast(f.type) for f in schemas.WALLET_ROWS]
     return pa.Table.from_arrays(arrays, schema=schemas.WALLET_ROWS)
