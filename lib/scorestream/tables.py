@@ -160,7 +160,8 @@ PROTOCOL_THRESHOLDS: Final = Table(
             ("as_of", pa.int64()),
         ]
     ),
-    "reference data: percentiles of each feature over the wallets of each protocol",
+    "reference data: percentiles of each feature over the wallets of each protocol; of each the "
+    "newest as_of counts",
 )
 # Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex.
 WALLET_KEY: Final = (
@@ -183,6 +184,12 @@ SELECT wallet_address, scoring, timestamp_seconds(as_of) AS as_of_time, as_of, z
     PARTITION BY {WALLET_KEY}, scoring ORDER BY as_of, scored_at) AS change,
   lp_score, swap_score, transaction_count, tags, config_hash, code_version, scored_at
 FROM scores
+"""
+_LATEST_THRESHOLDS = """
+SELECT * EXCEPT (newest) FROM (
+  SELECT *, row_number() OVER (PARTITION BY protocol, feature ORDER BY as_of DESC) AS newest
+  FROM protocol_thresholds)
+WHERE newest = 1
 """
 _LEADERBOARD = """
 SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
@@ -217,5 +224,6 @@ VIEWS: Final = (
     View("latest_scores", _LATEST_SCORES, "the newest score of each wallet and scoring model"),
     View("score_history", _SCORE_HISTORY, "every score of a wallet with its change"),
     View("leaderboard", _LEADERBOARD, "wallets ranked by their latest score"),
+    View("latest_thresholds", _LATEST_THRESHOLDS, "the thresholds that count"),
     View("daily_summary", _DAILY_SUMMARY, "scores and rejects a day"),
 )
