@@ -169,15 +169,24 @@ WALLET_KEY: Final = (
 )
 TABLES: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS, TOKENS, PROTOCOL_THRESHOLDS)
 
-# One row a wallet and scoring: the newest by as_of, then by scored_at, then by source.
-_LATEST_SCORES = f"""
+
+def newest_by_wallet(scores: str) -> str:
+    """SQL of one row a wallet and scoring: the newest by as_of, then scored_at, then source.
+
+    Args:
+        scores: a table, a query in parentheses or a placeholder of one, of columns of `scores`.
+    """
+    return f"""
 SELECT * EXCEPT (newest) FROM (
   SELECT *, row_number() OVER (
     PARTITION BY {WALLET_KEY}, scoring
     ORDER BY as_of DESC, scored_at DESC, source_topic, source_partition, source_offset DESC
-  ) AS newest FROM scores)
+  ) AS newest FROM {scores})
 WHERE newest = 1
 """
+
+
+_LATEST_SCORES = newest_by_wallet("scores")
 _SCORE_HISTORY = f"""
 SELECT wallet_address, scoring, timestamp_seconds(as_of) AS as_of_time, as_of, zscore, final_score,
   final_score - lag(final_score) OVER (

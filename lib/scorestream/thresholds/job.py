@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from scorestream.errors import InputError
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.percentiles import MOST_EXACT
 from scorestream.reference import ALL_PROTOCOLS, Threshold
 from scorestream.reference_data import keep_thresholds, stored_thresholds
 from scorestream.session import build_session
@@ -29,8 +30,6 @@ from scorestream.thresholds.population import (
 
 # Compressed bytes of the table for each partition; uncompressed they are several times more.
 PARTITION_BYTES: Final = 32 * 1024 * 1024
-# Exact percentiles hold all distinct values of a sample in the memory of one task.
-MOST_EXACT: Final = 2_000_000
 SHOWN: Final = 25
 SHOWN_PERCENTILES: Final = ("p10", "p50", "p90", "p99")
 

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from scorestream.core import schemas
 from scorestream.io.delta.lookup import LEGS
+from scorestream.percentiles import percentiles
 from scorestream.reference import ALL_PROTOCOLS
 from scorestream.tables import PERCENTILES, WALLET_KEY
 
@@ -25,8 +26,6 @@ OF_DEPOSITS: Final = ("deposit_usd", "num_deposits")
 OF_SWAPS: Final = ("volume", "num_swaps", "active_days")
 FEATURES: Final = (*OF_DEPOSITS, *OF_SWAPS)
 DAY_SECONDS: Final = 86_400
-# Ranks are off by at most a share of 1 / this of the sample.
-APPROXIMATE_ACCURACY: Final = 100_000
 # What of a row tells two of one document in one message apart, as `core.history` does.
 _CONTENT: Final = (
     *("timestamp", "action", "pool_id", "leg0_usd", "leg1_usd"),
@@ -106,19 +105,12 @@ def feature_percentiles(wallets: DataFrame, least: int, exact: bool) -> DataFram
     Args:
         wallets: as `wallet_features` gives them.
         least: a smaller sample gives no row.
-        exact: linear interpolation between the two nearest of the sorted values, at position
-            p · (n - 1) from 0; else values of the sample near that position, which takes no more
-            memory for more wallets.
+        exact: as in `percentiles`.
 
     Returns:
         `protocol, feature, p1 ... p99, n`.
     """
-    fractions = [percent / 100 for percent in PERCENTILES]
-    found = (
-        F.percentile("value", fractions)
-        if exact
-        else F.percentile_approx("value", fractions, APPROXIMATE_ACCURACY)
-    )
+    found = percentiles("value", PERCENTILES, exact)
     samples = _samples(wallets).groupBy("protocol", "feature")
     return (
         samples.agg(found.alias("found"), F.count("*").alias("n"))
