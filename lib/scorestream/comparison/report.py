@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from scorestream.comparison.pairs import CLASSES, PERCENTS, Figures, Side
@@ -87,7 +87,7 @@ def _moves(moves: Sequence[Move]) -> str:
             f"{move.left:,.2f}",
             f"{move.right:,.2f}",
             f"{move.right - move.left:+,.2f}",
-            _listed(f"{d.name} {d.change:+,.2f}" for d in move.parts),
+            _parts(move),
             _features(move.features),
         ]
         for move in moves
@@ -95,11 +95,17 @@ def _moves(moves: Sequence[Move]) -> str:
     return _table(["wallet", "left", "right", "change", "parts, in points", "features"], rows)
 
 
+def _parts(move: Move) -> str:
+    if not (move.parts or move.only_left or move.only_right):
+        return "none: the weights of the final score differ"
+    return _listed(f"{d.name} {d.change:+,.2f}" for d in move.parts)
+
+
 def _features(features: Sequence[Difference]) -> str:
     return _listed(f"{d.name} {d.left:,.6g} → {d.right:,.6g}" for d in features)
 
 
-def _listed(reasons: Iterator[str]) -> str:
+def _listed(reasons: Iterable[str]) -> str:
     found = list(reasons)
     more = len(found) - SHOWN_REASONS
     return ", ".join([*found[:SHOWN_REASONS], *([f"{more} more"] if more > 0 else [])]) or "none"
