@@ -19,6 +19,8 @@ from pyspark.sql import SparkSession
 from golden import golden_records
 from mongo_server import NO_GO, has_go, own_server
 from records import records_of
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ConfigurationError, InputError, ReferenceDataUnavailable
 from scorestream.io.delta.warehouse import Warehouse
@@ -29,7 +31,7 @@ from scorestream.reference_data import current_reference, keep_copy
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
 from scorestream.settings import PROJECT_ROOT, Settings
-from scorestream.tables import PERCENTILES, PROTOCOL_THRESHOLDS, TRANSACTIONS
+from scorestream.tables import PERCENTILES, PROTOCOL_THRESHOLDS, SCORES, TRANSACTIONS
 from scorestream.thresholds import job
 from scorestream.thresholds.job import RefreshOptions, compute_thresholds, refresh_thresholds
 
@@ -77,7 +79,7 @@ def medians(spark: SparkSession, warehouse: Warehouse, as_of: int = LATE) -> dic
     return {threshold.key: (threshold.p50, threshold.n) for threshold in found}
 
 
-def expected(rows: list[dict[str, Any]], as_of: int) -> dict[tuple[str, str], list[float]]:
+def expected(rows: list[dict[str, Any]], as_of: int) -> dict[tuple[str, ...], list[float]]:
     """The samples, from rows of which no document comes twice."""
     features: dict[Any, dict[str, Any]] = defaultdict(lambda: defaultdict(float))
     for row in (r for r in rows if r["timestamp"] <= as_of):
@@ -92,7 +94,7 @@ def expected(rows: list[dict[str, Any]], as_of: int) -> dict[tuple[str, str], li
                 of_wallet["num_swaps"] += 1
                 of_wallet["days"] = {*(of_wallet["days"] or ()), row["timestamp"] // DAY}
                 of_wallet["active_days"] = len(of_wallet["days"])
-    samples: dict[tuple[str, str], list[float]] = defaultdict(list)
+    samples: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for (protocol, _), of_wallet in features.items():
         for name in set(of_wallet) - {"days"}:
             samples[protocol, name].append(of_wallet[name])
@@ -103,17 +105,16 @@ def test_percentiles_of_golden_wallets_are_those_of_plain_python(
     warehouse: Warehouse, model: DexV1, spark: SparkSession
 ) -> None:
     store(warehouse, model, golden_records())
-    # Some documents come twice in a message, alike.
-    rows = {(r["wallet_key"], r["document_id"]): r for r in warehouse.rows(TRANSACTIONS)}
-    as_of = sorted(r["timestamp"] for r in rows.values())[len(rows) // 2]
+    rows = warehouse.rows(TRANSACTIONS)
+    as_of = sorted(r["timestamp"] for r in rows)[len(rows) // 2]
     for moment in (as_of, LATE):
-        samples = expected(list(rows.values()), moment)
+        samples = expected(rows, moment)
         found = compute_thresholds(spark, warehouse, RefreshOptions(moment, min_wallets=10))
         assert {t.key: t.n for t in found} == {
             key: len(sample) for key, sample in samples.items() if len(sample) >= 10
         }
         for threshold in found:
-            values = np.percentile(samples[threshold.key], PERCENTILES)
+            values = np.percentile(np.array(samples[threshold.key]), PERCENTILES)
             assert threshold.values == pytest.approx(tuple(values), rel=1e-12), threshold.key
             assert threshold.as_of == moment
 
@@ -132,6 +133,21 @@ def test_a_document_counts_once_as_it_was_last_known(
         for feature, value in (("volume", 10.0), ("num_swaps", 2.0), ("active_days", 1.0))
     }
     assert medians(spark, warehouse)["p", "deposit_usd"] == (100.0, 1)
+
+
+def test_of_a_document_twice_in_a_message_the_same_one_counts_as_in_scores(
+    warehouse: Warehouse, model: DexV1, spark: SparkSession
+) -> None:
+    twice = swap("a", 9, 9, timestamp=4), swap("a", 1, 1, timestamp=5), swap("a", 2, 2, timestamp=5)
+    for offset, rows in enumerate((twice, twice[::-1])):
+        store(warehouse, model, [message(str(offset), *rows)], offset)
+    run_backfill(
+        BackfillOptions("transactions", (LATE,), run_id="history"),
+        Settings(scorestream_warehouse=warehouse.root),
+    )
+    scored = [r for r in warehouse.rows(SCORES) if r["run_id"] == "history"]
+    volumes = {row["features"]["total_swap_volume"] for row in scored}
+    assert {medians(spark, warehouse)["p", "volume"]} == {(volume, 2) for volume in volumes}
 
 
 def test_wallets_are_in_the_samples_of_what_they_have(

@@ -24,6 +24,7 @@ from scorestream.reference import (
     Threshold,
     Token,
     load_conf_reference,
+    newest_versions,
     parse_reference,
 )
 from scorestream.tables import PERCENTILES, PROTOCOL_THRESHOLDS, TOKENS
@@ -102,6 +103,14 @@ def test_whole_numbers_are_taken_in_every_type_a_database_stores_them_in(given: 
 
 def test_the_values_of_a_threshold_come_in_the_order_of_the_percentiles() -> None:
     assert Threshold(**threshold()).values == tuple(map(float, PERCENTILES))
+
+
+def test_the_newest_version_counts_and_of_equal_ones_the_last() -> None:
+    versions = [
+        Threshold(**threshold(as_of=as_of, n=n, feature=feature))
+        for feature, as_of, n in [("a", 5, 1), ("b", 1, 2), ("a", 4, 3), ("a", 5, 4), ("b", 0, 5)]
+    ]
+    assert [(t.feature, t.n) for t in newest_versions(versions)] == [("a", 4), ("b", 2)]
 
 
 def test_equal_values_are_non_decreasing() -> None:

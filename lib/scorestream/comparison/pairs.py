@@ -110,7 +110,7 @@ def figures_of(pairs: DataFrame) -> Figures:
     return Figures(
         **counts.asDict(),
         **found.asDict(),
-        rank_correlation=_rank_correlation(both),
+        rank_correlation=_rank_correlation(both) if counts.both > 1 else None,
         moved=_moved(both),
     )
 
