@@ -9,7 +9,7 @@ usage() {
 Usage: ./spark-submit.sh JOB [options]      (JOB --help shows the options of a job)
 
 Jobs:
-$(for job in "$root"/jobs/*.py; do printf '  %-16s %s\n' "$(basename "$job" .py)" "$(sed -n '1s/"""\(.*\)\("""\)\{0,1\}$/\1/p' "$job" | tr -d '"')"; done)
+$(for job in "$root"/jobs/*.py; do printf '  %-18s %s\n' "$(basename "$job" .py)" "$(sed -n '1s/"""\(.*\)\("""\)\{0,1\}$/\1/p' "$job" | tr -d '"')"; done)
 
 Environment:
   SPARK_MASTER       where to run (default local[*]); any cluster URL

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
-from scorestream.cli import run_job
+from scorestream.cli import moment, run_job
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # Each wallet is scored at each of them: more would be a slip of the pen.
@@ -38,18 +37,18 @@ def parse_arguments() -> BackfillOptions:
         metavar="FILE",
         help="what the columns of a table are called, as in conf/inputs/example.yaml",
     )
-    moment = parser.add_mutually_exclusive_group(required=True)
-    moment.add_argument(
+    when = parser.add_mutually_exclusive_group(required=True)
+    when.add_argument(
         "--as-of",
         type=_moments,
         metavar="TIME",
         help="ISO 8601 or unix seconds: the moment every wallet is judged at; `record`: each "
         "message's own, from lines {as_of, message} or from `transactions`",
     )
-    moment.add_argument(
+    when.add_argument(
         "--as-of-range",
         nargs=2,
-        type=_moment,
+        type=moment,
         metavar=("START", "END"),
         help="a score of every wallet at START, and --every so much later until END",
     )
@@ -92,17 +91,7 @@ def _range(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[
 
 
 def _moments(text: str) -> tuple[int, ...]:
-    return () if text == "record" else (_moment(text),)
-
-
-def _moment(text: str) -> int:
-    if re.fullmatch(r"-?[0-9]+", text):
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return () if text == "record" else (moment(text),)
 
 
 def _span(text: str) -> int:

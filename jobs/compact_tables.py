@@ -6,34 +6,23 @@ import argparse
 import sys
 from functools import partial
 
-from scorestream.cli import run_job
+from scorestream.cli import at_least, run_job
 from scorestream.compaction import LEAST_HOURS_KEPT, compact_tables
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="spark-submit.sh compact_tables", description=__doc__)
     parser.add_argument(
-        "--target-mb", type=_at_least(1), default=128, metavar="N", help="file size (default: 128)"
+        "--target-mb", type=at_least(1), default=128, metavar="N", help="file size (default: 128)"
     )
     parser.add_argument(
         "--vacuum-hours",
-        type=_at_least(LEAST_HOURS_KEPT),
+        type=at_least(LEAST_HOURS_KEPT),
         metavar="N",
         help="also delete the files that no version of the last N hours needs; at least "
         f"{LEAST_HOURS_KEPT} (default: keep all, and the time travel with them)",
     )
     return parser.parse_args()
-
-
-def _at_least(least: int) -> partial[int]:
-    return partial(_integer, least)
-
-
-def _integer(least: int, text: str) -> int:
-    value = int(text)
-    if value < least:
-        raise argparse.ArgumentTypeError(f"must be at least {least}")
-    return value
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class InUseError(ScorestreamError):
 
 
 class InputError(ScorestreamError):
-    """What a backfill is to read is not there, or not as it should be."""
+    """What a job is given to read or write is not there, or not as it should be."""
 
 
 class BackfillError(ScorestreamError):

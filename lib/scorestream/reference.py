@@ -133,6 +133,15 @@ class ReferenceData(Frozen):
         return frozenset(token.symbol for token in self.tokens if token.stable)
 
 
+def newest_versions(versions: Iterable[Threshold]) -> tuple[Threshold, ...]:
+    """Of each protocol and feature the threshold of the newest `as_of`; of equal ones the last."""
+    newest: dict[tuple[str, ...], Threshold] = {}
+    for version in versions:
+        if version.as_of >= newest.get(version.key, version).as_of:
+            newest[version.key] = version
+    return tuple(newest.values())
+
+
 def load_conf_reference(conf_dir: Path) -> ReferenceData:
     """Reference data of the configuration folder.
 

@@ -162,7 +162,8 @@ PROTOCOL_THRESHOLDS: Final = Table(
             ("as_of", pa.int64()),
         ]
     ),
-    "reference data: percentiles of each feature over the wallets of each protocol",
+    "reference data: percentiles of each feature over the wallets of each protocol; of each the "
+    "newest as_of counts",
 )
 # Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex.
 WALLET_KEY: Final = (
@@ -170,21 +171,36 @@ WALLET_KEY: Final = (
 )
 TABLES: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS, TOKENS, PROTOCOL_THRESHOLDS)
 
-# One row a wallet and scoring: the newest by as_of, then by scored_at, then by source.
-_LATEST_SCORES = f"""
+
+def newest_by_wallet(scores: str) -> str:
+    """SQL of one row a wallet and scoring: the newest by as_of, then scored_at, then source.
+
+    Args:
+        scores: a table, a query in parentheses or a placeholder of one, of columns of `scores`.
+    """
+    return f"""
 SELECT * EXCEPT (newest) FROM (
   SELECT *, row_number() OVER (
     PARTITION BY {WALLET_KEY}, scoring
     ORDER BY as_of DESC, scored_at DESC, source_topic, source_partition, source_offset DESC
-  ) AS newest FROM scores)
+  ) AS newest FROM {scores})
 WHERE newest = 1
 """
+
+
+_LATEST_SCORES = newest_by_wallet("scores")
 _SCORE_HISTORY = f"""
 SELECT wallet_address, scoring, timestamp_seconds(as_of) AS as_of_time, as_of, zscore, final_score,
   final_score - lag(final_score) OVER (
     PARTITION BY {WALLET_KEY}, scoring ORDER BY as_of, scored_at) AS change,
   lp_score, swap_score, transaction_count, tags, config_hash, code_version, scored_at
 FROM scores
+"""
+_LATEST_THRESHOLDS = """
+SELECT * EXCEPT (newest) FROM (
+  SELECT *, row_number() OVER (PARTITION BY protocol, feature ORDER BY as_of DESC) AS newest
+  FROM protocol_thresholds)
+WHERE newest = 1
 """
 _LEADERBOARD = """
 SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
@@ -219,5 +235,6 @@ VIEWS: Final = (
     View("latest_scores", _LATEST_SCORES, "the newest score of each wallet and scoring model"),
     View("score_history", _SCORE_HISTORY, "every score of a wallet with its change"),
     View("leaderboard", _LEADERBOARD, "wallets ranked by their latest score"),
+    View("latest_thresholds", _LATEST_THRESHOLDS, "the thresholds that count"),
     View("daily_summary", _DAILY_SUMMARY, "scores and rejects a day"),
 )

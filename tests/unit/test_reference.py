@@ -24,6 +24,7 @@ from scorestream.reference import (
     Threshold,
     Token,
     load_conf_reference,
+    newest_versions,
     parse_reference,
 )
 from scorestream.tables import PERCENTILES, PROTOCOL_THRESHOLDS, TOKENS
@@ -39,7 +40,7 @@ def token(**changed: Any) -> dict[str, Any]:
 
 def threshold(**changed: Any) -> dict[str, Any]:
     values = {f"p{percent}": float(percent) for percent in PERCENTILES}
-    return {"protocol": "*", "feature": "swap_usd", **values, "n": 10, "as_of": 1} | changed
+    return {"protocol": "*", "feature": "volume", **values, "n": 10, "as_of": 1} | changed
 
 
 def conf_folder(folder: Path, tokens: str, thresholds: str = "[]") -> Path:
@@ -69,9 +70,9 @@ def test_every_address_of_conf_is_a_contracts_and_belongs_to_one_symbol() -> Non
 
 def test_the_thresholds_of_conf_serve_every_protocol_and_know_no_deposits() -> None:
     thresholds = load_conf_reference(CONF).thresholds
-    assert {t.feature for t in thresholds} == {"swap_usd", "num_swaps"}
+    assert {t.feature for t in thresholds} == {"volume", "num_swaps"}
     assert {t.feature for t in thresholds if t.protocol == ALL_PROTOCOLS} == {
-        "swap_usd",
+        "volume",
         "num_swaps",
     }
     assert {t.as_of for t in thresholds} == {1_623_703_915}
@@ -102,6 +103,14 @@ def test_whole_numbers_are_taken_in_every_type_a_database_stores_them_in(given: 
 
 def test_the_values_of_a_threshold_come_in_the_order_of_the_percentiles() -> None:
     assert Threshold(**threshold()).values == tuple(map(float, PERCENTILES))
+
+
+def test_the_newest_version_counts_and_of_equal_ones_the_last() -> None:
+    versions = [
+        Threshold(**threshold(as_of=as_of, n=n, feature=feature))
+        for feature, as_of, n in [("a", 5, 1), ("b", 1, 2), ("a", 4, 3), ("a", 5, 4), ("b", 0, 5)]
+    ]
+    assert [(t.feature, t.n) for t in newest_versions(versions)] == [("a", 4), ("b", 2)]
 
 
 def test_equal_values_are_non_decreasing() -> None:
@@ -198,7 +207,7 @@ def test_a_repeated_token_is_named_with_the_first_whatever_its_case() -> None:
 
 def test_a_repeated_threshold_is_named_with_the_first() -> None:
     thresholds = [("item 1", threshold()), ("item 2", threshold(n=11))]
-    with pytest.raises(ReferenceDataInvalid, match=r"item 2: \* swap_usd is given .* by item 1"):
+    with pytest.raises(ReferenceDataInvalid, match=r"item 2: \* volume is given .* by item 1"):
         parse_reference([("t", token())], thresholds)
 
 
@@ -206,7 +215,7 @@ def test_the_model_itself_refuses_what_is_repeated() -> None:
     tokens, thresholds = (Token(**token()),) * 2, (Threshold(**threshold()),) * 3
     with pytest.raises(ValidationError, match=f"more than once: {ADDRESS.lower()}"):
         ReferenceData(tokens=tokens, thresholds=())
-    with pytest.raises(ValidationError, match=r"more than once: \* swap_usd \["):
+    with pytest.raises(ValidationError, match=r"more than once: \* volume \["):
         ReferenceData(tokens=tokens[:1], thresholds=thresholds)
 
 

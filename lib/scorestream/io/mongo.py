@@ -1,10 +1,10 @@
-"""The one module that talks to MongoDB: it reads the collections of reference data."""
+"""The one module that talks to MongoDB: it reads and fills the collections of reference data."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import unquote_plus
@@ -13,7 +13,7 @@ import pymongo
 from bson import Decimal128
 from bson.errors import BSONError
 from pydantic import SecretStr
-from pymongo import MongoClient
+from pymongo import MongoClient, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import InvalidName, PyMongoError
 
@@ -36,6 +36,10 @@ _URL_FORM: Final = (
     "with any of : / ? @ % in user and password percent-encoded"
 )
 _SECRET_OPTION: Final = re.compile(r"(?i)(?:password|properties)=([^&;]+)")
+_READ_ADVICE: Final = (
+    "it runs and that MONGODB_URL is right, or unset MONGODB_URL to use conf/reference"
+)
+_WRITE_ADVICE: Final = "it runs, that MONGODB_URL is right, and that its user may write"
 # Where pymongo's texts go on to settings, topology and the server's whole answer.
 _DETAILS: Final = re.compile(r" \(configured timeouts:|, Timeout: |, full error: ")
 
@@ -77,6 +81,43 @@ def fetch_reference(
     return parse_reference(token_items, threshold_items, shown=MALFORMED_SHOWN)
 
 
+def write_thresholds(
+    url: SecretStr | str,
+    database: str,
+    collection: str,
+    thresholds: Sequence[Threshold],
+    timeout_seconds: float = 30,
+) -> None:
+    """Put thresholds into a collection, each in place of that of its protocol and feature, if any.
+
+    Fields of a document that are not ours stay. What was written before a failure stays, too; to
+    write all of it again changes nothing more.
+
+    Args:
+        url: where the database is, with credentials; these are never part of an error.
+        thresholds: no protocol and feature twice.
+        timeout_seconds: after which the attempt ends, whatever state the server is in.
+
+    Raises:
+        ReferenceDataUnavailable: the server cannot be reached, refuses us, or takes too long.
+        ConfigurationError: the URL or a name is not of MongoDB's form; waiting mends neither.
+    """
+    secret = SecretStr(url) if isinstance(url, str) else url
+    updates = [
+        UpdateOne(
+            {"protocol": threshold.protocol, "feature": threshold.feature},
+            {"$set": threshold.model_dump()},
+            upsert=True,
+        )
+        for threshold in thresholds
+    ]
+    with _client(secret, timeout_seconds) as client:
+        target = _collection(client, database, collection)
+        failures = _failures(secret, timeout_seconds, "written", _WRITE_ADVICE)
+        with failures, pymongo.timeout(timeout_seconds):
+            target.bulk_write(updates, ordered=False)
+
+
 @contextmanager
 def _client(secret: SecretStr, timeout_seconds: float) -> Iterator[MongoClient[Document]]:
     """A client, closed at the end; nothing is sent before the first read."""
@@ -115,17 +156,18 @@ def _collection(
 
 
 @contextmanager
-def _failures(secret: SecretStr, timeout_seconds: float) -> Iterator[None]:
-    """Wrap what a read can fail with; the original stays out, it may hold the URL."""
+def _failures(
+    secret: SecretStr, timeout_seconds: float, done: str = "read", advice: str = _READ_ADVICE
+) -> Iterator[None]:
+    """Wrap what a read or write can fail with; the original stays out, it may hold the URL."""
     try:
         yield
     except BSONError as error:
         raise ReferenceDataInvalid(f"MongoDB: not a document: {_told(error, secret)}") from None
     except (PyMongoError, OSError) as error:
         raise ReferenceDataUnavailable(
-            f"MongoDB at {_parts(secret)['hosts']} cannot be read (within {timeout_seconds:g} s): "
-            f"{_told(error, secret)}. Check that it runs and that MONGODB_URL is right, or unset "
-            "MONGODB_URL to use conf/reference"
+            f"MongoDB at {_parts(secret)['hosts']} cannot be {done} (within {timeout_seconds:g} "
+            f"s): {_told(error, secret)}. Check that {advice}"
         ) from None
 
 

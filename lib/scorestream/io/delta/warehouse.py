@@ -156,6 +156,21 @@ class Warehouse:
         except DeltaRsError as error:
             raise DeltaError(f"commit to {self.path(table)}: {error}") from error
 
+    def upsert(self, table: Table, rows: pa.Table, keys: Sequence[str]) -> None:
+        """Add rows that the driver has, each in place of the row with the same keys, if any.
+
+        Raises:
+            DeltaError: the commit failed, or another writer changed the same rows meanwhile.
+        """
+        same = " AND ".join(f"old.{key} = new.{key}" for key in keys)
+        try:
+            merge = DeltaTable(self.path(table)).merge(
+                rows, same, source_alias="new", target_alias="old"
+            )
+            merge.when_matched_update_all().when_not_matched_insert_all().execute()
+        except DeltaRsError as error:
+            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+
 
 def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:
     application, version = transaction

@@ -1,0 +1,1 @@
+"""Two scorings of the same wallets, compared: by models, or by runs."""

@@ -1,0 +1,53 @@
+"""The commands that the guides show do what the guides say."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from installation import Installation
+from scorestream.settings import PROJECT_ROOT
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
+
+# What the commands write into the current folder.
+WRITTEN: Final = ("thresholds.jsonl", "comparison")
+
+
+def run_commands(guide: str, folder: Path) -> list[str]:
+    """Run the commands of a guide over a new warehouse; what each printed."""
+    text = (PROJECT_ROOT / "docs" / guide).read_text(encoding="utf-8")
+    installation = Installation(folder, "127.0.0.1:9092")
+    printed = []
+    for line in "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines():
+        _, *given = shlex.split(line)
+        code, out, err = installation.run(*[str(folder / a) if a in WRITTEN else a for a in given])
+        assert code == 0, err[-4000:]
+        printed.append(out)
+    return printed
+
+
+def test_thresholds(tmp_path: Path) -> None:
+    _, refreshed, queried = run_commands("thresholds.md", tmp_path)
+    assert "9 thresholds of 2 protocols and *, as of 2021-06-15T00:00:00Z" in refreshed
+    exported = (tmp_path / "thresholds.jsonl").read_text().splitlines()
+    assert queried.count("1595") == 3
+    guide = (PROJECT_ROOT / "docs" / "thresholds.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```json\n(.*?)\n```", guide, re.DOTALL)
+    assert json.loads(shown) in [
+        {k: pytest.approx(v) if isinstance(v, float) else v for k, v in json.loads(line).items()}
+        for line in exported
+    ]
+
+
+def test_comparison(tmp_path: Path) -> None:
+    *_, compared = run_commands("comparison.md", tmp_path)
+    assert compared.startswith("8 wallets compared: ")
+    report = (tmp_path / "comparison" / "comparison.md").read_text()
+    assert "| on both sides | 8 |" in report
+    assert (tmp_path / "comparison" / "comparison.svg").read_text().startswith("<svg")
