@@ -21,6 +21,8 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import PROJECT_ROOT
 from scorestream.shell import Shell, reading_statement
 
+ANSWER = "SELECT 40 + 2 AS answer;\n"
+
 
 @pytest.fixture(scope="module")
 def filled(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
@@ -53,7 +55,7 @@ def test_a_statement_is_printed_and_nothing_else(filled: Warehouse) -> None:
     code, out, err = shell(filled, sql, "--format", "json")
     assert (code, err) == (0, "")
     rows = [json.loads(line, parse_float=str) for line in out.splitlines()]
-    assert [row["rank"] for row in rows] == [1, 1]
+    assert [row["rank"] for row in rows] == [1, 2]
     assert rows[0]["zscore"] == "835.988765112570035853"
     assert rows[0]["nothing"] is None
 
@@ -74,26 +76,34 @@ def test_statements_come_from_stdin_too(filled: Warehouse) -> None:
 
 def test_in_a_terminal_it_goes_on_after_an_error(filled: Warehouse, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "scorestream.shell"],
         env=os.environ | environment(filled) | {"HOME": str(tmp_path), "TERM": "dumb"},
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    os.close(theirs)
-    os.write(ours, b"SELECT nope\nFROM scores;\nSELECT 40 + 2 AS answer;\n\x04")
-    shown = b""
-    while b"42" not in shown:
-        shown += os.read(ours, 4096)
-    _, err = process.communicate(timeout=60)
+    ) as process:
+        os.close(theirs)
+        shown = [_typed(ours, text) for text in ("", "SELECT nope\nFROM scores;\n", ANSWER)]
+        os.write(ours, b"\x04")
+        _, err = process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 0
+    assert "wallet_transactions" in shown[0]
     assert 'column "nope" not found' in err
-    assert b"wallet_transactions" in shown
+    assert "42" in shown[2]
     history = (tmp_path / ".scorestream_sql_history").read_text(encoding="utf-8")
-    assert history.splitlines()[-1] == "SELECT 40 + 2 AS answer;"
+    assert history.splitlines()[-1] == ANSWER.strip()
+
+
+def _typed(terminal: int, text: str) -> str:
+    """Type a text; what is shown until the next statement is asked for."""
+    os.write(terminal, text.encode())
+    shown = ""
+    while not shown.endswith("sql> "):
+        shown += os.read(terminal, 4096).decode()
+    return shown
 
 
 def test_a_missing_table_is_one_clear_error(tmp_path: Path) -> None:
