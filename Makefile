@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka kafka-stop demo test lint unit format bench lock clean
+.PHONY: help setup kafka kafka-stop demo sql test lint unit format bench lock clean
 
 PY := .venv/bin/python
 BROKER := $(PY) -m scorestream.local.broker
@@ -46,6 +46,9 @@ kafka-stop: ## stop the local broker; its data stays
 
 demo: setup ## samples through a real broker and the real job, and what came of them
 	@$(PY) -m scorestream.local.demo
+
+sql: setup ## SQL over the tables, without a JVM: a shell, or Q="SELECT …" (FORMAT=table, json or csv)
+	@$(PY) -m scorestream.shell "$${Q:-}" --format "$${FORMAT:-table}"
 
 lint: setup ## ruff and mypy --strict
 	@$(PY) -m ruff check .

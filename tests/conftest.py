@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+from analysed import fill
 from installation import Installation
 from scorestream.configuration import load_scoring_model
 from scorestream.core.dex_v1 import DexV1
@@ -17,6 +19,7 @@ from scorestream.local.broker import LocalBroker, free_port
 from scorestream.local.session import local_session
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
+from scorestream.tables import TABLES, VIEWS
 
 
 @pytest.fixture(scope="session")
@@ -48,13 +51,30 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.stop()
 
 
-@pytest.fixture
-def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[Warehouse]:
+@contextmanager
+def registered(spark: SparkSession, folder: Path) -> Iterator[Warehouse]:
     """An empty warehouse, its tables and views known to Spark."""
-    made = Warehouse(str(tmp_path / "warehouse"))
+    made = Warehouse(str(folder / "warehouse"))
     made.create_tables()
     register(spark, made)
     yield made
-    for row in spark.sql("SHOW TABLES").collect():
-        if not row.isTemporary:
-            spark.sql(f"DROP TABLE {row.tableName}")
+    for view in VIEWS:
+        spark.sql(f"DROP VIEW {view.name}")
+    for table in TABLES:
+        spark.sql(f"DROP TABLE {table.name}")
+
+
+@pytest.fixture
+def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[Warehouse]:
+    with registered(spark, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def analysed(
+    spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Warehouse]:
+    """A warehouse with the golden wallets and the samples, some of them scored twice."""
+    with registered(spark, tmp_path_factory.mktemp("analysed")) as made:
+        fill(made, model)
+        yield made

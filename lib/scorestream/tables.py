@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -11,11 +11,18 @@ from scorestream.core import schemas
 
 RUN_COLUMNS: Final = (("run_id", pa.string()), ("batch_id", pa.int64()))
 
+PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+
+# A column of the same name means the same in every table and view.
 COMMENTS: Final = {
     "wallet_address": "address as the message gave it",
     "wallet_key": "which wallet it is: the lower-case form of 0x... hex, else the address as given",
     "as_of": "unix seconds: the moment the row speaks of (the Kafka record's timestamp, floored)",
+    "transaction_count": "transactions that the score is of; of a reject, those of the message",
     "zscore": "final score with exactly 18 decimals",
+    "lp_score": "score of providing liquidity",
+    "swap_score": "score of swapping",
+    "final_score": "LP and swap score, weighted",
     "tags": "labels earned, in the order of the ladders of the scoring model",
     "features": "what the score is computed from",
     "breakdown": "points of each part of the LP and the swap score",
@@ -33,17 +40,52 @@ COMMENTS: Final = {
     "scored_at": "when the micro-batch was scored",
     "scored_date": "date of scored_at (UTC)",
     "document_id": "id of the transaction, unique per wallet",
+    "action": "swap, deposit, withdraw; any other has no USD value",
     "timestamp": "unix seconds of the transaction",
+    "protocol": "protocol as the message named it",
+    "pool_id": "address or id of the pool",
+    "pool_name": "name of the pool",
+    "caller": "address that called the protocol",
+    "chain_id": "number of the chain, 1 is Ethereum",
     "usd_value": "USD value: larger leg of a swap, both legs of a deposit or withdraw, else null",
     "token0": "first leg of a deposit or withdraw; amount is text in raw token units",
     "token1": "second leg of a deposit or withdraw",
     "token_in": "leg that went into a swap; amount is text in raw token units",
     "token_out": "leg that came out of a swap",
+    "ingested_at": "when the micro-batch was scored that brought the row",
     "value": "raw bytes of the message",
     "key": "raw key of the message",
     "error_code": "stable cause, see docs/messages.md",
     "error": "what is wrong, with the path of the first problem",
     "attempt": "how often the message had been replayed before this reject",
+    "rejected_at": "when the micro-batch was scored that rejected the message",
+    "state": "planned, then sent",
+    "replay_id": "which run of replay_rejects",
+    "topic_ends": "ends of the input topic's partitions before the first was sent, JSON",
+    "recorded_at": "when the state was recorded",
+    "address": "address of the token",
+    "symbol": "symbol of the token",
+    "decimals": "a whole token is 10^decimals raw units",
+    "stable": "whether it is a stable coin",
+    "feature": "name of the feature",
+    **{f"p{percent}": f"percentile {percent} of the feature" for percent in PERCENTILES},
+    "n": "wallets that the percentiles are of",
+    # Of the views alone.
+    "times_seen": "rows that the table has of the transaction",
+    "corrected": "whether it came with different contents",
+    "rank": "1 is the best of the scoring model; equal scores share a rank",
+    "as_of_time": "as_of as a timestamp",
+    "change": "final_score less that of the score before; null in the first",
+    "day": "date (UTC) of scored_at or rejected_at",
+    "scores": "messages scored",
+    "wallets": "distinct wallets",
+    "mean_score": "mean of final_score",
+    "median_score": "median of final_score",
+    "transactions": "sum of transaction_count",
+    "rejects": "messages rejected",
+    "first_seen": "first rejected_at",
+    "last_seen": "last rejected_at",
+    "example": "one of the errors",
 }
 
 
@@ -150,7 +192,6 @@ TOKENS: Final = Table(
     ),
     "reference data: tokens, and which of them are stable coins",
 )
-PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 PROTOCOL_THRESHOLDS: Final = Table(
     "protocol_thresholds",
     pa.schema(
@@ -172,29 +213,61 @@ WALLET_KEY: Final = (
 TABLES: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS, TOKENS, PROTOCOL_THRESHOLDS)
 
 
+def _keyed(table: Table) -> str:
+    """The table's rows; those of an earlier version get the `wallet_key` that they lack.
+
+    One branch has the plain column, so that files are skipped by it.
+    """
+    others = ", ".join(name for name in table.columns.names if name != "wallet_key")
+    return f"""(
+  SELECT {others}, wallet_key FROM {table.name} WHERE wallet_key IS NOT NULL
+  UNION ALL
+  SELECT {others}, {WALLET_KEY} AS wallet_key FROM {table.name} WHERE wallet_key IS NULL)"""
+
+
+# Which row of a transaction counts: the order of core/history.py; the rest only settles ties.
+_LAST_KNOWN: Final = """
+  source_timestamp DESC, source_topic DESC, source_partition DESC, source_offset DESC,
+  timestamp DESC, action DESC, pool_id DESC,
+  coalesce(token_in.amount_usd, token0.amount_usd, 0) DESC,
+  coalesce(token_out.amount_usd, token1.amount_usd, 0) DESC,
+  coalesce(token_in.symbol, token0.symbol) DESC, coalesce(token_out.symbol, token1.symbol) DESC,
+  usd_value DESC, protocol DESC, pool_name DESC, caller DESC, chain_id DESC, ingested_at DESC"""
+_CONTENT: Final = ", ".join(f.name for f in schemas.TRANSACTION if f.name != "document_id")
+_WALLET_TRANSACTIONS = f"""
+SELECT {", ".join(TRANSACTIONS.columns.names)},
+  count(*) OVER (PARTITION BY wallet_key, document_id) AS times_seen,
+  min(content) OVER (PARTITION BY wallet_key, document_id)
+    <> max(content) OVER (PARTITION BY wallet_key, document_id) AS corrected
+FROM (SELECT *, xxhash64(struct({_CONTENT})) AS content FROM {_keyed(TRANSACTIONS)})
+QUALIFY row_number() OVER (PARTITION BY wallet_key, document_id ORDER BY {_LAST_KNOWN}) = 1
+"""
+
+
 def newest_by_wallet(scores: str) -> str:
-    """SQL of one row a wallet and scoring: the newest by as_of, then scored_at, then source.
+    """SQL of one row a wallet and scoring: the newest by as_of, then by what made it.
 
     Args:
         scores: a table, a query in parentheses or a placeholder of one, of columns of `scores`.
     """
     return f"""
-SELECT * EXCEPT (newest) FROM (
-  SELECT *, row_number() OVER (
-    PARTITION BY {WALLET_KEY}, scoring
-    ORDER BY as_of DESC, scored_at DESC, source_topic, source_partition, source_offset DESC
-  ) AS newest FROM {scores})
-WHERE newest = 1
+SELECT * FROM {scores}
+QUALIFY row_number() OVER (
+  PARTITION BY wallet_key, scoring
+  ORDER BY as_of DESC, source_timestamp DESC, scored_at DESC,
+    source_topic DESC, source_partition DESC, source_offset DESC) = 1
 """
 
 
-_LATEST_SCORES = newest_by_wallet("scores")
+_LATEST_SCORES = newest_by_wallet(_keyed(SCORES))
 _SCORE_HISTORY = f"""
 SELECT wallet_address, scoring, timestamp_seconds(as_of) AS as_of_time, as_of, zscore, final_score,
   final_score - lag(final_score) OVER (
-    PARTITION BY {WALLET_KEY}, scoring ORDER BY as_of, scored_at) AS change,
-  lp_score, swap_score, transaction_count, tags, config_hash, code_version, scored_at
-FROM scores
+    PARTITION BY wallet_key, scoring
+    ORDER BY as_of, source_timestamp, scored_at, source_topic, source_partition, source_offset
+  ) AS change,
+  lp_score, swap_score, transaction_count, tags, config_hash, code_version, scored_at, wallet_key
+FROM {_keyed(SCORES)}
 """
 _LATEST_THRESHOLDS = """
 SELECT * EXCEPT (newest) FROM (
@@ -205,7 +278,7 @@ WHERE newest = 1
 _LEADERBOARD = """
 SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
   wallet_address, scoring, zscore, lp_score, swap_score, transaction_count, tags, features,
-  breakdown, as_of
+  breakdown, as_of, wallet_key
 FROM latest_scores
 """
 _DAILY_SUMMARY = """
@@ -217,24 +290,41 @@ FROM (
     median(final_score) AS median_score, sum(transaction_count) AS transactions
   FROM scores GROUP BY ALL) s
 FULL OUTER JOIN (
-  SELECT to_date(rejected_at) AS day, count(*) AS rejects FROM rejects GROUP BY ALL) r
+  SELECT CAST(rejected_at AS DATE) AS day, count(*) AS rejects FROM rejects GROUP BY ALL) r
 ON s.day = r.day
+"""
+_REJECT_SUMMARY = f"""
+SELECT CAST(rejected_at AS DATE) AS day, error_code, count(*) AS rejects,
+  count(DISTINCT {WALLET_KEY}) AS wallets, min(rejected_at) AS first_seen,
+  max(rejected_at) AS last_seen, min(error) AS example
+FROM rejects GROUP BY ALL
 """
 
 
 @dataclass(frozen=True)
 class View:
-    """A view over the tables and over the views declared before it."""
+    """A view over the tables and over the views declared before it.
+
+    Attributes:
+        sql: Spark's; `io/delta/duck.py` translates it for DuckDB.
+        comment: what it is for.
+    """
 
     name: str
     sql: str
-    comment: str = field(default="")
+    comment: str
 
 
 VIEWS: Final = (
+    View(
+        "wallet_transactions",
+        _WALLET_TRANSACTIONS,
+        "the transactions in effect: each wallet and document once, as it was last known",
+    ),
     View("latest_scores", _LATEST_SCORES, "the newest score of each wallet and scoring model"),
     View("score_history", _SCORE_HISTORY, "every score of a wallet with its change"),
     View("leaderboard", _LEADERBOARD, "wallets ranked by their latest score"),
     View("latest_thresholds", _LATEST_THRESHOLDS, "the thresholds that count"),
     View("daily_summary", _DAILY_SUMMARY, "scores and rejects a day"),
+    View("reject_summary", _REJECT_SUMMARY, "why messages were rejected, a day and cause"),
 )

@@ -68,8 +68,9 @@ def newest_scores(spark: SparkSession, side: Side) -> DataFrame:
         rows = spark.table("latest_scores").where(F.col("scoring") == side.scoring)
     else:
         of_run = (F.col("scoring") == side.scoring) & (F.col("run_id") == side.run_id)
-        rows = spark.sql(newest_by_wallet("{scores}"), scores=spark.table("scores").where(of_run))
-    return rows.withColumn("wallet", F.expr(WALLET_KEY))
+        scores = spark.table("scores").where(of_run).withColumn("wallet_key", F.expr(WALLET_KEY))
+        rows = spark.sql(newest_by_wallet("{scores}"), scores=scores)
+    return rows.withColumnRenamed("wallet_key", "wallet")
 
 
 def paired(left: DataFrame, right: DataFrame) -> DataFrame:

@@ -1,0 +1,103 @@
+"""The tables and views as DuckDB reads them, without a JVM.
+
+The same statements give the same rows as in Spark: nulls sort as there, times are UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import duckdb
+import sqlglot
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError as DeltaRsError
+
+from scorestream.errors import DeltaError
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.tables import TABLES, VIEWS, Table
+
+# The schema `empty` holds the tables' columns and no rows.
+_SETTINGS: Final = """
+SET TimeZone = 'UTC';
+SET default_null_order = 'nulls_first_on_asc_last_on_desc';
+SET autoinstall_known_extensions = false;
+CREATE MACRO timestamp_seconds(seconds) AS to_timestamp(seconds);
+CREATE MACRO xxhash64(content) AS hash(content);
+CREATE SCHEMA empty;
+"""
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A connection of its own that knows every table and view by its name.
+
+    Tables are empty until :func:`refresh` shows what a warehouse holds.
+    """
+    connection = duckdb.connect()
+    connection.execute(_SETTINGS)
+    for table in TABLES:
+        connection.register("columns", table.columns.empty_table())
+        connection.execute(f"CREATE TABLE empty.{table.name} AS SELECT * FROM columns")
+        connection.unregister("columns")
+        _show(connection, table, f"empty.{table.name}")
+    for view in VIEWS:
+        connection.execute(f"CREATE VIEW {view.name} AS {_translated(view.sql)}")
+    return connection
+
+
+def refresh(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, statement: str) -> None:
+    """Show the newest version of the tables that a statement reads.
+
+    Raises:
+        DeltaError: one of them cannot be read.
+    """
+    for table in _tables_of(statement):
+        try:
+            rows = _rows(connection, table, DeltaTable(warehouse.path(table)))
+            _show(connection, table, rows)
+        except (DeltaRsError, OSError, duckdb.Error) as error:
+            reason = str(error).partition("\n")[0]
+            raise DeltaError(
+                f"table {table.name} at {warehouse.path(table)} cannot be read: {reason}; check "
+                "SCORESTREAM_WAREHOUSE, and that a job has made the tables"
+            ) from error
+
+
+def _tables_of(statement: str) -> list[Table]:
+    """The tables whose names are in a statement, or in a view that it names."""
+    words = _words(statement)
+    for view in reversed(VIEWS):
+        if view.name in words:
+            words |= _words(view.sql)
+    return [table for table in TABLES if table.name in words]
+
+
+def _words(sql: str) -> set[str]:
+    return set(re.findall(r"\w+", sql.lower()))
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, table: Table, log: DeltaTable) -> str:
+    """What stands for a version's rows after FROM."""
+    files = log.file_uris()
+    if not files:
+        return f"empty.{table.name}"
+    # DuckDB knows nothing of what newer readers must heed, nor how to reach object stores.
+    if log.protocol().min_reader_version > 1 or any("://" in file for file in files):
+        connection.register(f"files_of_{table.name}", log.to_pyarrow_dataset())
+        return f"files_of_{table.name}"
+    quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    return f"read_parquet([{quoted}], union_by_name = true)"
+
+
+def _show(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> None:
+    # Columns that are younger than all files are null.
+    connection.execute(
+        f"CREATE OR REPLACE VIEW {table.name} AS SELECT {', '.join(table.columns.names)} FROM "
+        f"(FROM empty.{table.name} UNION ALL BY NAME FROM {rows})"
+    )
+
+
+def _translated(sql: str) -> str:
+    return sqlglot.transpile(
+        sql, read="spark", write="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE
+    )[0]

@@ -1,0 +1,71 @@
+"""What an analyst finds: wallets scored once, some again with more and corrected transactions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from golden import Golden, golden_records, golden_wallets
+from records import records_of
+from scorestream.core.dex_v1 import DexV1
+from scorestream.io.delta.duck import connect, refresh
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.producing import Record
+from scorestream.local.samples import sample_records
+from scorestream.rows import BatchFacts
+from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.tables import SCORES
+
+Rows = list[dict[str, Any]]
+DAY_SECONDS = 86_400
+AGAIN = 20
+
+
+def fill(warehouse: Warehouse, model: DexV1) -> None:
+    """Version 1 of the tables: all wallets; version 2: some of them four days later."""
+    first = [*golden_records(), *sample_records()]
+    later = [_later(wallet) for wallet in golden_wallets()[:AGAIN]]
+    write(warehouse, model, first, 0)
+    write(warehouse, model, later, len(first))
+
+
+def write(warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int) -> None:
+    """Score records and commit their rows; `scored_at` grows with the offset."""
+    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0 + first_offset, model, "1+test")
+    batches = score_records([records_of(records, first_offset)], model, history=True)
+    report = write_scored(batches, warehouse.root, facts, history=True)
+    commit_files(warehouse, report.files, None)
+
+
+def by_spark(spark: SparkSession, sql: str) -> Rows:
+    rows: Rows = spark.sql(sql).toArrow().to_pylist()
+    return rows
+
+
+def by_duckdb(warehouse: Warehouse, sql: str) -> Rows:
+    with connect() as connection:
+        refresh(connection, warehouse, sql)
+        rows: Rows = connection.sql(sql).to_arrow_table().to_pylist()
+        return rows
+
+
+def version_times(warehouse: Warehouse) -> dict[int, int]:
+    """Unix milliseconds of each version of `scores`."""
+    history = DeltaTable(warehouse.path(SCORES)).history()
+    return {entry["version"]: entry["timestamp"] for entry in history}
+
+
+def _later(wallet: Golden) -> Record:
+    """The wallet four days later: half of its transactions, the first of them in another pool."""
+    as_of = wallet.as_of + 4 * DAY_SECONDS
+    message = json.loads(wallet.value)
+    for entry in message["data"]:
+        rows: Rows = entry["transactions"]
+        entry["transactions"] = rows[: len(rows) // 2 + 1]
+        if rows:
+            rows[0]["poolId"] = "0xcorrected"
+    return Record(wallet.wallet.encode(), json.dumps(message).encode(), as_of * 1000)

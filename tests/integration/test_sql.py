@@ -1,0 +1,132 @@
+"""docs/sql.md: what it shows is so, in Spark and in DuckDB, over golden wallets and samples."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pytest
+from pyspark.sql import SparkSession
+
+from analysed import Rows, by_duckdb, by_spark, version_times
+from installation import Installation
+from scorestream.core import schemas
+from scorestream.io.delta.duck import connect, refresh
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.settings import PROJECT_ROOT
+from scorestream.tables import TABLES, VIEWS
+
+pytestmark = pytest.mark.spark
+
+PAGE = (PROJECT_ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
+WALLET = "0x00000000000000000000000000000001d8078bf2"
+SHOWN_TIME = "2026-01-02 03:04:05"
+REFERENCE = {"replays", "tokens", "protocol_thresholds"}
+
+
+class Question(NamedTuple):
+    """A statement of the page, and the columns that the page shows of its answer."""
+
+    sql: str
+    columns: list[str]
+
+
+def questions() -> dict[str, Question]:
+    """By heading."""
+    pattern = r"^### ([^\n]*)\n(?:(?!^###).)*?```sql\n(.*?)```\n\n\| (.*?) \|\n"
+    found = re.findall(pattern, PAGE, re.DOTALL | re.MULTILINE)
+    return {heading: Question(sql, columns.split(" | ")) for heading, sql, columns in found}
+
+
+def spark_only() -> list[str]:
+    return re.findall(r"```sql only-spark\n(.*?)```", PAGE, re.DOTALL)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equality; sums of floats may differ in their last digits, as they are added in any order."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return bool(one == other)
+
+
+def _in_order(rows: Rows) -> Rows:
+    return sorted(rows, key=lambda row: [str(v) for v in row.values() if not isinstance(v, float)])
+
+
+def test_every_statement_of_the_page_is_tested() -> None:
+    assert len(questions()) + len(spark_only()) == PAGE.count("```sql")
+    assert len(questions()) >= 10
+
+
+@pytest.mark.parametrize("heading", questions())
+def test_a_question_has_the_same_answer_in_both(
+    analysed: Warehouse, spark: SparkSession, heading: str
+) -> None:
+    question = questions()[heading]
+    rows = by_spark(spark, question.sql)
+    assert rows
+    assert list(rows[0]) == question.columns
+    assert alike(by_duckdb(analysed, question.sql), rows)
+    for column in question.columns:
+        assert any(row[column] is not None for row in rows), column
+
+
+@pytest.mark.parametrize("name", [item.name for item in (*TABLES, *VIEWS)])
+def test_spark_and_duckdb_read_the_same(
+    analysed: Warehouse, spark: SparkSession, name: str
+) -> None:
+    sql = f"SELECT * FROM {name}"
+    expected, rows = by_spark(spark, sql), by_duckdb(analysed, sql)
+    assert [list(row) for row in rows[:1]] == [list(row) for row in expected[:1]]
+    assert alike(_in_order(rows), _in_order(expected))
+    if name not in REFERENCE:
+        assert rows
+
+
+@pytest.mark.parametrize("name", ["wallet_transactions", "latest_scores", "score_history"])
+def test_a_filter_by_wallet_is_applied_before_rows_are_compared(
+    analysed: Warehouse, spark: SparkSession, name: str
+) -> None:
+    sql = f"SELECT * FROM {name} WHERE wallet_key = '{WALLET}'"
+    plan = spark.sql(f"EXPLAIN FORMATTED {sql}").collect()[0].plan
+    assert re.search(rf"PushedFilters: \[.*EqualTo\(wallet_key,{WALLET}\)", plan)
+    [explained] = by_duckdb(analysed, f"EXPLAIN {sql}")
+    plan = explained["explain_value"]
+    assert plan.index("Window") < plan.index(f"wallet_key = '{WALLET}'")
+    assert "Read Parquet" in plan[: plan.index(f"wallet_key = '{WALLET}'")]
+
+
+def test_types_are_those_of_the_tables(analysed: Warehouse) -> None:
+    with connect() as connection:
+        empty = connection.sql("SELECT * FROM scores").types
+        refresh(connection, analysed, "scores")
+        assert connection.sql("SELECT * FROM scores").types == empty
+        assert connection.sql("SELECT zscore FROM scores").types == [
+            duckdb.decimal_type(schemas.ZSCORE.precision, schemas.ZSCORE.scale)
+        ]
+
+
+def test_time_travel(analysed: Warehouse, spark: SparkSession, tmp_path: Path) -> None:
+    between, at_a_time = spark_only()
+    assert len(by_spark(spark, between)) == 20
+    seconds = version_times(analysed)[1] / 1000
+    then = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    sql = at_a_time.replace(SHOWN_TIME, then)
+    assert sql != at_a_time
+    job = Installation(tmp_path, "127.0.0.1:1")
+    by_version = f"SELECT ({sql}) AS a, (SELECT count(*) FROM scores VERSION AS OF 1) AS b"
+    code, out, err = job.run(
+        "query", by_version, "--format", "json", SCORESTREAM_WAREHOUSE=analysed.root
+    )
+    assert code == 0, err[-4000:]
+    now = spark.table("scores").count()
+    assert json.loads(out) == {"a": now - 20, "b": now - 20}
