@@ -3,6 +3,7 @@
 from setuptools import find_packages, setup
 
 RUNTIME = [
+    "cachetools>=7,<9",
     "confluent-kafka~=2.15",
     "delta-spark==4.4.0",
     "deltalake~=1.6",
@@ -18,6 +19,7 @@ RUNTIME = [
     "pyspark==4.2.0",
     "pyyaml~=6.0",
     "rich>=14,<16",
+    "sqlglot~=30.30",
     "structlog>=25,<27",
 ]
 
@@ -30,6 +32,7 @@ DEV = [
     "pytest-timeout~=2.4",
     "ruff~=0.15",
     "setuptools>=80",
+    "types-cachetools",
     "types-jsonschema",
     "types-pyyaml",
 ]

@@ -270,10 +270,8 @@ SELECT wallet_address, scoring, timestamp_seconds(as_of) AS as_of_time, as_of, z
 FROM {_keyed(SCORES)}
 """
 _LATEST_THRESHOLDS = """
-SELECT * EXCEPT (newest) FROM (
-  SELECT *, row_number() OVER (PARTITION BY protocol, feature ORDER BY as_of DESC) AS newest
-  FROM protocol_thresholds)
-WHERE newest = 1
+SELECT * FROM protocol_thresholds
+QUALIFY row_number() OVER (PARTITION BY protocol, feature ORDER BY as_of DESC) = 1
 """
 _LEADERBOARD = """
 SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
