@@ -114,7 +114,11 @@ def test_tables_of_transactions_give_the_scores_of_the_messages(
     elif form == "nested":
         path = warehouse.path(TRANSACTIONS)
     else:
-        with pa.CompressedOutputStream(path, "gzip") if form == "csv.gz" else open(path, "wb") as f:
+        with (
+            pa.CompressedOutputStream(path, "gzip")
+            if form == "csv.gz"
+            else Path(path).open("wb") as f
+        ):
             pa_csv.write_csv(flat(warehouse), f)
     before = len(warehouse.rows(TRANSACTIONS))
     run_backfill(BackfillOptions(path, (NOW,), run_id="table"), settings)
