@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from golden import golden_records, golden_wallets
@@ -155,7 +155,7 @@ def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
     commit_files(empty, report.files, ("run", 0))
     keys = sorted({wallet_key(row["wallet_address"]) for row in empty.rows(TRANSACTIONS)})
     before = {key: read_wallets(empty.wallet_files(), [key]).num_rows for key in keys}
-    writer = upkeep.WriterProperties(compression="ZSTD", max_row_group_size=100)
+    writer = WriterProperties(compression="ZSTD", max_row_group_size=100)
     monkeypatch.setattr(upkeep, "_WRITER", writer)
     compact_tables(ALWAYS, settings)
     [file] = empty.wallet_files()

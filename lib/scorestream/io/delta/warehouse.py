@@ -99,7 +99,7 @@ class Warehouse:
         actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
         return int(pc.sum(actions["size_bytes"]).as_py() or 0)
 
-    def files(self, table: Table, condition: Condition) -> list[str]:
+    def files(self, table: Table, condition: Condition | None = None) -> list[str]:
         """URIs of the files that may hold rows of a condition, by the log's statistics."""
         uris: list[str] = DeltaTable(self.path(table)).file_uris(file_pruning_predicate=condition)
         return uris
