@@ -8,6 +8,7 @@ from typing import Final
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError
+from scorestream.io.delta.commits import retried
 from scorestream.io.delta.upkeep import (
     Effort,
     clean_log,
@@ -15,7 +16,6 @@ from scorestream.io.delta.upkeep import (
     compact,
     fill_wallet_keys,
     is_due,
-    retried,
     upkeep_lock,
     vacuum,
 )

@@ -1,7 +1,8 @@
 """`forget`: a wallet's rows, or those older than an age, out of the tables and out of their files.
 
 1. rows of an earlier version get their wallet keys
-2. the rows are taken out, in one commit a table: no reader sees them from then on
+2. the rows are taken out, in one commit a table: no reader sees them from then on; a checkpoint of
+   the log follows, so that no reader goes by an earlier one
 3. readers that began before get some time to finish
 4. files are deleted that hold such rows and that no reader needs any more; of a wallet, its address
    goes out of the logs, too
@@ -32,7 +33,7 @@ from scorestream.io.delta.forgetting import (
     take_out,
 )
 from scorestream.io.delta.log import take_out_of_log
-from scorestream.io.delta.upkeep import fill_wallet_keys, upkeep_lock
+from scorestream.io.delta.upkeep import fill_wallet_keys, make_checkpoint, upkeep_lock
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import delete_files
 from scorestream.settings import Settings
@@ -163,6 +164,7 @@ def _forget(warehouse: Warehouse, tables: Sequence[Table], options: ForgetOption
         # 2.
         taken = take_out(warehouse, table, what)
         print(f"{table.name:14} {taken.rows:10,} rows of {taken.files:,} files are gone")
+        make_checkpoint(warehouse, table)
     if options.purge:
         # 3.
         time.sleep(options.wait_seconds)

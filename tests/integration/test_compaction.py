@@ -17,8 +17,9 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.core.wallets import wallet_key
 from scorestream.errors import DeltaError, InUseError
 from scorestream.io.delta import upkeep
+from scorestream.io.delta.commits import retried
 from scorestream.io.delta.lookup import WalletFile, read_wallets
-from scorestream.io.delta.upkeep import Effort, retried, upkeep_lock
+from scorestream.io.delta.upkeep import Effort, upkeep_lock
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import filesystem_of
 from scorestream.rows import BatchFacts
@@ -102,7 +103,7 @@ def test_what_comes_too_late_is_made_again() -> None:
         raise CommitFailedError("taken")
 
     assert retried("compaction", second) == 2
-    with pytest.raises(DeltaError, match="compaction: other commits were faster 5 times"):
+    with pytest.raises(DeltaError, match="compaction: met other commits 5 times"):
         retried("compaction", never)
 
 

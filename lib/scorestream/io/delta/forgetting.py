@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.exceptions import CommitFailedError
 
+from scorestream.io.delta.commits import retried
 from scorestream.io.delta.files import COMPRESSION, Condition, DataFile, described, new_name
 from scorestream.io.delta.log import names_in_log
-from scorestream.io.delta.upkeep import retried
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import delete_files, filesystem_of, modified_files
 from scorestream.tables import Table

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from scorestream.io.filesystem import delete_files, filesystem_of, modified_files, write_text
 
@@ -27,18 +27,15 @@ def names_in_log(table_uri: str) -> set[str]:
                 action["path"] for kind, action in json.loads(line).items() if kind in _NAMING
             }
     for uri in _checkpoints(table_uri):
-        filesystem, path = filesystem_of(uri)
-        actions = pq.read_table(path, filesystem=filesystem, columns=["add.path", "remove.path"])
-        for kind in set(_NAMING) & set(actions.column_names):
-            names |= set(pc.struct_field(actions[kind], "path").to_pylist())
-    return names - {None}
+        names |= set(_of_files(uri, "path"))
+    return names
 
 
 def take_out_of_log(table_uri: str, word: re.Pattern[str]) -> int:
     """Take a word out of the log, where statistics and old conditions may have it.
 
     1. commits that have it are written anew, without the statistics of the files named there
-    2. a new checkpoint is made, and earlier ones, which have the statistics of then, are deleted
+    2. checkpoints that have it are deleted, unless it is the newest
 
     Returns:
         How many commits had it.
@@ -52,9 +49,22 @@ def take_out_of_log(table_uri: str, word: re.Pattern[str]) -> int:
             write_text(uri, "\n".join(left))
             cleaned += 1
     # 2.
-    DeltaTable(table_uri).create_checkpoint()
-    delete_files(_checkpoints(table_uri)[:-1])
+    delete_files(uri for uri in _checkpoints(table_uri)[:-1] if _checkpoint_has(uri, word))
     return cleaned
+
+
+def _checkpoint_has(uri: str, word: re.Pattern[str]) -> bool:
+    return any(_has(json.loads(stats), word) for stats in _of_files(uri, "stats"))
+
+
+def _of_files(checkpoint: str, part: str) -> Iterator[str]:
+    """What a checkpoint says of each data file, added or removed; the path, or the statistics."""
+    filesystem, path = filesystem_of(checkpoint)
+    columns = [f"{kind}.{part}" for kind in _NAMING]
+    actions = pq.read_table(path, filesystem=filesystem, columns=columns)
+    for column in actions.columns:
+        values = pc.struct_field(column, part).to_pylist()
+        yield from (value for value in values if value)
 
 
 def _line_without(line: str, word: re.Pattern[str]) -> str:

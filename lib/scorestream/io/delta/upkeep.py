@@ -6,16 +6,14 @@ and every row twice. So all that replaces files holds `upkeep_lock`. Appends nee
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
-from deltalake.exceptions import CommitFailedError
 
 from scorestream.core.wallets import HEXADECIMAL
-from scorestream.errors import DeltaError
+from scorestream.io.delta.commits import retried
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.locks import exclusive_lock
 from scorestream.tables import Table
@@ -23,7 +21,6 @@ from scorestream.tables import Table
 MEGABYTE: Final = 1024 * 1024
 # A reader of one wallet reads a group: small enough to be quick, large enough to pack well.
 GROUP_ROWS: Final = 32_768
-ATTEMPTS: Final = 5
 MOST_TASKS: Final = 4
 # What is sorted is written to disk several times larger than the table's compressed files.
 SPILL_BYTES_A_BYTE: Final = 20
@@ -36,7 +33,6 @@ _KEY: Final = (
     f"CASE WHEN regexp_like(wallet_address, '{HEXADECIMAL}') "
     "THEN lower(wallet_address) ELSE wallet_address END"
 )
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,24 +61,6 @@ def upkeep_lock(warehouse: Warehouse) -> AbstractContextManager[None]:
         InUseError: another process of this machine has it.
     """
     return exclusive_lock(f"{warehouse.root}/_checkpoints/upkeep")
-
-
-def retried(what: str, attempt: Callable[[], T]) -> T:
-    """What an attempt gives; one that another commit came before is made again.
-
-    Raises:
-        DeltaError: each of `ATTEMPTS` came too late.
-    """
-    for number in range(ATTEMPTS):
-        try:
-            return attempt()
-        except CommitFailedError as error:
-            if number == ATTEMPTS - 1:
-                reason = str(error).splitlines()[0]
-                raise DeltaError(
-                    f"{what}: other commits were faster {ATTEMPTS} times ({reason}): run it again"
-                ) from error
-    raise AssertionError
 
 
 def fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
@@ -141,11 +119,15 @@ def cluster(warehouse: Warehouse, table: Table, effort: Effort) -> None:
     log.create_write_transaction([], "append", log.schema(), commit_properties=mark)
 
 
+def make_checkpoint(warehouse: Warehouse, table: Table) -> None:
+    """Make a checkpoint of the log: readers begin there, whatever was before."""
+    DeltaTable(warehouse.path(table)).create_checkpoint()
+
+
 def clean_log(warehouse: Warehouse, table: Table) -> None:
     """Make a checkpoint of the log; entries older than `delta.logRetentionDuration` go."""
-    log = DeltaTable(warehouse.path(table))
-    log.create_checkpoint()
-    log.cleanup_metadata()
+    make_checkpoint(warehouse, table)
+    DeltaTable(warehouse.path(table)).cleanup_metadata()
 
 
 def vacuum(warehouse: Warehouse, table: Table, hours: int) -> int:

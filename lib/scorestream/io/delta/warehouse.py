@@ -8,9 +8,9 @@ Spark's would overwrite a commit of another process).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,7 @@ from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
 from scorestream.errors import DeltaError
+from scorestream.io.delta.commits import retried
 from scorestream.io.delta.evolution import missing_columns, missing_properties, table_properties
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.lookup import WalletFile
@@ -140,7 +141,8 @@ class Warehouse:
         """
         if not files:
             return
-        try:
+
+        def attempt() -> None:
             log = DeltaTable(self.path(table))
             if transaction is not None and _holds(log, transaction):
                 return
@@ -150,8 +152,16 @@ class Warehouse:
                 log.schema(),
                 commit_properties=_commit_properties(transaction),
             )
+
+        self._commit(table, attempt)
+
+    def _commit(self, table: Table, attempt: Callable[[], None]) -> None:
+        """Add rows; a commit that took rows away meanwhile (`forget`) is no reason to fail."""
+        what = f"commit to {self.path(table)}"
+        try:
+            retried(what, attempt)
         except DeltaRsError as error:
-            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+            raise DeltaError(f"{what}: {error}") from error
 
     def replace(
         self, table: Table, removed: Sequence[str], added: Sequence[DataFile], reason: str
@@ -181,10 +191,8 @@ class Warehouse:
 
     def write(self, table: Table, rows: pa.Table, *, replace: bool = False) -> None:
         """Append rows that the driver has, or replace the whole content by them."""
-        try:
-            write_deltalake(self.path(table), rows, mode="overwrite" if replace else "append")
-        except DeltaRsError as error:
-            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+        mode: Literal["append", "overwrite"] = "overwrite" if replace else "append"
+        self._commit(table, lambda: write_deltalake(self.path(table), rows, mode=mode))
 
 
 def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:
