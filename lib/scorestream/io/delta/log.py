@@ -61,7 +61,8 @@ def _of_files(checkpoint: str, part: str) -> Iterator[str]:
     """What a checkpoint says of each data file, added or removed; the path, or the statistics."""
     filesystem, path = filesystem_of(checkpoint)
     columns = [f"{kind}.{part}" for kind in _NAMING]
-    actions = pq.read_table(path, filesystem=filesystem, columns=columns)
+    with pq.ParquetFile(path, filesystem=filesystem) as file:
+        actions = file.read(columns)
     for column in actions.columns:
         values = pc.struct_field(column, part).to_pylist()
         yield from (value for value in values if value)
