@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
-from scorestream.settings import Settings
+from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
 TABLES = (SCORES, TRANSACTIONS, REJECTS)
@@ -258,3 +259,30 @@ def test_files_that_another_commit_took_are_not_replaced(
     write_deltalake(warehouse.path(SCORES), SCORES.columns.empty_table(), mode="overwrite")
     with pytest.raises(Exception, match="are gone"):
         warehouse.replace(SCORES, [Path(uri).name], [], "test")
+
+
+def run(warehouse: Warehouse, job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["./spark-submit.sh", job, *arguments],
+        cwd=PROJECT_ROOT,
+        env=os.environ | {"SCORESTREAM_WAREHOUSE": warehouse.root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_commands(warehouse: Warehouse, model: DexV1) -> None:
+    append(warehouse, model, [message(ADDRESS), message("bob")], 0)
+    done = run(warehouse, "forget", "--wallet", LOWER, "--dry-run")
+    assert done.stdout.splitlines()[0].split()[:3] == ["scores", "1", "rows"], done.stderr
+    assert run(warehouse, "forget", "--wallet", LOWER, "--wait", "0").returncode == 0
+    assert list(traces(warehouse.root)) == []
+    age = ("--older-than", "365d", "--as-of", "2023-11-15", "--tables", "scores,rejects", "--purge")
+    assert run(warehouse, "forget", *age, "--wait", "0").returncode == 0
+    assert len(warehouse.rows(SCORES)) == 1
+    compacted = run(warehouse, "compact_tables", "--cluster-percent", "0", "--vacuum-hours", "24")
+    assert "clustered" in compacted.stdout
+    wrong = run(warehouse, "forget", "--older-than", "365d", "--tables", "score")
+    assert wrong.returncode == 2
+    assert "'score' is none of scores, transactions, rejects" in wrong.stderr
