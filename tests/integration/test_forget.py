@@ -285,4 +285,4 @@ def test_the_commands(warehouse: Warehouse, model: DexV1) -> None:
     assert "clustered" in compacted.stdout
     wrong = run(warehouse, "forget", "--older-than", "365d", "--tables", "score")
     assert wrong.returncode == 2
-    assert "'score' is none of scores, transactions, rejects" in wrong.stderr
+    assert "'score' is none of scores, transactions, rejects" in wrong.stdout + wrong.stderr
