@@ -9,9 +9,9 @@ from pathlib import Path
 
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
-from scorestream.cli import moment, run_job
+from scorestream.cli import run_job
+from scorestream.options import moment, span
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # Each wallet is scored at each of them: more would be a slip of the pen.
 MOST_MOMENTS = 10_000
 
@@ -37,22 +37,22 @@ def parse_arguments() -> BackfillOptions:
         metavar="FILE",
         help="what the columns of a table are called, as in conf/inputs/example.yaml",
     )
-    when = parser.add_mutually_exclusive_group(required=True)
-    when.add_argument(
+    moments = parser.add_mutually_exclusive_group(required=True)
+    moments.add_argument(
         "--as-of",
         type=_moments,
         metavar="TIME",
         help="ISO 8601 or unix seconds: the moment every wallet is judged at; `record`: each "
         "message's own, from lines {as_of, message} or from `transactions`",
     )
-    when.add_argument(
+    moments.add_argument(
         "--as-of-range",
         nargs=2,
         type=moment,
         metavar=("START", "END"),
         help="a score of every wallet at START, and --every so much later until END",
     )
-    parser.add_argument("--every", type=_span, metavar="7d", help="s, m, h, d or w")
+    parser.add_argument("--every", type=span, metavar="7d", help="s, m, h, d or w")
     parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
     parser.add_argument(
         "--run-id",
@@ -92,13 +92,6 @@ def _range(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[
 
 def _moments(text: str) -> tuple[int, ...]:
     return () if text == "record" else (moment(text),)
-
-
-def _span(text: str) -> int:
-    found = re.fullmatch(r"([1-9][0-9]*)([smhdw])", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no span of time such as 7d or 12h")
-    return int(found[1]) * UNITS[found[2]]
 
 
 def _name(text: str) -> str:

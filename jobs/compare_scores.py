@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import at_least, run_job
+from scorestream.cli import run_job
 from scorestream.comparison.job import CompareOptions, compare_scores
 from scorestream.comparison.pairs import Side
+from scorestream.options import at_least
 
 
 def parse_arguments() -> CompareOptions:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import at_least, moment, run_job
+from scorestream.cli import run_job
+from scorestream.options import at_least, moment
 from scorestream.thresholds.job import RefreshOptions, refresh_thresholds
 
 

@@ -1,12 +1,9 @@
-"""What the jobs' entry points share: settings, logs, exit codes, kinds of arguments."""
+"""What the jobs' entry points share: settings, logs, exit codes."""
 
 from __future__ import annotations
 
-import argparse
-import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from scorestream.control import take_outputs
 from scorestream.errors import ConfigurationError, ScorestreamError
@@ -33,26 +30,3 @@ def run_job(job: Callable[[Settings], None]) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def moment(text: str) -> int:
-    """Unix seconds of an argument: ISO 8601 (UTC unless it says otherwise), or unix seconds."""
-    if re.fullmatch(r"-?[0-9]+", text):
-        return int(text)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time") from None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of an argument that is an integer of at least so much."""
-
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}")
-        return value
-
-    return integer

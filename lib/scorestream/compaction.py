@@ -1,76 +1,88 @@
-"""`compact_tables`: many small files of the tables into few large ones."""
+"""`compact_tables`: small files of the tables joined, rows clustered by wallet, logs kept short."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from deltalake import DeltaTable, WriterProperties
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError
+from scorestream.io.delta.commits import retried
+from scorestream.io.delta.upkeep import (
+    Effort,
+    clean_log,
+    cluster,
+    compact,
+    fill_wallet_keys,
+    is_due,
+    upkeep_lock,
+    vacuum,
+)
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import Settings
 from scorestream.tables import REJECTS, REPLAYS, SCORES, TRANSACTIONS, Table
 
 COMPACTED: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS)
-MEGABYTE: Final = 1024 * 1024
 # Readers and tasks may be busy with a file for this long after it was last seen in the log.
 LEAST_HOURS_KEPT: Final = 24
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """What became of a table's files."""
+    """What became of a table.
+
+    Attributes:
+        before: files.
+        after: files.
+        filled: rows of an earlier version that got their wallet key.
+        clustered: whether it was rewritten in the order of the wallets.
+        removed: files deleted; None: not asked for.
+    """
 
     table: str
     before: int
     after: int
-    removed: int
+    filled: int
+    clustered: bool
+    removed: int | None
+
+    def __str__(self) -> str:
+        clustered = ", clustered" if self.clustered else ""
+        filled = f", {self.filled:,} wallet keys filled in" if self.filled else ""
+        removed = "" if self.removed is None else f", {self.removed:,} deleted"
+        return (
+            f"{self.table:14} {self.before:8,} files -> {self.after:8,}{clustered}{filled}{removed}"
+        )
 
 
-def compact_tables(target_megabytes: int, vacuum_hours: int | None, settings: Settings) -> None:
-    """Compact the tables, and say on stdout what became of their files.
+def compact_tables(effort: Effort, settings: Settings) -> None:
+    """Bring the tables into shape, and say on stdout what became of them.
 
     A running stream or backfill is not disturbed: files are replaced in one commit, and no row of
     a commit made meanwhile is touched.
 
-    Args:
-        target_megabytes: files are joined up to this size.
-        vacuum_hours: delete files that no version of the last so many hours needs; None: keep all,
-            and with them the time travel.
-
     Raises:
-        DeltaError: a table cannot be read or written, or another compaction was faster.
+        DeltaError: a table cannot be read or written.
+        InUseError: another process of this machine does the same, or forgets.
     """
     warehouse = Warehouse(settings.warehouse)
     warehouse.create_tables()
-    for done in _compact_all(warehouse, target_megabytes * MEGABYTE, vacuum_hours):
-        removed = f", {done.removed:,} deleted" if vacuum_hours is not None else ""
-        print(f"{done.table:14} {done.before:8,} files -> {done.after:8,}{removed}")
+    with upkeep_lock(warehouse):
+        for table in COMPACTED:
+            try:
+                print(_bring_into_shape(warehouse, table, effort))
+            except (DeltaRsError, OSError) as error:
+                raise DeltaError(f"table {warehouse.path(table)} not compacted: {error}") from error
 
 
-def _compact_all(
-    warehouse: Warehouse, target: int, vacuum_hours: int | None
-) -> Iterator[Compacted]:
-    for table in COMPACTED:
-        try:
-            yield _compact(warehouse, table, target, vacuum_hours)
-        except (DeltaRsError, OSError) as error:
-            raise DeltaError(f"table {warehouse.path(table)} not compacted: {error}") from error
-
-
-def _compact(
-    warehouse: Warehouse, table: Table, target: int, vacuum_hours: int | None
-) -> Compacted:
-    log = DeltaTable(warehouse.path(table))
-    before = len(log.file_uris())
-    log.optimize.compact(target_size=target, writer_properties=WriterProperties(compression="ZSTD"))
-    removed: list[str] = []
-    if vacuum_hours is not None:
-        # Files that tasks wrote and nobody committed go, too.
-        removed = log.vacuum(
-            vacuum_hours, dry_run=False, enforce_retention_duration=False, full=True
-        )
-    return Compacted(table.name, before, len(log.file_uris()), len(removed))
+def _bring_into_shape(warehouse: Warehouse, table: Table, effort: Effort) -> Compacted:
+    before = warehouse.file_count(table)
+    filled = fill_wallet_keys(warehouse, table)
+    due = is_due(warehouse, table, effort)
+    work = cluster if due else compact
+    retried(f"compaction of {warehouse.path(table)}", lambda: work(warehouse, table, effort))
+    clean_log(warehouse, table)
+    hours = effort.vacuum_hours
+    removed = None if hours is None else vacuum(warehouse, table, hours)
+    return Compacted(table.name, before, warehouse.file_count(table), filled, due, removed)

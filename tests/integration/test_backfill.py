@@ -12,12 +12,14 @@ from deltalake import DeltaTable, write_deltalake
 
 from golden import broken_records, differences, golden_records, golden_wallets
 from records import records_of
-from scorestream.backfill import lines
+from scorestream.backfill import lines, sorting
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
+from scorestream.compaction import compact_tables
 from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import BackfillError, ConfigurationError
+from scorestream.io.delta.upkeep import Effort
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
@@ -106,6 +108,23 @@ def test_history_may_lie_in_any_order_over_any_files(
     write_deltalake(path, stored[half:], mode="append")
     run_backfill(BackfillOptions("transactions", run_id="history"), settings)
     assert scores_of(warehouse, "history") == scores_of(warehouse, "stream")
+
+
+def test_a_history_clustered_by_wallet_gives_the_same_scores(
+    warehouse: Warehouse, settings: Settings, model: DexV1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sorting, "BUCKET_BYTES", 10_000)
+    streamed(warehouse, model)
+    compact_tables(Effort(cluster_percent=0), settings)
+    run_backfill(BackfillOptions("transactions", run_id="history"), settings)
+    assert scores_of(warehouse, "history") == scores_of(warehouse, "stream")
+    where = ("source_timestamp", "source_partition", "source_offset", "wallet_address")
+    found = {
+        run: sorted(str([row[name] for name in where]) for row in rows(warehouse, run_id=run))
+        for run in ("history", "stream")
+    }
+    assert found["history"] == found["stream"]
+    assert not Path(f"{warehouse.root}/_checkpoints/backfill_scores/history.wallets").exists()
 
 
 def test_an_empty_history_gives_no_scores(

@@ -1,21 +1,34 @@
-"""Compaction joins files and changes no row, whoever writes meanwhile."""
+"""Compaction and clustering replace files and change no row, whoever writes meanwhile."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
-from golden import golden_records
+from golden import golden_records, golden_wallets
 from records import records_of
 from scorestream.compaction import compact_tables
 from scorestream.core.dex_v1 import DexV1
+from scorestream.core.wallets import wallet_key
+from scorestream.errors import DeltaError, InUseError
+from scorestream.io.delta import upkeep
+from scorestream.io.delta.commits import retried
+from scorestream.io.delta.lookup import WalletFile, read_wallets
+from scorestream.io.delta.upkeep import Effort, upkeep_lock
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.filesystem import filesystem_of
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
 from scorestream.settings import Settings
 from scorestream.tables import SCORES, TRANSACTIONS
+
+ALWAYS = Effort(cluster_percent=0)
+NEVER = Effort(cluster_percent=None)
 
 
 @pytest.fixture
@@ -23,6 +36,11 @@ def empty(tmp_path: Path) -> Warehouse:
     warehouse = Warehouse(str(tmp_path / "warehouse"))
     warehouse.create_tables()
     return warehouse
+
+
+@pytest.fixture
+def settings(empty: Warehouse) -> Settings:
+    return Settings(scorestream_warehouse=empty.root)
 
 
 def append(warehouse: Warehouse, model: DexV1, batch: int) -> None:
@@ -37,32 +55,150 @@ def append_all(warehouse: Warehouse, model: DexV1, batches: int) -> None:
         append(warehouse, model, batch)
 
 
+def assert_each_row_once(warehouse: Warehouse, batches: int) -> None:
+    offsets = [row["source_offset"] for row in warehouse.rows(SCORES)]
+    assert sorted(offsets) == list(range(5 * batches))
+    counts = sum(row["transaction_count"] for row in warehouse.rows(SCORES))
+    assert len(warehouse.rows(TRANSACTIONS)) == counts
+
+
+@pytest.mark.parametrize("effort", [ALWAYS, Effort(vacuum_hours=24), NEVER])
 def test_rows_written_while_tables_are_compacted_stay(
-    empty: Warehouse, model: DexV1, capsys: pytest.CaptureFixture[str]
+    effort: Effort,
+    empty: Warehouse,
+    model: DexV1,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = Settings(scorestream_warehouse=empty.root)
     batches = 40
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(append_all, empty, model, batches)
         while not writing.done():
-            compact_tables(128, None, settings)
+            compact_tables(effort, settings)
         writing.result()
-    compact_tables(128, None, settings)
+    compact_tables(effort, settings)
     assert "scores" in capsys.readouterr().out
     assert len(empty.files(SCORES, [[("source_offset", ">=", 0)]])) == 1
-    offsets = [row["source_offset"] for row in empty.rows(SCORES)]
-    assert sorted(offsets) == list(range(5 * batches))
-    counts = sum(row["transaction_count"] for row in empty.rows(SCORES))
-    assert len(empty.rows(TRANSACTIONS)) == counts
+    assert_each_row_once(empty, batches)
     # A batch that was committed before the compaction is still known to be there.
     append(empty, model, 0)
-    assert len(empty.rows(SCORES)) == 5 * batches
+    assert_each_row_once(empty, batches)
 
 
-def test_vacuum_keeps_what_is_new(empty: Warehouse, model: DexV1) -> None:
-    for batch in range(2):
-        append(empty, model, batch)
-    compact_tables(128, 24, Settings(scorestream_warehouse=empty.root))
+def test_one_upkeep_at_a_time(empty: Warehouse, settings: Settings) -> None:
+    with upkeep_lock(empty), pytest.raises(InUseError):
+        compact_tables(NEVER, settings)
+
+
+def test_what_comes_too_late_is_made_again() -> None:
+    attempts = []
+
+    def second() -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise CommitFailedError("taken")
+        return len(attempts)
+
+    def never() -> int:
+        raise CommitFailedError("taken")
+
+    assert retried("compaction", second) == 2
+    with pytest.raises(DeltaError, match="compaction: met other commits 5 times"):
+        retried("compaction", never)
+
+
+def test_vacuum_keeps_what_is_new(empty: Warehouse, model: DexV1, settings: Settings) -> None:
+    append_all(empty, model, 2)
+    compact_tables(Effort(vacuum_hours=24), settings)
     files = list(Path(empty.path(SCORES)).glob("*.parquet"))
     assert len(files) == 3
-    assert len(empty.rows(SCORES)) == 10
+    assert_each_row_once(empty, 2)
+
+
+def test_tables_are_clustered_when_enough_is_new(
+    empty: Warehouse, model: DexV1, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def clustered() -> list[str]:
+        compact_tables(Effort(cluster_percent=20), settings)
+        lines = capsys.readouterr().out.splitlines()
+        return [line.split()[0] for line in lines if "clustered" in line]
+
+    assert clustered() == []
+    append_all(empty, model, 5)
+    assert clustered() == ["scores", "transactions"]
+    assert clustered() == []
+    append(empty, model, 5)
+    assert clustered() == []
+    append(empty, model, 6)
+    # Two batches of seven are new.
+    assert clustered() == ["scores", "transactions"]
+    assert_each_row_once(empty, 7)
+
+
+def groups_read(file: WalletFile, key: str) -> tuple[int, int]:
+    """Row groups of a file that may hold a wallet, and all of them."""
+    filesystem, path = filesystem_of(file.uri)
+    metadata = pq.read_metadata(path, filesystem=filesystem)
+    names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    column = names.index("wallet_key")
+    bounds = [
+        metadata.row_group(i).column(column).statistics for i in range(metadata.num_row_groups)
+    ]
+    return sum(bound.min <= key <= bound.max for bound in bounds), len(bounds)
+
+
+def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
+    empty: Warehouse, model: DexV1, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = records_of(golden_records())
+    facts = BatchFacts.of("run", 0, 1.7e9, model, "1")
+    report = write_scored(score_records([records], model, True), empty.root, facts, True)
+    commit_files(empty, report.files, ("run", 0))
+    keys = sorted({wallet_key(row["wallet_address"]) for row in empty.rows(TRANSACTIONS)})
+    before = {key: read_wallets(empty.wallet_files(), [key]).num_rows for key in keys}
+    writer = WriterProperties(compression="ZSTD", max_row_group_size=100)
+    monkeypatch.setattr(upkeep, "_WRITER", writer)
+    compact_tables(ALWAYS, settings)
+    [file] = empty.wallet_files()
+    assert (file.lowest, file.highest) == (keys[0], keys[-1])
+    read, all_groups = zip(*[groups_read(file, key) for key in keys], strict=True)
+    assert all_groups[0] > 10
+    assert sum(read) < 3 * len(keys)
+    assert {key: read_wallets([file], [key]).num_rows for key in keys} == before
+
+
+def test_rows_of_an_earlier_version_get_their_wallet_key(
+    tmp_path: Path, model: DexV1, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Warehouse(str(tmp_path / "source"))
+    source.create_tables()
+    append(source, model, 0)
+    old = DeltaTable(source.path(SCORES)).to_pyarrow_table().drop_columns(["wallet_key"])
+    warehouse = Warehouse(settings.scorestream_warehouse)
+    DeltaTable.create(f"{tmp_path}/old/scores", old.schema)
+    older = Warehouse(f"{tmp_path}/old")
+    write_deltalake(older.path(SCORES), old, mode="append")
+    older.create_tables()
+    assert {row["wallet_key"] for row in older.rows(SCORES)} == {None}
+    append(older, model, 1)
+    compact_tables(NEVER, Settings(scorestream_warehouse=older.root))
+    assert "5 wallet keys filled in" in capsys.readouterr().out
+    rows = older.rows(SCORES)
+    assert len(rows) == 10
+    assert all(row["wallet_key"] == wallet_key(row["wallet_address"]) for row in rows)
+    assert {wallet.wallet for wallet in golden_wallets()[:5]} == {r["wallet_address"] for r in rows}
+    assert warehouse.rows(SCORES) == []
+
+
+def test_the_log_gets_a_checkpoint_and_loses_what_is_too_old(
+    empty: Warehouse, model: DexV1, settings: Settings
+) -> None:
+    append_all(empty, model, 3)
+    log = DeltaTable(empty.path(SCORES))
+    log.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    compact_tables(NEVER, settings)
+    left = list(Path(empty.path(SCORES), "_delta_log").glob("*.json"))
+    assert list(Path(empty.path(SCORES), "_delta_log").glob("*.checkpoint.parquet"))
+    assert len(left) < DeltaTable(empty.path(SCORES)).version()
+    append(empty, model, 3)
+    assert_each_row_once(empty, 4)

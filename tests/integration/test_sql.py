@@ -26,7 +26,7 @@ pytestmark = pytest.mark.spark
 PAGE = (PROJECT_ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
 WALLET = "0x00000000000000000000000000000001d8078bf2"
 SHOWN_TIME = "2026-01-02 03:04:05"
-REFERENCE = {"replays", "tokens", "protocol_thresholds"}
+REFERENCE = {"replays", "tokens", "protocol_thresholds", "latest_thresholds"}
 
 
 class Question(NamedTuple):

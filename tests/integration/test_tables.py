@@ -97,6 +97,9 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
     write_deltalake(f"{tmp_path}/scores", pa.table({"id": [1]}))
     with pytest.raises(DeltaError, match=r"table scores at .* cannot be used: it has no column"):
         Warehouse(str(tmp_path)).create_tables()
+    write_deltalake(f"{tmp_path}/other/scores", pa.table({"wallet_address": [1]}))
+    with pytest.raises(DeltaError, match="its column wallet_address is int64, not string"):
+        Warehouse(f"{tmp_path}/other").create_tables()
 
 
 @pytest.mark.parametrize(

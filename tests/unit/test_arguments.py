@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from scorestream.cli import at_least, moment
+from scorestream.options import at_least, moment
 
 
 @pytest.mark.parametrize(

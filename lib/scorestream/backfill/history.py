@@ -12,13 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded
 from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
-from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import filesystem_of
 from scorestream.records import Records
 from scorestream.tables import TRANSACTIONS
@@ -178,7 +176,8 @@ def _dictionary(topics: pa.Array) -> pa.DictionaryArray:
 def stored_records(firsts: pa.Table) -> Records:
     """Where the messages came from when they were stored."""
     count = firsts.num_rows
-    micros = np.asarray(firsts["source_timestamp"].cast(pa.int64()))
+    # Spark writes timestamps of its own kind.
+    micros = np.asarray(firsts["source_timestamp"].cast(schemas.UTC_TIMESTAMP).cast(pa.int64()))
     return Records(
         topics=_marked(_dictionary(firsts["source_topic"].combine_chunks())),
         partitions=np.asarray(firsts["source_partition"]),
@@ -190,10 +189,14 @@ def stored_records(firsts: pa.Table) -> Records:
     )
 
 
-def plan_history(spark: SparkSession, warehouse: Warehouse) -> list[HistoryRange]:
-    """Cut the table into ranges for the tasks, along the row groups of its data files."""
+def plan_history(spark: SparkSession, uris: Sequence[str]) -> list[HistoryRange]:
+    """Cut the table into ranges for the tasks, along the row groups of its data files.
+
+    Args:
+        spark: runs the tasks that read the footers.
+        uris: of the data files; the less their sources overlap, the less is read.
+    """
     parallelism = spark.sparkContext.defaultParallelism
-    uris = DeltaTable(warehouse.path(TRANSACTIONS)).file_uris()
     if not uris:
         return []
     tasks = min(len(uris), parallelism)

@@ -13,11 +13,12 @@ from pyspark.sql import SparkSession
 from scorestream.backfill.foreign import ForeignWallets
 from scorestream.backfill.history import HistoryRange, plan_history
 from scorestream.backfill.lines import LinesSplit, plan_lines
-from scorestream.backfill.sorting import sort_by_wallet, stored_rows
+from scorestream.backfill.sorting import sort_by_message, sort_by_wallet, stored_rows
 from scorestream.backfill.tables import exploded_rows, load_mapping, read_table
 from scorestream.backfill.wallets import StoredWallets
 from scorestream.core.pipeline import ScoringModel
 from scorestream.errors import BackfillError, ConfigurationError, InputError
+from scorestream.io.delta.upkeep import CLUSTERED
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, find_files, read_text, write_text
 from scorestream.settings import Settings
@@ -160,7 +161,7 @@ class Planner:
 
     def _stored(self) -> dict[str, Sequence[Item]]:
         if not self.options.moments and not self.settings.is_incremental:
-            return {"ranges": plan_history(self.spark, self.warehouse)}
+            return {"ranges": plan_history(self.spark, self._files_by_message())}
         if self.warehouse.is_empty(TRANSACTIONS):
             return {}
         size = self.warehouse.size(TRANSACTIONS)
@@ -170,6 +171,12 @@ class Planner:
         moments = list(self.options.moments)
         items = [StoredWallets(uri, i, bytes_, moments) for i, (uri, bytes_) in enumerate(files)]
         return {"stored": items}
+
+    def _files_by_message(self) -> list[str]:
+        """Files with the rows of the history, more or less in the order of its messages."""
+        if self.warehouse.transaction_version(TRANSACTIONS, CLUSTERED) is None:
+            return self.warehouse.files(TRANSACTIONS)
+        return sort_by_message(self.spark, self.warehouse, self.folder, self._parallelism)
 
     def _foreign(self, form: Literal["parquet", "delta", "csv"]) -> list[ForeignWallets]:
         if not self.options.moments:

@@ -1,4 +1,4 @@
-"""Rows of any order, brought together by wallet: files that hold all rows of their wallets."""
+"""Rows of any order, brought together: by wallet, or by the message that they came in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from scorestream.backfill.history import COLUMNS, SOURCE
 from scorestream.core import schemas
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
@@ -52,14 +53,40 @@ def sort_by_wallet(
     Returns:
         URIs and sizes of the files, in an order that is always the same.
     """
-    files = parallelism * (1 + size // (BUCKET_BYTES * parallelism))
+    files = _files(parallelism, size)
     log.info("backfill_sorts_by_wallet", files=files, bytes=size)
-    (
-        rows.repartition(files, "wallet_key")
-        .sortWithinPartitions("wallet_key")
-        .write.option("parquet.block.size", GROUP_BYTES)
-        .mode("overwrite")
-        .parquet(folder)
-    )
+    parts = rows.repartition(files, "wallet_key").sortWithinPartitions("wallet_key")
+    return _written(parts, folder)
+
+
+def sort_by_message(
+    spark: SparkSession, warehouse: Warehouse, folder: str, parallelism: int
+) -> list[str]:
+    """Write the table `transactions` into Parquet files in the order of its messages.
+
+    Args:
+        spark: sorts.
+        warehouse: whose table it is.
+        folder: where the files are written; whatever is there is replaced.
+        parallelism: how many tasks run at once.
+
+    Returns:
+        URIs of the files.
+    """
+    size = warehouse.size(TRANSACTIONS)
+    files = _files(parallelism, size)
+    log.info("backfill_sorts_by_message", files=files, bytes=size)
+    columns = {column.partition(".")[0]: None for column in COLUMNS}
+    rows = read(spark, warehouse, TRANSACTIONS).select(*columns)
+    parts = rows.repartitionByRange(files, *SOURCE).sortWithinPartitions(*SOURCE)
+    return [uri for uri, _ in _written(parts, folder)]
+
+
+def _files(parallelism: int, size: int) -> int:
+    return parallelism * (1 + size // (BUCKET_BYTES * parallelism))
+
+
+def _written(parts: DataFrame, folder: str) -> list[tuple[str, int]]:
+    parts.write.option("parquet.block.size", GROUP_BYTES).mode("overwrite").parquet(folder)
     uri = folder if "://" in folder else f"file://{folder}"
     return [found for found in find_files(uri) if found[0].endswith(".parquet")]

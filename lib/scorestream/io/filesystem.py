@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -67,6 +68,24 @@ def _uri(given: str, info: FileInfo) -> str:
     """The URI of a file found at or below the URI that was given."""
     scheme = given.partition("://")[0]
     return f"{scheme}://{quote(info.path) if scheme == 'file' else info.path}"
+
+
+def modified_files(folder: str, ending: str) -> list[tuple[str, float]]:
+    """URIs of the files in a folder with an ending, by name, and when each was written last.
+
+    Times are unix seconds; a folder that is not there has no files.
+    """
+    filesystem, path = filesystem_of(folder)
+    infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
+    found = [info for info in infos if info.base_name.endswith(ending)]
+    return sorted((f"{folder}/{info.base_name}", info.mtime_ns / 1e9) for info in found)
+
+
+def delete_files(uris: Iterable[str]) -> None:
+    """Delete files."""
+    for uri in uris:
+        filesystem, path = filesystem_of(uri)
+        filesystem.delete_file(path)
 
 
 def read_text(uri: str) -> str | None:

@@ -61,13 +61,27 @@ class DataFile(msgspec.Struct, frozen=True):
     statistics: str
 
 
+def new_name() -> str:
+    """A name that no other file has."""
+    return f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
+
+
+def described(root: str, table: Table, name: str) -> DataFile:
+    """What the log has to say of a file that is written."""
+    filesystem, folder = filesystem_of(f"{root}/{table.name}")
+    size = filesystem.get_file_info(f"{folder}/{name}").size
+    with filesystem.open_input_file(f"{folder}/{name}") as file:
+        metadata = pq.read_metadata(file)
+    return DataFile(table.name, name, size, metadata.num_rows, _statistics(metadata))
+
+
 class TableWriter:
     """Writes rows of one table into one new file; no rows, no file."""
 
     def __init__(self, root: str, table: Table) -> None:
         self._root = root
         self._table = table
-        self._path = f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
+        self._path = new_name()
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self._writer: pq.ParquetWriter | None = None
@@ -88,13 +102,7 @@ class TableWriter:
         if self._writer is None:
             return None
         self._writer.close()
-        filesystem, folder = filesystem_of(f"{self._root}/{self._table.name}")
-        size = filesystem.get_file_info(f"{folder}/{self._path}").size
-        with filesystem.open_input_file(f"{folder}/{self._path}") as file:
-            metadata = pq.read_metadata(file)
-        return DataFile(
-            self._table.name, self._path, size, metadata.num_rows, _statistics(metadata)
-        )
+        return described(self._root, self._table, self._path)
 
     def _flush(self) -> None:
         rows = pa.concat_tables(self._pending).combine_chunks()

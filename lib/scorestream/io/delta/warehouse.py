@@ -8,25 +8,24 @@ Spark's would overwrite a commit of another process).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.exceptions import DeltaError as DeltaRsError
-from deltalake.exceptions import TableNotFoundError
 from deltalake.schema import Field as DeltaField
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from scorestream.errors import DeltaError
-from scorestream.io.delta.files import STATISTICS, Condition, DataFile
+from scorestream.io.delta.commits import retried
+from scorestream.io.delta.evolution import missing_columns, missing_properties, table_properties
+from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
-
-# A new checkpoint of the log after so many commits: each reader replays what came since.
-CHECKPOINT_INTERVAL: Final = "20"
 
 
 class Warehouse:
@@ -71,15 +70,17 @@ class Warehouse:
                 mode="ignore",
                 name=table.name,
                 description=table.comment,
-                configuration={**_properties(table)},
+                configuration={**table_properties(table)},
             )
             return
-        missing = _missing(pa.schema(present.schema()), table)
+        missing = missing_columns(pa.schema(present.schema()), table)
         if missing:
             present.alter.add_columns(
                 [DeltaField.from_arrow(_with_comment(field)) for field in missing]
             )
-            present.alter.set_table_properties(_properties(table))
+        properties = missing_properties(present.metadata().configuration, table)
+        if properties:
+            present.alter.set_table_properties(properties)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """All rows of a small table."""
@@ -90,12 +91,16 @@ class Warehouse:
         """Whether the table holds no file."""
         return not DeltaTable(self.path(table)).file_uris()
 
+    def file_count(self, table: Table) -> int:
+        """How many data files the table has."""
+        return len(DeltaTable(self.path(table)).file_uris())
+
     def size(self, table: Table) -> int:
         """Bytes of the table's data files."""
         actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
         return int(pc.sum(actions["size_bytes"]).as_py() or 0)
 
-    def files(self, table: Table, condition: Condition) -> list[str]:
+    def files(self, table: Table, condition: Condition | None = None) -> list[str]:
         """URIs of the files that may hold rows of a condition, by the log's statistics."""
         uris: list[str] = DeltaTable(self.path(table)).file_uris(file_pruning_predicate=condition)
         return uris
@@ -136,7 +141,8 @@ class Warehouse:
         """
         if not files:
             return
-        try:
+
+        def attempt() -> None:
             log = DeltaTable(self.path(table))
             if transaction is not None and _holds(log, transaction):
                 return
@@ -146,15 +152,47 @@ class Warehouse:
                 log.schema(),
                 commit_properties=_commit_properties(transaction),
             )
+
+        self._commit(table, attempt)
+
+    def _commit(self, table: Table, attempt: Callable[[], None]) -> None:
+        """Add rows; a commit that took rows away meanwhile (`forget`) is no reason to fail."""
+        what = f"commit to {self.path(table)}"
+        try:
+            retried(what, attempt)
         except DeltaRsError as error:
-            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+            raise DeltaError(f"{what}: {error}") from error
+
+    def replace(
+        self, table: Table, removed: Sequence[str], added: Sequence[DataFile], reason: str
+    ) -> None:
+        """Commit files in the place of others.
+
+        Args:
+            table: whose folder they are in.
+            removed: names of the files that go.
+            added: written files that come.
+            reason: what the table's history says of it.
+
+        Raises:
+            CommitFailedError: another commit was faster and took one of the files.
+        """
+        log = DeltaTable(self.path(table))
+        if not set(removed) <= {uri.rpartition("/")[2] for uri in log.file_uris()}:
+            raise CommitFailedError("files that it is about are gone")
+        now = round(time.time() * 1000)
+        gone = [RemoveAction(path, data_change=True, deletion_timestamp=now) for path in removed]
+        log.create_write_transaction(
+            [*gone, *(_add_action(file) for file in added)],
+            "append",
+            log.schema(),
+            commit_properties=CommitProperties(custom_metadata={"userMetadata": reason}),
+        )
 
     def write(self, table: Table, rows: pa.Table, *, replace: bool = False) -> None:
         """Append rows that the driver has, or replace the whole content by them."""
-        try:
-            write_deltalake(self.path(table), rows, mode="overwrite" if replace else "append")
-        except DeltaRsError as error:
-            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+        mode: Literal["append", "overwrite"] = "overwrite" if replace else "append"
+        self._commit(table, lambda: write_deltalake(self.path(table), rows, mode=mode))
 
     def upsert(self, table: Table, rows: pa.Table, keys: Sequence[str]) -> None:
         """Add rows that the driver has, each in place of the row with the same keys, if any.
@@ -194,35 +232,6 @@ def _add_action(file: DataFile) -> AddAction:
         data_change=True,
         stats=file.statistics,
     )
-
-
-def _properties(table: Table) -> dict[str, str]:
-    properties = {"delta.checkpointInterval": CHECKPOINT_INTERVAL}
-    columns = [name for name in table.columns.names if name in STATISTICS]
-    if columns:
-        # Else readers look at the statistics of the first 32 columns only.
-        properties["delta.dataSkippingStatsColumns"] = ",".join(columns)
-    return properties
-
-
-def _missing(present: pa.Schema, table: Table) -> list[pa.Field]:
-    """The columns that an older version's table lacks; columns of a newer one's are let be.
-
-    Raises:
-        ValueError: a column has another type, or lacks and always was there.
-    """
-    missing = []
-    for field in table.columns:
-        index = present.get_field_index(field.name)
-        if index < 0 and field.name in table.younger:
-            missing.append(field)
-        elif index < 0:
-            raise ValueError(f"it has no column {field.name}, its columns are {present.names}")
-        elif present.field(index).type != field.type:
-            raise ValueError(
-                f"its column {field.name} is {present.field(index).type}, not {field.type}"
-            )
-    return missing
 
 
 def _with_comment(field: pa.Field) -> pa.Field:

@@ -1,0 +1,39 @@
+"""Commits that meet: one is made first, and the other is made again on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import DeltaError as DeltaRsError
+
+from scorestream.errors import DeltaError
+
+ATTEMPTS: Final = 5
+T = TypeVar("T")
+
+
+def retried(what: str, attempt: Callable[[], T]) -> T:
+    """What an attempt gives; one that another commit came before is made again.
+
+    Raises:
+        DeltaError: each of `ATTEMPTS` came too late.
+    """
+    for number in range(ATTEMPTS):
+        try:
+            return attempt()
+        except DeltaRsError as error:
+            if not _passes(error):
+                raise
+            if number == ATTEMPTS - 1:
+                reason = str(error).splitlines()[0]
+                raise DeltaError(
+                    f"{what}: met other commits {ATTEMPTS} times ({reason}): run it again"
+                ) from error
+    raise AssertionError
+
+
+def _passes(error: DeltaRsError) -> bool:
+    """Whether another commit is the reason, or a checkpoint of the log that `forget` deleted."""
+    return isinstance(error, CommitFailedError) or ".checkpoint.parquet not found" in str(error)
