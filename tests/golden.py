@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scorestream.core import schemas
 from scorestream.core.pipeline import Scored
 from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
 
 GOLDEN_FILE: Final = Path(__file__).parent / "data" / "golden_wallets.jsonl"
 RELATIVE: Final = 1e-9
+# What a score is, apart from when, by whom and whence it was made.
+SCORED_COLUMNS: Final = (
+    "wallet_address",
+    "as_of",
+    "transaction_count",
+    *(field.name for field in schemas.SCORE),
+    "scoring",
+    "config_hash",
+)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from golden import broken_records, differences, golden_records, golden_wallets
+from golden import SCORED_COLUMNS, broken_records, differences, golden_records, golden_wallets
 from records import records_of
 from scorestream.backfill import lines, sorting
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
 from scorestream.compaction import compact_tables
-from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import BackfillError, ConfigurationError
 from scorestream.io.delta.upkeep import Effort
@@ -27,16 +26,6 @@ from scorestream.settings import Settings
 from scorestream.tables import SCORES, TRANSACTIONS, Table
 
 pytestmark = pytest.mark.spark
-
-# What a score is, apart from when, by whom and whence it was made.
-SCORED = [
-    "wallet_address",
-    "as_of",
-    "transaction_count",
-    *(field.name for field in schemas.SCORE),
-    "scoring",
-    "config_hash",
-]
 
 
 @pytest.fixture
@@ -60,7 +49,7 @@ def rows(warehouse: Warehouse, table: Table = SCORES, **where: Any) -> list[dict
 def scores_of(warehouse: Warehouse, run_id: str) -> list[str]:
     """The scores of a run as text, in an order that does not depend on the run."""
     return sorted(
-        str({name: row[name] for name in SCORED}) for row in rows(warehouse, run_id=run_id)
+        str({name: row[name] for name in SCORED_COLUMNS}) for row in rows(warehouse, run_id=run_id)
     )
 
 

@@ -12,12 +12,11 @@ from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable, WriterProperties
 from pyspark.sql import SparkSession
 
-from golden import differences
+from golden import SCORED_COLUMNS, differences
 from increments import check_last_scores, eligible, increments, parts, record
 from installation import Installation
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
-from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta import lookup
 from scorestream.io.delta.warehouse import Warehouse
@@ -32,15 +31,6 @@ from scorestream.streaming.start import Start
 from scorestream.tables import SCORES, TRANSACTIONS
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
-
-SCORED = [
-    "wallet_address",
-    "as_of",
-    "transaction_count",
-    *(field.name for field in schemas.SCORE),
-    "scoring",
-    "config_hash",
-]
 
 
 class Stream:
@@ -94,7 +84,7 @@ def stream(topic: Installation, spark: SparkSession, warehouse: Warehouse, model
 
 def scores(warehouse: Warehouse, run_id: str) -> list[str]:
     found = [row for row in warehouse.rows(SCORES) if row["run_id"] == run_id]
-    return sorted(str({name: row[name] for name in SCORED}) for row in found)
+    return sorted(str({name: row[name] for name in SCORED_COLUMNS}) for row in found)
 
 
 def test_stream_and_backfills_agree_with_the_whole_list(

@@ -107,18 +107,16 @@ class Warehouse:
 
     def wallet_files(self) -> list[WalletFile]:
         """All data files of `transactions`, with the wallets that they may hold."""
-        log = DeltaTable(self.path(TRANSACTIONS))
-        actions = pa.table(log.get_add_actions(flatten=True))
-        uris = {uri.rpartition("/")[2]: uri for uri in log.file_uris()}
+        root = self.path(TRANSACTIONS)
+        actions = pa.table(DeltaTable(root).get_add_actions(flatten=True))
         nothing = pa.nulls(actions.num_rows, pa.string()).to_pylist()
         lowest, highest = (
             actions[name].to_pylist() if name in actions.column_names else nothing
             for name in ("min.wallet_key", "max.wallet_key")
         )
-        names = (path.rpartition("/")[2] for path in actions["path"].to_pylist())
         return [
-            WalletFile(uris[name], low, high)
-            for name, low, high in zip(names, lowest, highest, strict=True)
+            WalletFile(f"{root}/{path}", low, high)
+            for path, low, high in zip(actions["path"].to_pylist(), lowest, highest, strict=True)
         ]
 
     def transaction_version(self, table: Table, application: str) -> int | None:
