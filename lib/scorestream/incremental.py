@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, repeat
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -51,6 +52,8 @@ NOTHING_YET: Final = (
     "nothing_yet",
     "all transactions of the wallet lie after the moment of the message",
 )
+# So many failures of a wallet in one batch are told apart one by one.
+MOST_FAILURES: Final = 20
 # Marks the rows that were stored before.
 _STORED: Final = -1
 _SCORED, _NON_FINITE, _NOTHING_YET = range(3)
@@ -85,7 +88,8 @@ def split_by_wallet(batches: Iterable[Piece], buckets: int) -> Iterator[tuple[in
         A bucket's number and messages for it. What cannot be decoded is spread over the buckets.
     """
     for records, decoded in batches:
-        bucket = np.arange(len(records)) % buckets
+        # By its source, so that a task that is run again deals it out alike.
+        bucket = (records.partitions + records.offsets) % buckets
         keys = [wallet_key(wallet) for wallet in decoded.wallets]
         bucket[decoded.positions] = [crc32(key.encode()) % buckets for key in keys]
         for number in np.unique(bucket).tolist():
@@ -223,17 +227,24 @@ def _settle(
     """Scores of the new messages, and the rejects of those that cannot be scored.
 
     The messages of a wallet are settled up to the first that cannot be scored; those behind it are
-    scored once more, without it.
+    scored once more, without it. A wallet that goes on failing has all at once rejected that fail,
+    so that it cannot hold up the others for long.
     """
     position = _message_positions(history)
     moments = message_moments(history)
     pending = np.flatnonzero(position != _STORED)
     ignored = np.zeros(history.rows.num_rows, dtype=np.bool_)
     scores, rejects = [schemas.SCORED.empty_table()], []
-    while len(pending):
+    for patience in chain(range(MOST_FAILURES, 0, -1), repeat(0)):
+        if not len(pending):
+            break
         results = list(score_moments(history, moments.take(pending), model, ignored))
         state = _states(results, len(pending))
-        done = np.arange(len(pending)) <= _first_failures(moments.wallet[pending], state)
+        first = _first_failures(moments.wallet[pending], state)
+        if patience:
+            done = np.arange(len(pending)) <= first
+        else:
+            done = (first == len(pending)) | (state != _SCORED)
         scores += [_kept(result.scores, done, position[pending]) for result in results]
         failed = done & (state != _SCORED)
         reasons = zip(position[pending[failed]].tolist(), state[failed].tolist(), strict=True)

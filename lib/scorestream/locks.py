@@ -13,8 +13,14 @@ from scorestream.errors import InUseError
 
 
 @contextmanager
-def exclusive_lock(location: str) -> Iterator[None]:
+def exclusive_lock(
+    location: str, otherwise: str = "give this one its own (a stream: --checkpoint)"
+) -> Iterator[None]:
     """Hold the only right to use a location; the operating system ends it with the process.
+
+    Args:
+        location: path or URI.
+        otherwise: what else the user can do than stop who has it.
 
     Raises:
         InUseError: another process of this machine uses it.
@@ -26,8 +32,7 @@ def exclusive_lock(location: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InUseError(
-                f"{location} is in use by another process: stop that one, or give this one its "
-                "own (a stream: --checkpoint)"
+                f"{location} is in use by another process: stop that one, or {otherwise}"
             ) from None
         yield
 

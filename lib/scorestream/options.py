@@ -9,12 +9,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
+
+LONGEST_SECONDS: Final = 1000 * 365 * 86_400
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def moment(text: str) -> int:
     """Unix seconds of a time in ISO 8601 (UTC if it names no zone), or of unix seconds."""
     if re.fullmatch(r"-?[0-9]+", text):
+        if not MIN_SECONDS <= int(text) <= MAX_SECONDS:
+            raise ArgumentTypeError(f"{text} is no moment in unix seconds; are these milliseconds?")
         return int(text)
     try:
         found = datetime.fromisoformat(text)
@@ -28,7 +33,10 @@ def span(text: str) -> int:
     found = re.fullmatch(r"([1-9][0-9]*)([smhdw])", text)
     if found is None:
         raise ArgumentTypeError(f"{text!r} is no span of time such as 7d or 12h")
-    return int(found[1]) * UNITS[found[2]]
+    seconds = int(found[1]) * UNITS[found[2]]
+    if seconds > LONGEST_SECONDS:
+        raise ArgumentTypeError(f"{text} is longer than a thousand years")
+    return seconds
 
 
 def at_least(least: int) -> Callable[[str], int]:

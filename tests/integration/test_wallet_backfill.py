@@ -224,6 +224,33 @@ def test_columns_may_have_other_names(
     assert row["features"]["token_diversity_score"] == 25.0
 
 
+def test_a_range_takes_the_rows_of_wallets_that_were_scored_once(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path
+) -> None:
+    table = table_of(
+        timestamp=[100, 200, 100, 100], token_in_amount_usd=[1.7e308, 1.7e308, None, 3.0]
+    )
+    folder = tmp_path / "a table of mine"
+    folder.mkdir()
+    pq.write_table(table, folder / "part-0.parquet")
+    run_backfill(BackfillOptions(str(folder), (150, 250), run_id="range"), settings)
+    scored = [(row["wallet_key"], row["as_of"]) for row in rows(warehouse, "range")]
+    assert sorted(scored) == [("0xab", 150), *((w, m) for w in ("bob", "eve") for m in (150, 250))]
+    [reject] = rows(warehouse, "range", REJECTS)
+    assert (reject["error_code"], reject["as_of"]) == ("non_finite_result", 250)
+    assert len(rows(warehouse, "range", TRANSACTIONS)) == table.num_rows
+
+
+def test_a_run_without_a_score_is_done(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(table_of(), tmp_path / "t.parquet")
+    for _ in range(2):
+        run_backfill(BackfillOptions(f"{tmp_path}/t.parquet", (50,), run_id="early"), settings)
+    assert capsys.readouterr().out.count("0 scores, 0 rejects") == 2
+    assert len(rows(warehouse, "early", TRANSACTIONS)) == 4
+
+
 def test_what_cannot_be_is_told(settings: Settings, tmp_path: Path) -> None:
     pq.write_table(pa.table({"wallet_address": ["a"]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match="no column document_id, action, timestamp among"):
@@ -235,6 +262,16 @@ def test_what_cannot_be_is_told(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("no table")
     with pytest.raises(InputError, match=r"text\.parquet cannot be read as parquet"):
         run_backfill(BackfillOptions(f"{tmp_path}/text.parquet", (NOW,)), settings)
+    with pytest.raises(InputError, match=r"nowhere"):
+        run_backfill(BackfillOptions(f"{tmp_path}/nowhere/*.parquet", (NOW,)), settings)
+    pq.write_table(table_of().append_column("token_out", pa.array([1] * 4)), tmp_path / "n.parquet")
+    with pytest.raises(InputError, match="a column is not as needed"):
+        run_backfill(BackfillOptions(f"{tmp_path}/n.parquet", (NOW,)), settings)
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / "a.csv").write_text("x")
+    pq.write_table(table_of(), tmp_path / "mixed" / "b.parquet")
+    with pytest.raises(ConfigurationError, match="csv and parquet: say --format"):
+        run_backfill(BackfillOptions(f"{tmp_path}/mixed", (NOW,)), settings)
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text("columns: {wallet: trader}")
     with pytest.raises(ConfigurationError, match=r"mapping\.yaml: wallet: not one of"):

@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from scorestream.options import at_least, moment
+from scorestream.options import at_least, moment, span
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,15 @@ def test_an_integer_has_to_be_large_enough() -> None:
     assert at_least(3)("3") == 3
     with pytest.raises(ArgumentTypeError, match="must be at least 3"):
         at_least(3)("2")
+
+
+@pytest.mark.parametrize("text", ["1700000000000", "-99999999999999"])
+def test_milliseconds_are_no_seconds(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="are these milliseconds"):
+        moment(text)
+
+
+@pytest.mark.parametrize("text", ["300000w", "7", "0d", "-1d", "1y"])
+def test_what_is_no_span_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"no span|thousand years"):
+        span(text)

@@ -240,3 +240,27 @@ def accepted(scored: Any) -> set[int]:
 def test_nothing_is_scored_of_nothing(model: DexV1) -> None:
     history = wallet_history(schemas.WALLET_ROWS.empty_table())
     assert list(score_moments(history, fixed_moments(history, np.array([5])), model)) == []
+
+
+def test_a_wallet_that_goes_on_failing_holds_up_no_other(model: DexV1) -> None:
+    swap = {"action": "swap", "tokenIn": {"amountUSD": 5.0, "symbol": "USDC"}}
+    ahead = [
+        Message("0xA", 0, n, [swap | {"document_id": str(n), "timestamp": 10**9}], n)
+        for n in range(300)
+    ]
+    good = Message("bob", 0, 5, [swap | {"document_id": "1", "timestamp": 5}], 300)
+    late = Message("0xa", 0, 2 * 10**9, [swap | {"document_id": "x", "timestamp": 5}], 301)
+    [piece] = pieces([*ahead, good, late], 1)
+    done = score_increments(piece, partial(looked_up, TRANSACTIONS.columns.empty_table()), model)
+    rejected = done.scored.rejects
+    assert rejected["error_code"].unique().to_pylist() == ["nothing_yet"]
+    assert len(rejected) == len(ahead)
+    counted = dict(
+        zip(
+            done.scored.scores["wallet_key"].to_pylist(),
+            done.scored.scores["transaction_count"].to_pylist(),
+            strict=True,
+        )
+    )
+    # What was rejected counts for nobody, whether it was told apart one by one or not.
+    assert counted == {"bob": 1, "0xa": 1}

@@ -44,7 +44,7 @@ class ForeignWallets:
 
     def score(self, model: ScoringModel, history: bool) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
-        for rows in whole_wallets(self.uri):
+        for rows in whole_wallets(self.uri, len(self.moments)):
             good, rejects = _checked(rows)
             if rejects.numbers.size:
                 yield self._refused(rejects, history)
@@ -56,12 +56,14 @@ class ForeignWallets:
     ) -> Iterator[tuple[Scored, Records]]:
         moments = fixed_moments(rows, np.array(self.moments))
         records = moment_records(WALLETS_OF + self.source, self.number, rows, self.moments)
-        accepted = np.ones(len(rows.bounds) - 1, dtype=np.bool_)
+        wallets = len(rows.bounds) - 1
+        scored_once, failed = np.zeros((2, wallets), dtype=np.bool_)
         for scored in score_moments(rows, moments, model):
-            accepted[np.asarray(scored.rejects["position"]) // len(self.moments)] = False
+            scored_once[np.asarray(scored.scores["position"]) // len(self.moments)] = True
+            failed[np.asarray(scored.rejects["position"]) // len(self.moments)] = True
             yield (replace(scored, transactions=_none()) if history else scored), records
         if history:
-            taken = _taken(rows, len(self.moments), moments.as_of, accepted)
+            taken = _taken(rows, len(self.moments), moments.as_of, scored_once | ~failed)
             yield replace(_nothing(), transactions=taken), records
 
     def _refused(self, rejects: _Rejects, history: bool) -> tuple[Scored, Records]:

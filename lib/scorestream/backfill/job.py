@@ -110,8 +110,10 @@ class _Run:
             reports = run_tasks(self.spark, work.score, items)
         files = [file for report in reports for file in report.files]
         commit_files(self.warehouse, files, (self.run_id, number))
+        # By `scores` the next start knows what is done, also where a chunk had none.
+        self.warehouse.mark(SCORES, (f"{self.run_id}/{SCORES.name}", number))
         if self.publishing is not None:
-            self.publishing.publish(files, number)
+            self.publishing.publish(self.run_id, number, files)
         return reports
 
 

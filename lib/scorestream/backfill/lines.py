@@ -123,15 +123,26 @@ def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesS
     Raises:
         InputError: there is no such file.
     """
-    try:
-        files = find_files(as_uri(pattern))
-    except OSError as error:
-        raise InputError(f"{pattern} cannot be read: {error}") from None
-    if not files:
-        raise InputError(f"{pattern}: no such file")
+    files = found_files(pattern)
     share = sum(size for _, size in files) // parallelism + 1
     step = min(MOST_SPLIT_BYTES, max(LEAST_SPLIT_BYTES, share))
     return [split for uri, size in files for split in _splits(uri, size, step, as_of)]
+
+
+def found_files(given: str) -> list[tuple[str, int]]:
+    """URIs and sizes of the files that a path, URI or pattern names.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        files = find_files(as_uri(given))
+    except OSError as error:
+        raise InputError(f"{given} cannot be read: {error}") from None
+    if not files:
+        raise InputError(f"{given}: no such file")
+    # Beside its files with rows Spark writes others that say how it went.
+    return [found for found in files if found[0].rpartition("/")[2][:1] not in {"_", "."}] or files
 
 
 def _splits(uri: str, size: int, step: int, as_of: int | None) -> Iterator[LinesSplit]:

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import unquote
 
 import msgspec
 from pyspark.sql import SparkSession
 
 from scorestream.backfill.foreign import ForeignWallets
 from scorestream.backfill.history import HistoryRange, plan_history
-from scorestream.backfill.lines import LinesSplit, plan_lines
+from scorestream.backfill.lines import LinesSplit, found_files, plan_lines
 from scorestream.backfill.sorting import sort_by_message, sort_by_wallet, stored_rows
 from scorestream.backfill.tables import exploded_rows, load_mapping, read_table
 from scorestream.backfill.wallets import StoredWallets
 from scorestream.core.pipeline import ScoringModel
-from scorestream.errors import BackfillError, ConfigurationError, InputError
+from scorestream.errors import BackfillError, ConfigurationError
 from scorestream.io.delta.upkeep import CLUSTERED
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.filesystem import as_uri, exists, find_files, read_text, write_text
+from scorestream.io.filesystem import as_uri, exists, read_text, write_text
 from scorestream.settings import Settings
 from scorestream.tables import TRANSACTIONS
 
@@ -64,6 +65,8 @@ class Plan(msgspec.Struct, frozen=True):
     """
 
     input: str
+    format: str | None
+    columns: str
     moments: list[int]
     scoring: str
     config_hash: str
@@ -118,8 +121,11 @@ class Planner:
         return plan
 
     def _outline(self) -> Plan:
+        columns = self.options.columns
         return Plan(
             self.options.input,
+            self.options.format,
+            load_mapping(columns).model_dump_json(),
             list(self.options.moments),
             self.model.name,
             self.model.config_hash,
@@ -131,6 +137,8 @@ class Planner:
         given = self._outline()
         names = {
             "input": "--input",
+            "format": "--format",
+            "columns": "--columns",
             "moments": "--as-of",
             "scoring": "--scoring",
             "config_hash": "constants",
@@ -186,10 +194,10 @@ class Planner:
             )
         mapping = load_mapping(self.options.columns)
         uri = as_uri(self.options.input)
-        size = sum(size for _, size in find_files(uri))
-        if size == 0:
-            raise InputError(f"{self.options.input}: no such table")
-        rows = exploded_rows(read_table(self.spark, uri, form), mapping)
+        size = sum(size for _, size in found_files(self.options.input))
+        # Hadoop's paths are not quoted as URIs are.
+        path = uri if "://" in self.options.input else unquote(uri.removeprefix("file://"))
+        rows = exploded_rows(read_table(self.spark, path, form), mapping)
         files = sort_by_wallet(rows, self.folder, self._parallelism, size)
         moments = list(self.options.moments)
         return [
@@ -203,7 +211,13 @@ class Planner:
 
 def _format_of(given: str) -> InputFormat:
     """What files are, by their names; messages unless they are known for something else."""
-    for ending, form in _ENDINGS.items():
-        if given.rstrip("/*").endswith(ending):
-            return form
-    return "delta" if exists(f"{as_uri(given)}/_delta_log") else "jsonl"
+    if exists(f"{as_uri(given)}/_delta_log"):
+        return "delta"
+    found = {_format_of_file(uri) for uri, _ in found_files(given)}
+    if len(found) > 1:
+        raise ConfigurationError(f"{given}: {' and '.join(sorted(found))}: say --format, or less")
+    return found.pop()
+
+
+def _format_of_file(uri: str) -> InputFormat:
+    return next((form for ending, form in _ENDINGS.items() if uri.endswith(ending)), "jsonl")

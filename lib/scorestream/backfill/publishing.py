@@ -29,11 +29,15 @@ class Publishing:
     rate: float
     marker: str
 
-    def publish(self, files: Sequence[DataFile], number: int) -> None:
-        """Publish the committed files of a chunk."""
+    def publish(self, run_id: str, number: int, files: Sequence[DataFile]) -> None:
+        """Publish the files of a chunk, or what an earlier start committed in their place."""
         ours = [(t, self.warehouse.uri(f)) for t in PUBLISHED for f in files if f.table == t.name]
-        publish(self.spark, self.settings, ours, rate=self.rate)
-        write_text(self.marker, str(number))
+        held = {uri for t in PUBLISHED for uri in self.warehouse.files(t)}
+        if any(uri not in held for _, uri in ours):
+            self.catch_up(run_id, number + 1)
+        else:
+            publish(self.spark, self.settings, ours, rate=self.rate)
+            write_text(self.marker, str(number))
 
     def catch_up(self, run_id: str, first: int) -> None:
         """Publish what was committed of chunks before `first`, and not yet published."""

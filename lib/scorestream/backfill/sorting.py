@@ -10,7 +10,7 @@ from scorestream.backfill.history import COLUMNS, SOURCE
 from scorestream.core import schemas
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.filesystem import find_files
+from scorestream.io.filesystem import as_uri, find_files
 from scorestream.tables import LEGS_OF_ROWS, TRANSACTIONS, WALLET_KEY
 
 log = structlog.get_logger()
@@ -87,6 +87,7 @@ def _files(parallelism: int, size: int) -> int:
 
 
 def _written(parts: DataFrame, folder: str) -> list[tuple[str, int]]:
+    # Its older kind of timestamps ends in 2262.
+    parts.sparkSession.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
     parts.write.option("parquet.block.size", GROUP_BYTES).mode("overwrite").parquet(folder)
-    uri = folder if "://" in folder else f"file://{folder}"
-    return [found for found in find_files(uri) if found[0].endswith(".parquet")]
+    return [found for found in find_files(as_uri(folder)) if found[0].endswith(".parquet")]

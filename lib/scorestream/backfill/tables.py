@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from py4j.protocol import Py4JJavaError
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -54,6 +54,7 @@ COLUMNS: Final = (
 )
 REQUIRED: Final = ("wallet_address", "document_id", "action", "timestamp")
 MOST_LETTERS: Final = 256
+NAMELESS_GROUPS: Final = 10_000
 _TEXTS: Final = ("protocol", "pool_name", "caller")
 
 
@@ -131,7 +132,10 @@ def _typed(types: Mapping[str, T.DataType]) -> dict[str, Column]:
     """The columns of the exploded form; null where a value has no such type."""
     wallet = F.col("wallet_address").cast("string")
     is_hexadecimal = wallet.rlike(HEXADECIMAL)
-    key = F.when(is_hexadecimal, F.lower(wallet)).otherwise(F.coalesce(wallet, F.lit("")))
+    # Rows without a wallet are rejected in many groups: one would hold all of them at once.
+    group = F.pmod(F.xxhash64(F.col("document_id").cast("string")), F.lit(NAMELESS_GROUPS))
+    nameless = F.concat(F.lit("\0"), group.cast("string"))
+    key = F.when(is_hexadecimal, F.lower(wallet)).otherwise(F.coalesce(wallet, nameless))
     return {
         "wallet_key": key,
         "wallet_address": wallet,
@@ -155,7 +159,11 @@ def _raw(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
             "what they are called"
         )
     nothing = F.lit(None).cast("string")
-    return table.select(*[(nothing if c is None else c).alias(name) for name, c in found.items()])
+    columns = [(nothing if c is None else c).alias(name) for name, c in found.items()]
+    try:
+        return table.select(*columns)
+    except AnalysisException as error:
+        raise InputError(f"a column is not as needed: {str(error).splitlines()[0]}") from None
 
 
 def _column(table: DataFrame, mapping: ColumnMapping, name: str) -> Column | None:

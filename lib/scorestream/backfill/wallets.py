@@ -27,8 +27,9 @@ from scorestream.records import Records, same_topic
 from scorestream.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]
-# So many rows are scored at once, unless one wallet has more.
+# So many rows, each at every moment, are scored at once, unless one wallet has more.
 BATCH_ROWS: Final = 250_000
+LEAST_ROWS: Final = 100
 READ_ROWS: Final = 50_000
 # What stands for a topic where a score is of no message: a wallet at a moment of ours.
 WALLETS_OF: Final = "wallets:"
@@ -51,7 +52,7 @@ class StoredWallets:
 
     def score(self, model: ScoringModel, _history: bool) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches of whole wallets; their rows are in the history already."""
-        for rows in whole_wallets(self.uri):
+        for rows in whole_wallets(self.uri, len(self.moments)):
             history = wallet_history(rows)
             if self.moments:
                 moments = fixed_moments(history, np.array(self.moments))
@@ -96,25 +97,29 @@ def numbered_records(
     )
 
 
-def whole_wallets(uri: str) -> Iterator[pa.Table]:
-    """The rows of a file in batches of about `BATCH_ROWS`, each wallet's in one of them.
+def whole_wallets(uri: str, moments: int) -> Iterator[pa.Table]:
+    """The rows of a file in batches, each wallet's in one of them.
 
     A column `number` counts the wallets of the file from 0.
+
+    Args:
+        uri: of the file.
+        moments: at how many each wallet is scored; the more, the smaller are the batches.
     """
     number = 0
-    for rows in _batches(uri):
+    for rows in _batches(uri, max(LEAST_ROWS, BATCH_ROWS // max(moments, 1))):
         codes = np.asarray(rows["wallet_key"].combine_chunks().dictionary_encode().indices)
         yield rows.append_column("number", pa.array(number + codes.astype(np.int64)))
         number += int(codes[-1]) + 1
 
 
-def _batches(uri: str) -> Iterator[pa.Table]:
+def _batches(uri: str, size: int) -> Iterator[pa.Table]:
     filesystem, path = filesystem_of(uri)
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         kept = file.schema_arrow.empty_table()
-        for batch in file.iter_batches(READ_ROWS, use_threads=False):
+        for batch in file.iter_batches(min(READ_ROWS, size), use_threads=False):
             kept = pa.concat_tables([kept, pa.Table.from_batches([batch])])
-            if kept.num_rows < BATCH_ROWS:
+            if kept.num_rows < size:
                 continue
             # Rows of the last wallet may follow.
             last = kept["wallet_key"][kept.num_rows - 1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 import duckdb
 import sqlglot
@@ -78,7 +79,8 @@ def _words(sql: str) -> set[str]:
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: Table, log: DeltaTable) -> str:
     """What stands for a version's rows after FROM."""
-    files = log.file_uris()
+    # Its own spelling of a folder is that of a URI.
+    files = [unquote(uri) for uri in log.file_uris()]
     if not files:
         return f"empty.{table.name}"
     # DuckDB knows nothing of what newer readers must heed, nor how to reach object stores.

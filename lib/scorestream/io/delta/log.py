@@ -22,7 +22,7 @@ def names_in_log(table_uri: str) -> set[str]:
     """Names of the data files that commits and checkpoints have added or removed."""
     names = set()
     for uri in _commits(table_uri):
-        for line in _read(uri).splitlines():
+        for line in _lines(uri):
             names |= {
                 action["path"] for kind, action in json.loads(line).items() if kind in _NAMING
             }
@@ -43,7 +43,7 @@ def take_out_of_log(table_uri: str, word: re.Pattern[str]) -> int:
     # 1.
     cleaned = 0
     for uri in _commits(table_uri):
-        lines = _read(uri).splitlines()
+        lines = _lines(uri)
         left = [_line_without(line, word) for line in lines]
         if left != lines:
             write_text(uri, "\n".join(left))
@@ -99,7 +99,9 @@ def _checkpoints(table_uri: str) -> list[str]:
     return [uri for uri, _ in found if ".checkpoint." in uri]
 
 
-def _read(uri: str) -> str:
+def _lines(uri: str) -> list[str]:
     filesystem, path = filesystem_of(uri)
     with filesystem.open_input_stream(path) as file:
-        return bytes(file.read()).decode()
+        text = bytes(file.read()).decode()
+    # Texts in JSON may have what Python takes for further ends of lines.
+    return [line for line in text.split("\n") if line]

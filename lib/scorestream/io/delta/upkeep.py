@@ -60,7 +60,7 @@ def upkeep_lock(warehouse: Warehouse) -> AbstractContextManager[None]:
     Raises:
         InUseError: another process of this machine has it.
     """
-    return exclusive_lock(f"{warehouse.root}/_checkpoints/upkeep")
+    return exclusive_lock(f"{warehouse.root}/_checkpoints/upkeep", "wait until it is done")
 
 
 def fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,11 @@ from scorestream.io.delta.evolution import missing_columns, missing_properties, 
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
+
+_LOWEST: Final = "min.wallet_key"
+_HIGHEST: Final = "max.wallet_key"
+_NO_KEY: Final = "null_count.wallet_key"
+_KEY_BOUNDS: Final = ("path", _LOWEST, _HIGHEST, _NO_KEY)
 
 
 class Warehouse:
@@ -102,21 +107,22 @@ class Warehouse:
 
     def files(self, table: Table, condition: Condition | None = None) -> list[str]:
         """URIs of the files that may hold rows of a condition, by the log's statistics."""
-        uris: list[str] = DeltaTable(self.path(table)).file_uris(file_pruning_predicate=condition)
-        return uris
+        root = self.path(table)
+        uris: list[str] = DeltaTable(root).file_uris(file_pruning_predicate=condition)
+        # Its own spelling of the folder is that of a URI; our names of files are plain.
+        return [f"{root}/{uri.rpartition('/')[2]}" for uri in uris]
 
     def wallet_files(self) -> list[WalletFile]:
         """All data files of `transactions`, with the wallets that they may hold."""
         root = self.path(TRANSACTIONS)
         actions = pa.table(DeltaTable(root).get_add_actions(flatten=True))
-        nothing = pa.nulls(actions.num_rows, pa.string()).to_pylist()
-        lowest, highest = (
-            actions[name].to_pylist() if name in actions.column_names else nothing
-            for name in ("min.wallet_key", "max.wallet_key")
-        )
+        rows = actions.select([name for name in _KEY_BOUNDS if name in actions.column_names])
         return [
-            WalletFile(f"{root}/{path}", low, high)
-            for path, low, high in zip(actions["path"].to_pylist(), lowest, highest, strict=True)
+            WalletFile(f"{root}/{row['path']}", row.get(_LOWEST), row.get(_HIGHEST))
+            # Nobody knows whose the rows without a key are.
+            if row.get(_NO_KEY) == 0
+            else WalletFile(f"{root}/{row['path']}", None, None)
+            for row in rows.to_pylist()
         ]
 
     def transaction_version(self, table: Table, application: str) -> int | None:
@@ -139,7 +145,15 @@ class Warehouse:
         """
         if not files:
             return
+        self._append(table, files, transaction)
 
+    def mark(self, table: Table, transaction: tuple[str, int]) -> None:
+        """Note that the table holds a version of an application which had no rows for it."""
+        self._append(table, [], transaction)
+
+    def _append(
+        self, table: Table, files: Sequence[DataFile], transaction: tuple[str, int] | None
+    ) -> None:
         def attempt() -> None:
             log = DeltaTable(self.path(table))
             if transaction is not None and _holds(log, transaction):
