@@ -27,6 +27,7 @@ def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
         "Limits, and the core alone",
         "The stream drains a topic",
         "Latency",
+        "A long backfill",
         "Peers",
     ]
     for row in (
@@ -35,6 +36,7 @@ def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
         "| stream, 1 % corrupt |",
         "| standalone cluster, two workers of one core |",
         "| 1,000 a minute |",
+        "| wallets | transactions | s | wallets/s |",
         "| Polars, expressions, two threads |",
         "| Quix Streams with our core, one process |",
     ):
