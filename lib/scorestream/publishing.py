@@ -9,7 +9,8 @@ from typing import Final
 
 from pyspark.sql import SparkSession
 
-from scorestream.io.delta.files import Condition, read_file
+from scorestream.io.delta.files import Condition, DataFile, read_file
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.producing import Record, produce
 from scorestream.results import failure_records, success_records
@@ -21,6 +22,16 @@ from scorestream.tasks import run_tasks
 PUBLISHED: Final = (SCORES, REJECTS)
 # A pause shorter than this is not worth it.
 LEAST_PAUSE_SECONDS: Final = 0.01
+
+
+def written_files(warehouse: Warehouse, files: Sequence[DataFile]) -> list[tuple[Table, str]]:
+    """Table and URI of those of the files whose rows are published."""
+    return [(t, warehouse.uri(file)) for t in PUBLISHED for file in files if file.table == t.name]
+
+
+def stored_files(warehouse: Warehouse, condition: Condition) -> list[tuple[Table, str]]:
+    """Table and URI of the stored files that may hold published rows of a condition."""
+    return [(table, uri) for table in PUBLISHED for uri in warehouse.files(table, condition)]
 
 
 def publish(

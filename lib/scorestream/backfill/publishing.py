@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import read_text, write_text
-from scorestream.publishing import PUBLISHED, publish
+from scorestream.publishing import PUBLISHED, publish, stored_files, written_files
 from scorestream.settings import Settings
 
 
@@ -31,7 +31,7 @@ class Publishing:
 
     def publish(self, run_id: str, number: int, files: Sequence[DataFile]) -> None:
         """Publish the files of a chunk, or what an earlier start committed in their place."""
-        ours = [(t, self.warehouse.uri(f)) for t in PUBLISHED for f in files if f.table == t.name]
+        ours = written_files(self.warehouse, files)
         held = {uri for t in PUBLISHED for uri in self.warehouse.files(t)}
         if any(uri not in held for _, uri in ours):
             self.catch_up(run_id, number + 1)
@@ -44,6 +44,6 @@ class Publishing:
         text = read_text(self.marker)
         for number in range(0 if text is None else int(text) + 1, first):
             chunk: Condition = [[("run_id", "=", run_id), ("batch_id", "=", number)]]
-            files = [(t, uri) for t in PUBLISHED for uri in self.warehouse.files(t, chunk)]
+            files = stored_files(self.warehouse, chunk)
             publish(self.spark, self.settings, files, [chunk], self.rate)
             write_text(self.marker, str(number))

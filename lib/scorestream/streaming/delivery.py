@@ -14,7 +14,7 @@ from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ranges
-from scorestream.publishing import PUBLISHED, publish
+from scorestream.publishing import publish, stored_files, written_files
 from scorestream.rows import BatchFacts
 from scorestream.scoring import ScoringReport, commit_files
 from scorestream.settings import Settings
@@ -121,13 +121,10 @@ class Delivery:
     ) -> None:
         if stored:
             ours = self._ours(facts)
-            uris = [(t, uri) for t in PUBLISHED for uri in self.warehouse.files(t, ours)]
-            publish(self.spark, self.settings, uris, (ours, in_ranges(ranges)))
+            held = stored_files(self.warehouse, ours)
+            publish(self.spark, self.settings, held, (ours, in_ranges(ranges)))
         else:
-            uris = [
-                (t, self.warehouse.uri(f)) for t in PUBLISHED for f in files if f.table == t.name
-            ]
-            publish(self.spark, self.settings, uris)
+            publish(self.spark, self.settings, written_files(self.warehouse, files))
 
     def _client_options(self) -> dict[str, str]:
         return client_options(self.settings) | {"group.id": self.settings.kafka_consumer_group}
