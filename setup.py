@@ -3,13 +3,18 @@
 from setuptools import find_packages, setup
 
 RUNTIME = [
+    "alembic~=1.18",  # the tables of MLflow's SQL store, with sqlalchemy
     "cachetools>=7,<9",
     "confluent-kafka~=2.15",
     "delta-spark==4.4.0",
     "deltalake~=1.6",
     "duckdb>=1.4,<3",
+    "lightgbm~=4.6",
+    "matplotlib>=3.10,<4",
+    "mlflow-skinny~=3.17",  # the client without the server's and the agents' packages
     "msgspec~=0.21",
     "numpy~=2.4",
+    "optuna>=4.6,<6",
     "pandas~=2.3",  # PySpark 4.2 warns that pandas 3 is not fully supported
     "prometheus-client~=0.25",
     "pyarrow>=23,<26",
@@ -19,8 +24,13 @@ RUNTIME = [
     "pyspark==4.2.0",
     "pyyaml~=6.0",
     "rich>=14,<16",
+    "scikit-learn~=1.9.0",
+    "scipy~=1.17",
+    "skops>=0.13,<1",
+    "sqlalchemy~=2.0",
     "sqlglot~=30.30",
     "structlog>=25,<27",
+    "xgboost-cpu~=3.2",  # xgboost without CUDA's libraries
 ]
 
 DEV = [
