@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from scorestream.core.config import DexV1Config
 from scorestream.core.dex_v1 import DexV1
@@ -51,5 +52,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def problems_of(error: ValidationError) -> str:
     """All that pydantic found wrong, in one line."""
-    details = (f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in error.errors())
-    return "; ".join(details)
+    return "; ".join(_problem(detail) for detail in error.errors())
+
+
+def _problem(detail: ErrorDetails) -> str:
+    if not detail["loc"]:
+        return detail["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"

@@ -49,3 +49,11 @@ class ReferenceDataInvalid(ReferenceDataError):
 
 class QueryError(ScorestreamError):
     """A statement given to `query` is not one read-only statement."""
+
+
+class TrainingError(ScorestreamError):
+    """A model cannot be learned from the data or by the configuration given."""
+
+
+class ModelError(ScorestreamError):
+    """A registered model, or the store of models, is not there or not as it should be."""

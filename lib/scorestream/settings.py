@@ -137,6 +137,26 @@ class Settings(BaseSettings):
         return self.wallet_messages == "incremental"
 
     @property
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps runs and models: as set, else a database below the warehouse.
+
+        Raises:
+            ConfigurationError: the warehouse is no local folder, which a database needs.
+        """
+        if self.mlflow_tracking_uri:
+            return self.mlflow_tracking_uri
+        if "://" in self.warehouse:
+            raise ConfigurationError(
+                "MLFLOW_TRACKING_URI: is needed where SCORESTREAM_WAREHOUSE is no local folder"
+            )
+        return f"sqlite:///{self.mlflow_folder}/mlflow.db"
+
+    @property
+    def mlflow_folder(self) -> str:
+        """Where the files of MLflow's default store are."""
+        return f"{self.warehouse}/_mlflow"
+
+    @property
     def warehouse(self) -> str:
         """The warehouse as an absolute path or URI, without a trailing slash."""
         given = self.scorestream_warehouse.rstrip("/")

@@ -54,13 +54,21 @@ class Warehouse:
             DeltaError: a column has another type than the code's, or the folder cannot be written.
         """
         for table in TABLES:
-            try:
-                self._create(table)
-            except (DeltaRsError, OSError, ValueError) as error:
-                raise DeltaError(
-                    f"table {table.name} at {self.path(table)} cannot be used: {error}; check "
-                    "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
-                ) from error
+            self.create_table(table)
+
+    def create_table(self, table: Table) -> None:
+        """Create one table if it is not there yet, empty, and add columns that it lacks.
+
+        Raises:
+            DeltaError: a column has another type than the code's, or the folder cannot be written.
+        """
+        try:
+            self._create(table)
+        except (DeltaRsError, OSError, ValueError) as error:
+            raise DeltaError(
+                f"table {table.name} at {self.path(table)} cannot be used: {error}; check "
+                "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
+            ) from error
 
     def _create(self, table: Table) -> None:
         path = self.path(table)

@@ -1,0 +1,70 @@
+"""Where MLflow keeps runs and models, and how its errors become ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from scorestream.errors import ModelError
+from scorestream.settings import Settings
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """A tracking server or database.
+
+    Attributes:
+        uri: as MLflow knows it.
+        artifacts: folder of files, where the store has none of its own.
+    """
+
+    uri: str
+    artifacts: str | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> ModelStore:
+        """The store that the settings name.
+
+        Raises:
+            ConfigurationError: the warehouse is no folder, and no store is named.
+        """
+        own = settings.mlflow_folder
+        return cls(settings.tracking_uri, None if settings.mlflow_tracking_uri else own)
+
+    @property
+    def client(self) -> MlflowClient:
+        """A client; a local database is made at first."""
+        if self.uri.startswith("sqlite:///"):
+            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        # The functions that log models and load them know no store but this global one.
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        return MlflowClient(self.uri, self.uri)
+
+    @contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Raise what MLflow refuses as an error of ours.
+
+        Raises:
+            ModelError: MLflow failed.
+        """
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+            raise ModelError(f"{what}: {reason}; the store is {self.shown}") from None
+
+    @property
+    def shown(self) -> str:
+        """The URI without what could be a password."""
+        scheme, separator, rest = self.uri.partition("://")
+        return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -1,0 +1,391 @@
+"""Typed configuration of a use case: `conf/models/NAME.yaml`, frozen here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+import sqlglot
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from scorestream.training.families import FAMILIES
+from scorestream.training.metrics import METRICS
+
+Task = Literal["classification", "regression"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
+Texts = tuple[str, ...]
+Values = Annotated[tuple[str, ...], Field(min_length=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# What the tables that jobs write add to the columns of the input.
+WRITTEN_COLUMNS: Final = ("prediction", "probability", "error")
+
+
+class Frozen(BaseModel):
+    """Immutable, and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(Frozen):
+    """A column that is a feature, and which of its values are possible.
+
+    Attributes:
+        kind: number, category (no order), or ordinal (`values` from the lowest to the highest).
+        values: of a category or ordinal; a category without has those of the training rows.
+        min: least possible number.
+        max: largest possible number.
+        absent: values that stand for a missing one, for instance 0 millimetres.
+        missing: whether a missing value is imputed, or makes the row a bad one.
+    """
+
+    kind: Literal["number", "category", "ordinal"]
+    values: Values | None = None
+    min: float | None = None
+    max: float | None = None
+    absent: tuple[float | str, ...] = ()
+    missing: Literal["impute", "refuse"] = "impute"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "number" and self.values is not None:
+            raise ValueError("a number has min and max, no values")
+        if self.kind != "number" and (self.min is not None or self.max is not None):
+            raise ValueError(f"a column of kind {self.kind} has values, no min and max")
+        if self.kind == "ordinal" and self.values is None:
+            raise ValueError("an ordinal needs its values, from the lowest to the highest")
+        if self.values is not None and len(set(self.values)) < len(self.values):
+            raise ValueError("values must be different")
+        return self
+
+
+class Target(Frozen):
+    """The column that is predicted.
+
+    Attributes:
+        labels: of a classification, default: those of the training rows, sorted.
+        positive: the label whose probability is told; of two labels.
+        log: a regression learns the logarithm: errors count by their share of the value.
+        min: least possible number.
+        max: largest possible number.
+    """
+
+    column: str
+    labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    positive: str | None = None
+    log: bool = False
+    min: float | None = None
+    max: float | None = None
+
+
+class Validation(Frozen):
+    """What happens to rows that cannot be learned from.
+
+    Attributes:
+        duplicates: rows that repeat another one in every column.
+        most_bad: training is refused when more than this share of the rows is bad.
+    """
+
+    duplicates: Literal["drop", "keep", "refuse"] = "drop"
+    most_bad: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class Split(Frozen):
+    """Which rows are held out from training, to judge the models by.
+
+    Attributes:
+        by: random; stratified, with the same share of each label; or time, the latest rows.
+        column: of unix seconds or ISO 8601 times, by time.
+    """
+
+    by: Literal["random", "stratified", "time"] = "random"
+    held_out: Share = 0.2
+    column: str | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _column_by_time(self) -> Self:
+        if (self.by == "time") != (self.column is not None):
+            raise ValueError("a split by time, and no other, needs a column")
+        return self
+
+
+class Range(Frozen):
+    """Values that a search tries: whole numbers if both bounds are, or choices."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        bounds = self.low is not None and self.high is not None
+        if bounds == (self.choices is not None) or (self.low is None) != (self.high is None):
+            raise ValueError("needs low and high, or choices")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low must not be above high")
+        return self
+
+
+class Encoding(Frozen):
+    """How a model sees a feature; None: as its family likes best.
+
+    Attributes:
+        to: as_is (a number; an ordinal by its place), scaled (to mean 0 and deviation 1), steps (of
+            an ordinal, one column a grade reached), one_hot, or ramps (a number as pieces between
+            its quantiles).
+        log: take the logarithm first.
+        pieces: of ramps.
+    """
+
+    to: Literal["as_is", "scaled", "steps", "one_hot", "ramps"]
+    log: bool = False
+    pieces: Annotated[int, Field(ge=2, le=100)] = 8
+
+
+class Candidate(Frozen):
+    """A way to learn that competes with the others.
+
+    Attributes:
+        family: one of the registered families.
+        features: columns and derived features that it sees; None: all.
+        params: of the family, fixed.
+        space: of the family, searched.
+        encode: features that are not encoded as the family likes best.
+        bags: so many models of different seeds, averaged.
+        over: another learner, whose remainder this one learns (regressions).
+    """
+
+    family: str
+    features: Values | None = None
+    params: Mapping[str, Any] = {}
+    space: Mapping[str, Range] = {}
+    encode: Mapping[str, Encoding] = {}
+    bags: Count = 1
+    over: Candidate | None = None
+
+    @property
+    def layers(self) -> tuple[Candidate, ...]:
+        """The candidate and what is below it."""
+        return (self, *(self.over.layers if self.over else ()))
+
+
+class Search(Frozen):
+    """How hyper-parameters are searched.
+
+    Attributes:
+        metric: by cross-validation over the rows that are not held out; also that by which the
+            candidates, and champion and challenger, are compared.
+        trials: a candidate; the first has the middle of each range.
+        workers: folds at a time; None: as many as there are processors.
+    """
+
+    metric: str
+    trials: Count = 20
+    folds: Annotated[int, Field(ge=2, le=50)] = 5
+    repeats: Count = 2
+    seed: int = 0
+    workers: Count | None = None
+
+
+class Bound(Frozen):
+    """What a metric has to reach."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("needs at_least or at_most")
+        return self
+
+
+class Reasons(Frozen):
+    """How the parts of a prediction are told.
+
+    Attributes:
+        prefix: before an amount in the prediction's unit, behind its sign.
+        suffix: behind an amount.
+        decimals: of an amount.
+        text: of each feature, with {amount}, {feature}, {value} and {average}.
+        texts: of single features, instead.
+    """
+
+    prefix: str = ""
+    suffix: str = ""
+    decimals: Annotated[int, Field(ge=0, le=12)] = 2
+    text: str = "{amount}: {feature} {value} against an average of {average}"
+    texts: Mapping[str, str] = {}
+
+    @model_validator(mode="after")
+    def _fill(self) -> Self:
+        try:
+            for text in (self.text, *self.texts.values()):
+                text.format(amount="", feature="", value="", average="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"a text cannot be filled in: {error!r}") from None
+        return self
+
+
+class Likeness(Frozen):
+    """Which samples are similar: the same in some columns, and nearest in another."""
+
+    same: Values
+    nearest: str
+
+
+class Drift(Frozen):
+    """From where on data are too different from those of the training.
+
+    Attributes:
+        psi: population stability index, of a feature or the predictions.
+        missing: how much the share of missing values may have grown.
+    """
+
+    psi: Positive = 0.2
+    missing: Share = 0.05
+
+
+class UseCase(Frozen):
+    """All of a use case.
+
+    Attributes:
+        data: path or URI of the training data, relative to the configuration file's folder.
+        sql: instead, a statement over the warehouse.
+        ids: columns that name a row and are no features.
+        derived: features computed by SQL expressions over columns and earlier ones.
+        candidates: by name.
+        blend: names of candidates whose mean is a candidate of its own.
+        thresholds: metrics on held-out rows that a champion reaches.
+        refit: what is registered was trained on all rows, held-out ones too, after its judgement.
+        collect_at_most: rows that are trained in one process; more are trained in Spark.
+    """
+
+    name: Name
+    description: str
+    task: Task
+    data: str | None = None
+    sql: str | None = None
+    target: Target
+    ids: Texts = ()
+    columns: Annotated[Mapping[str, Column], Field(min_length=1)]
+    derived: Mapping[str, str] = {}
+    validation: Validation = Validation()
+    split: Split = Split()
+    search: Search
+    candidates: Annotated[Mapping[Name, Candidate], Field(min_length=1)]
+    blend: Texts = ()
+    thresholds: Mapping[str, Bound] = {}
+    refit: bool = True
+    reasons: Reasons = Reasons()
+    similar: Likeness | None = None
+    drift: Drift = Drift()
+    collect_at_most: Count = 2_000_000
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Check what no single field can; problems are joined so that all are told."""
+        problems = [
+            *self._source_problems(),
+            *self._column_problems(),
+            *self._derived_problems(),
+            *self._metric_problems(),
+            *self._candidate_problems(),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Columns and derived features, in order."""
+        return (*self.columns, *self.derived)
+
+    def _source_problems(self) -> Iterator[str]:
+        if self.data is not None and self.sql is not None:
+            yield "data, sql: give one of them"
+
+    def _column_problems(self) -> Iterator[str]:
+        others = [self.target.column, *self.ids]
+        for name in (*others, *self.derived):
+            if name in self.columns:
+                yield f"columns.{name}: is a target, an id or a derived feature"
+        for name in (*self.columns, *self.derived):
+            if name in WRITTEN_COLUMNS:
+                yield f"columns.{name}: is the name of a column that results have"
+        if self.task == "regression" and (self.target.labels or self.target.positive):
+            yield "target: labels and positive are those of a classification"
+        if self.task == "classification" and self.target.log:
+            yield "target.log: a classification has no logarithm"
+        if self.target.positive and self.target.positive not in (
+            self.target.labels or (self.target.positive,)
+        ):
+            yield f"target.positive: {self.target.positive!r} is none of the labels"
+        if self.similar:
+            for name in (*self.similar.same, self.similar.nearest):
+                if name not in self.columns:
+                    yield f"similar: {name!r} is no column"
+
+    def _derived_problems(self) -> Iterator[str]:
+        known = set(self.columns)
+        for name, sql in self.derived.items():
+            try:
+                parsed = sqlglot.parse_one(sql, read="duckdb")
+            except SqlglotError as error:
+                yield f"derived.{name}: {str(error).splitlines()[0]}"
+                continue
+            used = {column.name for column in parsed.find_all(exp.Column)}
+            for unknown in sorted(used - known):
+                yield f"derived.{name}: {unknown!r} is no column or earlier derived feature"
+            if parsed.find(exp.Query):
+                yield f"derived.{name}: must be an expression, not a query"
+            known.add(name)
+
+    def _metric_problems(self) -> Iterator[str]:
+        known = [metric.name for metric in METRICS[self.task]]
+        given = {f"thresholds.{name}": name for name in self.thresholds}
+        for path, name in (("search.metric", self.search.metric), *given.items()):
+            if name not in known:
+                yield f"{path}: {name!r} is none of {', '.join(known)}"
+
+    def _candidate_problems(self) -> Iterator[str]:
+        for name in self.blend:
+            if name not in self.candidates:
+                yield f"blend: {name!r} is no candidate"
+        for name, candidate in self.candidates.items():
+            for depth, layer in enumerate(candidate.layers):
+                path = f"candidates.{name}{'.over' * depth}"
+                yield from self._layer_problems(path, layer)
+            if candidate.over is not None and self.task != "regression":
+                yield f"candidates.{name}.over: is for regressions"
+
+    def _layer_problems(self, path: str, layer: Candidate) -> Iterator[str]:
+        family = FAMILIES.get(layer.family)
+        if family is None:
+            yield f"{path}.family: {layer.family!r} is none of {', '.join(FAMILIES)}"
+        elif self.task not in family.tasks:
+            yield f"{path}.family: {layer.family} cannot learn a {self.task}"
+        for key, names in (("features", layer.features or ()), ("encode", layer.encode)):
+            for feature in names:
+                if feature not in self.features:
+                    yield f"{path}.{key}: {feature!r} is no column or derived feature"
+        for feature, encoding in layer.encode.items():
+            yield from self._encoding_problems(f"{path}.encode.{feature}", feature, encoding)
+
+    def _encoding_problems(self, path: str, feature: str, encoding: Encoding) -> Iterator[str]:
+        column = self.columns.get(feature)
+        kind = column.kind if column else "number"
+        possible = {
+            "number": ("as_is", "scaled", "ramps"),
+            "ordinal": ("as_is", "steps", "one_hot"),
+            "category": ("one_hot",),
+        }[kind]
+        if encoding.to not in possible:
+            yield f"{path}.to: a {kind} is encoded to {' or '.join(possible)}"
+        if encoding.log and kind != "number":
+            yield f"{path}.log: only numbers have one"

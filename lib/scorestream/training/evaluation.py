@@ -1,0 +1,93 @@
+"""Metrics of predictions on rows that were not learned from, and whether they suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from sklearn import metrics as sk
+
+from scorestream.training.config import Bound
+from scorestream.training.families import Floats
+from scorestream.training.model import Card, probabilities_of
+
+BINS: Final = 10
+
+
+def evaluate(card: Card, truth: Floats, margin: Floats) -> dict[str, float]:
+    """All metrics of a task.
+
+    Args:
+        card: says what margins mean.
+        truth: values of the target (its own, not their logarithms), or places of labels.
+        margin: predicted.
+
+    Returns:
+        Values by name; a metric that is not defined for these rows is not there. With more than
+        two classes precision, recall, F1 and ROC-AUC are means over the classes.
+    """
+    if card.task == "regression":
+        return _regression(truth, np.exp(margin) if card.log else margin)
+    return _classification(truth.astype(np.int64), probabilities_of(margin))
+
+
+def failures(metrics: Mapping[str, float], thresholds: Mapping[str, Bound]) -> list[str]:
+    """The thresholds that metrics do not reach."""
+    found = []
+    for name, bound in thresholds.items():
+        value = metrics.get(name)
+        if value is None:
+            found.append(f"{name} is not defined for the held-out rows")
+        elif bound.at_least is not None and not value >= bound.at_least:
+            found.append(f"{name} {value:.4g} is below {bound.at_least:g}")
+        elif bound.at_most is not None and not value <= bound.at_most:
+            found.append(f"{name} {value:.4g} is above {bound.at_most:g}")
+    return found
+
+
+def _regression(truth: Floats, predicted: Floats) -> dict[str, float]:
+    found = {
+        "mae": float(sk.mean_absolute_error(truth, predicted)),
+        "rmse": float(sk.root_mean_squared_error(truth, predicted)),
+    }
+    if len(truth) > 1 and np.ptp(truth) > 0:
+        found["r2"] = float(sk.r2_score(truth, predicted))
+    if (truth != 0).all():
+        found["mape"] = float(sk.mean_absolute_percentage_error(truth, predicted))
+    return found
+
+
+def _classification(
+    truth: np.ndarray[tuple[int], np.dtype[np.int64]], p: Floats
+) -> dict[str, float]:
+    classes = p.shape[1]
+    chosen = p.argmax(axis=1)
+    average = "binary" if classes == 2 else "macro"
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(
+        truth,
+        chosen,
+        labels=None if classes == 2 else range(classes),
+        average=average,
+        zero_division=0,
+    )
+    found = {
+        "accuracy": float((truth == chosen).mean()),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "log_loss": float(sk.log_loss(truth, p, labels=range(classes))),
+        "calibration_error": calibration_error(chosen == truth, p.max(axis=1)),
+    }
+    if len(np.unique(truth)) == classes:
+        scores = p[:, 1] if classes == 2 else p
+        found["roc_auc"] = float(sk.roc_auc_score(truth, scores, multi_class="ovr"))
+    return found
+
+
+def calibration_error(hit: np.ndarray[tuple[int], np.dtype[np.bool_]], p: Floats) -> float:
+    """Expected calibration error: mean gap of probability and frequency, in bins of equal width."""
+    place = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    gaps = np.bincount(place, p, BINS) - np.bincount(place, hit, BINS)
+    return float(np.abs(gaps[counts > 0]).sum() / len(p))

@@ -1,0 +1,28 @@
+"""Logistic regression, of two classes or more."""
+
+from __future__ import annotations
+
+from sklearn.linear_model import LogisticRegression
+
+from scorestream.errors import TrainingError
+from scorestream.training.families import Floats, Learning
+from scorestream.training.families.terms import LinearTerms, load, scaling, unscaled
+
+__all__ = ["fit", "load"]
+
+
+def fit(x: Floats, y: Floats, learning: Learning) -> LinearTerms:
+    """Learn, with the parameters of scikit-learn's `LogisticRegression`.
+
+    Raises:
+        TrainingError: a parameter that it does not know.
+    """
+    means, scales = scaling(x)
+    try:
+        model = LogisticRegression(**{"max_iter": 2000} | dict(learning.params))
+        model.fit((x - means) / scales, y)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"family logistic: {error}") from None
+    if learning.classes == 2:
+        return unscaled(means, scales, model.coef_[0], model.intercept_[0])
+    return unscaled(means, scales, model.coef_, model.intercept_)

@@ -1,0 +1,59 @@
+"""Numbers that stand for the content of rows, whatever file and order they come in."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Hashes = npt.NDArray[np.uint64]
+_NO_TEXT: Final = "\0"
+# Odd numbers spread over 64 bits (Knuth, Steele): one column's bits reach all of the next sum.
+_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIXER: Final = np.uint64(0xBF58476D1CE4E5B9)
+
+
+def row_hashes(rows: pa.Table) -> Hashes:
+    """64 bits a row that depend on the value of each column, and on which column has it.
+
+    Numbers of the same value have the same hash whatever their type; null differs from any value.
+    """
+    found = np.zeros(rows.num_rows, dtype=np.uint64)
+    for name in sorted(rows.column_names):
+        salt = np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
+        found = _mixed(found * _FACTOR + (_column_hashes(rows[name]) ^ salt))
+    return found
+
+
+def content_hash(rows: pa.Table) -> str:
+    """16 hex digits that depend on every value, and not on the order of rows and columns."""
+    digest = hashlib.sha256(",".join(sorted(rows.column_names)).encode())
+    digest.update(np.sort(row_hashes(rows)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def shares(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each hash, another one for each seed."""
+    salt = np.uint64(int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "big"))
+    return np.asarray(_mixed(hashes ^ salt) >> np.uint64(11), np.float64) / float(1 << 53)
+
+
+def _column_hashes(values: pa.ChunkedArray) -> Hashes:
+    kind = values.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        numbers = np.asarray(pc.fill_null(values.cast(pa.float64(), safe=False), np.nan))
+        # One zero, one NaN: both have several bit patterns.
+        numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)
+        return _mixed(numbers.view(np.uint64))
+    texts = pc.fill_null(values.cast(pa.string()), _NO_TEXT)
+    return np.asarray(pd.util.hash_array(texts.to_numpy(zero_copy_only=False)), np.uint64)
+
+
+def _mixed(bits: Hashes) -> Hashes:
+    bits = (bits ^ (bits >> np.uint64(30))) * _MIXER
+    return np.asarray(bits ^ (bits >> np.uint64(31)), np.uint64)

@@ -1,0 +1,150 @@
+"""Tables as input: CSV, Parquet, Delta, or SQL over the warehouse, without a JVM.
+
+CSV comes as text, below a header: what a value means is for `validation` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError as DeltaRsError
+from pyarrow.fs import FileSystem
+
+from scorestream.errors import InputError
+from scorestream.io.delta.duck import connect, refresh
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.filesystem import as_uri, exists, filesystem_of, find_files
+
+BATCH_ROWS: Final = 65_536
+CSV_ENDINGS: Final = (".csv", ".csv.gz")
+_BLOCK_BYTES: Final = 8 * 1024 * 1024
+_UNREADABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
+
+
+def read_table(path: str) -> pa.Table:
+    """All rows of a table.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it holds no row.
+    """
+    batches = list(read_batches(path))
+    rows = pa.concat_tables(batches) if batches else None
+    if rows is None or not rows.num_rows:
+        raise InputError(f"{path}: holds no row: give a table with rows")
+    return rows.combine_chunks()
+
+
+def read_batches(path: str) -> Iterator[pa.Table]:
+    """The rows of a table in their order, some at a time; an empty table gives one empty batch.
+
+    Args:
+        path: a CSV file (`.csv`, `.csv.gz`), a Parquet file or folder, a Delta table's folder; or
+            the URI of one.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    try:
+        for batch in _batches(path):
+            _refuse_repeated(path, batch.schema.names)
+            yield batch
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def query_table(sql: str, warehouse: Warehouse) -> pa.Table:
+    """The rows of a statement over the warehouse's tables and views.
+
+    Raises:
+        InputError: the statement fails, or gives no row.
+        DeltaError: a table cannot be read.
+    """
+    with connect() as connection:
+        refresh(connection, warehouse, sql)
+        try:
+            rows = connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise InputError(f"sql: {str(error).splitlines()[0]}") from None
+    if not rows.num_rows:
+        raise InputError("sql: gives no row: check the statement and SCORESTREAM_WAREHOUSE")
+    return rows
+
+
+def is_delta(path: str) -> bool:
+    """Whether there is a Delta table at a path or URI."""
+    return exists(f"{as_uri(path.rstrip('/'))}/_delta_log")
+
+
+def _batches(path: str) -> Iterator[pa.Table]:
+    uri = as_uri(path.rstrip("/"))
+    if not exists(uri):
+        raise InputError(f"{path}: no such file")
+    if is_delta(path):
+        yield from _delta_batches(path)
+    elif path.endswith(CSV_ENDINGS):
+        yield from _csv_batches(path, *filesystem_of(uri))
+    else:
+        files = [file for file, _ in find_files(uri) if file.endswith(".parquet")]
+        if not files:
+            raise InputError(f"{path}: is no .csv, .csv.gz, .parquet or Delta table")
+        for file in files:
+            yield from _parquet_batches(file)
+
+
+def _delta_batches(path: str) -> Iterator[pa.Table]:
+    dataset = DeltaTable(path).to_pyarrow_dataset()
+    yield dataset.schema.empty_table()
+    for batch in dataset.to_batches(batch_size=BATCH_ROWS):
+        yield pa.Table.from_batches([batch])
+
+
+def _parquet_batches(uri: str) -> Iterator[pa.Table]:
+    filesystem, path = filesystem_of(uri)
+    with pq.ParquetFile(path, filesystem=filesystem) as file:
+        yield file.schema_arrow.empty_table()
+        for batch in file.iter_batches(BATCH_ROWS):
+            yield pa.Table.from_batches([batch])
+
+
+def _csv_batches(path: str, filesystem: FileSystem, file: str) -> Iterator[pa.Table]:
+    names = _header(path, filesystem, file)
+    _refuse_repeated(path, names)
+    compression = "gzip" if path.endswith(".gz") else None
+    with (
+        filesystem.open_input_stream(file, compression=compression) as stream,
+        pa_csv.open_csv(
+            stream,
+            pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+            pa_csv.ParseOptions(newlines_in_values=True),
+            pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+        ) as reader,
+    ):
+        yield reader.schema.empty_table()
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+
+def _header(path: str, filesystem: FileSystem, file: str) -> list[str]:
+    compression = "gzip" if path.endswith(".gz") else None
+    try:
+        with (
+            filesystem.open_input_stream(file, compression=compression) as stream,
+            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=_BLOCK_BYTES)) as reader,
+        ):
+            return list(reader.schema.names)
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            raise InputError(f"{path}: is empty: it needs a header and rows") from None
+        raise
+
+
+def _refuse_repeated(path: str, names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path}: column {repeated[0]!r} is there more than once")

@@ -1,0 +1,237 @@
+"""Learning a candidate: encoders and families fitted to rows, alone or by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from scorestream.errors import TrainingError
+from scorestream.training.config import Candidate, Column, UseCase
+from scorestream.training.evaluation import evaluate
+from scorestream.training.families import FAMILIES, Floats, Learning
+from scorestream.training.model import Card, Part, TabularModel
+from scorestream.training.preprocessing import fit_preparation
+
+Places = npt.NDArray[np.int64]
+Fold = tuple[Places, Places]
+Params = Mapping[str, Any]
+SEED_STEP: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows to learn from, or to be judged by.
+
+    Attributes:
+        features: checked columns and derived features.
+        truth: values of the target, or places of labels.
+    """
+
+    features: pa.Table
+    truth: Floats
+
+    def take(self, places: Places) -> Examples:
+        """Some of the rows."""
+        return Examples(self.features.take(pa.array(places)), self.truth[places])
+
+    def where(self, flags: npt.NDArray[np.bool_]) -> Examples:
+        """The rows of a mask."""
+        return self.take(np.flatnonzero(flags))
+
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self.truth)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A candidate with its hyper-parameters, or a blend of several.
+
+    Attributes:
+        members: candidates and their parameters, each of the same weight.
+    """
+
+    name: str
+    members: tuple[tuple[Candidate, Params], ...]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """All parameters, those of a blend with the number of the member before them."""
+        if len(self.members) == 1:
+            return dict(self.members[0][1])
+        found = enumerate(params for _, params in self.members)
+        return {f"{place}.{key}": value for place, params in found for key, value in params.items()}
+
+    def learn(self, card: Card, examples: Examples, seed: int, threads: int = 1) -> TabularModel:
+        """A model that has learned the examples.
+
+        Raises:
+            TrainingError: the data or the parameters do not allow it.
+        """
+        parts: list[Part] = []
+        for candidate, params in self.members:
+            found = _parts(card, candidate, params, examples, seed, threads)
+            parts += [replace(p, weight=p.weight / len(self.members)) for p in found]
+        return TabularModel(card, tuple(parts))
+
+
+def card_of(use_case: UseCase, rows: pa.Table) -> Card:
+    """What a model of checked training rows says of itself.
+
+    Args:
+        rows: with derived features.
+
+    Raises:
+        TrainingError: the target has fewer than two labels, or the logarithm of one is impossible.
+    """
+    return Card(
+        name=use_case.name,
+        task=use_case.task,
+        target=use_case.target.column,
+        labels=_labels(use_case, rows),
+        log=use_case.target.log,
+        ids=use_case.ids,
+        columns={name: _resolved(c, rows[name]) for name, c in use_case.columns.items()},
+        derived=use_case.derived,
+        averages={name: _average(rows[name]) for name in use_case.features},
+        reasons=use_case.reasons,
+        similar=use_case.similar,
+    )
+
+
+def examples_of(card: Card, rows: pa.Table) -> Examples:
+    """Examples from checked training rows with derived features.
+
+    Raises:
+        TrainingError: a target of 0 or below shall be a logarithm.
+    """
+    target = rows[card.target]
+    if card.task == "classification":
+        truth = np.asarray(pc.index_in(target, pa.array(card.labels)).cast(pa.float64()))
+    else:
+        truth = np.asarray(target)
+    if card.log and truth.min() <= 0:
+        raise TrainingError(
+            f"column {card.target}: target.log needs values above 0, the least is {truth.min():g}: "
+            "set target.min"
+        )
+    return Examples(rows.select([*card.columns, *card.derived]), truth)
+
+
+def folds_of(examples: Examples, card: Card, folds: int, seed: int) -> list[Fold]:
+    """Places to learn from and to be judged by, of each fold.
+
+    Raises:
+        TrainingError: too few rows, or too few of a label.
+    """
+    strata = examples.truth if card.task == "classification" else None
+    kind = KFold if strata is None else StratifiedKFold
+    least = len(examples) if strata is None else int(np.unique(strata, return_counts=True)[1].min())
+    if least < folds:
+        what = "rows" if strata is None else "rows of a label"
+        raise TrainingError(f"search.folds is {folds}, and there are only {least} {what}")
+    splitter = kind(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.empty(len(examples)), strata))
+
+
+def cross_validated(
+    learner: Learner,
+    card: Card,
+    examples: Examples,
+    folds: Sequence[Fold],
+    seed: int,
+    workers: int,
+) -> tuple[Floats, list[dict[str, float]]]:
+    """Margins of each example by a model that has not learned it, and metrics of each fold.
+
+    Folds are learned side by side, each in one thread: the result does not depend on how many.
+    """
+
+    def judged(fold: Fold) -> Floats:
+        model = learner.learn(card, examples.take(fold[0]), seed)
+        return model.margin(examples.take(fold[1]).features)
+
+    margins = _together(judged, folds, workers)
+    shape = (len(examples), *margins[0].shape[1:])
+    every = np.full(shape, np.nan)
+    metrics = []
+    for (_, judge), margin in zip(folds, margins, strict=True):
+        every[judge] = margin
+        metrics.append(evaluate(card, examples.truth[judge], margin))
+    return every, metrics
+
+
+def _together(work: Callable[[Fold], Floats], folds: Sequence[Fold], workers: int) -> list[Floats]:
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, folds))
+
+
+def _parts(
+    card: Card, candidate: Candidate, params: Params, examples: Examples, seed: int, threads: int
+) -> Iterator[Part]:
+    """The parts of one candidate; what is below it learns first, and it learns what remains."""
+    truth = np.log(examples.truth) if card.log else examples.truth
+    below: tuple[Part, ...] = ()
+    if candidate.over is not None:
+        below = tuple(_parts(card, candidate.over, candidate.over.params, examples, seed, threads))
+        yield from below
+        truth = truth - TabularModel(card, below).margin(examples.features)
+    preparation = fit_preparation(examples.features, card.columns, tuple(card.derived), candidate)
+    encoded = preparation.encode(examples.features)
+    for bag in range(candidate.bags):
+        learning = Learning(
+            card.task,
+            len(card.labels),
+            {**candidate.params, **params},
+            seed + bag * SEED_STEP,
+            threads,
+        )
+        fitted = FAMILIES[candidate.family].fit(encoded, truth, learning)
+        yield Part(1 / candidate.bags, candidate.family, preparation, fitted)
+
+
+def _labels(use_case: UseCase, rows: pa.Table) -> tuple[str, ...]:
+    if use_case.task != "classification":
+        return ()
+    target = use_case.target
+    present = sorted(pc.unique(rows[target.column]).to_pylist())
+    if len(present) < 2:
+        raise TrainingError(
+            f"column {target.column}, rows 1 to {rows.num_rows}: all are {present[0]!r}: a "
+            "classification needs rows of two labels"
+        )
+    labels = target.labels or tuple(present)
+    lacking = sorted(set(labels) - set(present))
+    if lacking:
+        raise TrainingError(f"column {target.column}: no row is {lacking[0]!r}: mend target.labels")
+    if target.positive is None:
+        return labels
+    if target.positive not in labels:
+        raise TrainingError(f"column {target.column}: no row is {target.positive!r}")
+    return (*(label for label in labels if label != target.positive), target.positive)
+
+
+def _resolved(column: Column, values: pa.ChunkedArray) -> Column:
+    """The column with the values that its training rows have, where none are configured."""
+    if column.kind == "number" or column.values is not None:
+        return column
+    found = tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
+    return column.model_copy(update={"values": found}) if found else column
+
+
+def _average(values: pa.ChunkedArray) -> float | str | None:
+    present = values.drop_null()
+    if not len(present):
+        return None
+    if pa.types.is_floating(values.type):
+        return float(pc.mean(present).as_py())
+    counts = pc.value_counts(present).to_pylist()
+    return str(max(counts, key=lambda c: (c["counts"], c["values"]))["values"])

@@ -1,0 +1,76 @@
+"""Which rows are held out, so that the same row is held out again when others are added."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from scorestream.errors import TrainingError
+from scorestream.training.config import Split, UseCase
+from scorestream.training.hashing import row_hashes, shares
+
+Flags = npt.NDArray[np.bool_]
+LEAST_ROWS: Final = 10
+
+
+def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
+    """Which of the checked rows are held out.
+
+    Randomness is the hash of a row without its ids: rows of the same content are on the same side.
+
+    Raises:
+        TrainingError: one of both sides would have too few rows.
+    """
+    split = use_case.split
+    if split.by == "time":
+        held = _latest(rows, split)
+    else:
+        content = rows.drop_columns([name for name in use_case.ids if name in rows.column_names])
+        place = shares(row_hashes(content), split.seed)
+        held = place < split.held_out
+        if split.by == "stratified":
+            held = _stratified(place, rows[use_case.target.column], split.held_out)
+    if min(held.sum(), (~held).sum()) < LEAST_ROWS:
+        raise TrainingError(
+            f"{rows.num_rows} rows, of which {held.sum()} would be held out: training and "
+            f"judgement need {LEAST_ROWS} each: give more rows, or mend split.held_out"
+        )
+    return held
+
+
+def _stratified(place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: float) -> Flags:
+    """Of each label the rows with the lowest numbers."""
+    rank = pd.Series(place).groupby(labels.to_pandas(), dropna=False).rank(method="min", pct=True)
+    return np.asarray(rank.to_numpy() <= share)
+
+
+def _latest(rows: pa.Table, split: Split) -> Flags:
+    times = moments(rows, str(split.column))
+    limit = np.quantile(times, 1 - split.held_out, method="lower")
+    return np.asarray(times > limit)
+
+
+def moments(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
+    """The times of a column as unix seconds.
+
+    Raises:
+        TrainingError: one cannot be read.
+    """
+    values = rows[column].to_pandas()
+    numbers = (
+        pd.to_numeric(values, errors="coerce") if values.dtype != "datetime64[ns, UTC]" else None
+    )
+    if numbers is None or numbers.isna().any():
+        found = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+        if found.isna().any():
+            row = int(np.flatnonzero(found.isna())[0])
+            raise TrainingError(
+                f"column {column}, row {row + 1}: {values.iloc[row]!r} is no time: give ISO 8601 "
+                "or unix seconds"
+            )
+        return np.asarray(found.astype("int64") / 1e9)
+    return np.asarray(numbers, np.float64)
