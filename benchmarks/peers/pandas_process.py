@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from benchmarks.peers import StreamCase

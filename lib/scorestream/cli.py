@@ -16,7 +16,7 @@ def run_job(job: Callable[[Settings], None]) -> int:
 
     Returns:
         The exit code: 0 done, 1 a known failure (one clear message on stderr), 2 wrong settings
-        (all problems in one message, before Spark starts). Unknown failures raise.
+        (all problems in one message, before Spark starts), 3 drift. Unknown failures raise.
     """
     take_outputs()
     try:
@@ -28,5 +28,5 @@ def run_job(job: Callable[[Settings], None]) -> int:
         return 2
     except ScorestreamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     return 0

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class ScorestreamError(Exception):
-    """Base of every error that Scorestream raises on purpose."""
+    """Base of every error that Scorestream raises on purpose.
+
+    Attributes:
+        exit_code: of a job that it ends.
+    """
+
+    exit_code = 1
 
 
 class ConfigurationError(ScorestreamError):
@@ -57,3 +63,9 @@ class TrainingError(ScorestreamError):
 
 class ModelError(ScorestreamError):
     """A registered model, or the store of models, is not there or not as it should be."""
+
+
+class DriftFound(ScorestreamError):
+    """Data are not like those of a training any more; the message names the columns."""
+
+    exit_code = 3

@@ -48,6 +48,7 @@ log = structlog.get_logger()
 
 HASHES: Final = "training_rows.bin"
 PROFILE: Final = "profile.json"
+USE_CASE: Final = "use_case.json"
 CURVE: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
 MOST_EXPLAINED: Final = 2_000
 BLEND: Final = "blend"
@@ -231,7 +232,7 @@ def _log_start(run: Run, use_case: UseCase, data: Dataset) -> None:
     )
     run.log_files(
         {
-            "use_case.json": use_case.model_dump_json(indent=1),
+            USE_CASE: use_case.model_dump_json(indent=1),
             "bad_rows.csv": problems_csv(data.problems),
             "environment.txt": environment_text(),
             HASHES: packed_hashes(data.hashes[~data.held_out]),

@@ -91,7 +91,8 @@ def check_features(
         )
     found, problems = [], []
     for name, column in columns.items():
-        values, wrong = _CHECKS[column.kind == "number"](table[name], name, column, where)
+        check = _numbers if column.kind == "number" else _texts
+        values, wrong = check(_plain(table[name]), name, column, where)
         found.append(values)
         problems += [Problem(first_row + row, name, text) for row, text in wrong]
     return Checked(pa.table(found, names=list(columns)), problems, first_row)
@@ -151,7 +152,7 @@ def _as_floats(
 ) -> tuple[npt.NDArray[np.float64], Flags]:
     """Values as numbers, NaN where they are none; and which are missing."""
     kind = values.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind):
         texts = pc.utf8_trim_whitespace(values)
         missing = np.asarray(pc.fill_null(pc.is_in(texts, pa.array(MISSING_TEXTS)), True))
         missing |= np.asarray(texts.is_null())
@@ -197,7 +198,14 @@ def _texts(
     return kept, problems
 
 
-_CHECKS: Final = {True: _numbers, False: _texts}
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values without the encodings that files may have for repeated or long texts."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return _plain(values.cast(kind.value_type))
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return values.cast(pa.string())
+    return values
 
 
 def _missing(missing: Flags, column: Column) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,88 @@
+"""`check_drift`: whether data are still like those that a model was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from scorestream.errors import DriftFound, InputError
+from scorestream.io.filesystem import as_uri, write_text
+from scorestream.io.mlflow.loading import load
+from scorestream.io.mlflow.registry import Registry
+from scorestream.io.mlflow.store import ModelStore
+from scorestream.io.mlflow.tracking import Run
+from scorestream.settings import Settings
+from scorestream.training.config import Drift, UseCase
+from scorestream.training.drift import ColumnDrift, drift_of
+from scorestream.training.drift_report import as_html, as_json
+from scorestream.training.ingest import read_table
+from scorestream.training.job import PROFILE, USE_CASE
+from scorestream.training.profile import Profile
+
+SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class DriftOptions:
+    """Options of a check.
+
+    Attributes:
+        model: NAME@ALIAS, NAME/VERSION or NAME.
+        out: folder for drift.html and drift.json; None to write none.
+        psi: limit, instead of the use case's.
+        missing: limit, instead of the use case's.
+    """
+
+    model: str
+    data: str
+    out: str | None = None
+    psi: float | None = None
+    missing: float | None = None
+
+
+def check_drift(options: DriftOptions, settings: Settings) -> None:
+    """Compare data with the training profile of a model.
+
+    Raises:
+        DriftFound: a column is beyond the limits; the reports are written all the same.
+        ModelError: there is no such model, or it was not trained here.
+        InputError: the data cannot be read, or lack a column; the reports cannot be written.
+    """
+    store = ModelStore.of(settings)
+    registered = Registry(store).resolve(options.model)
+    model = load(store, registered).tabular
+    run = Run(store, registered.run_id)
+    profile = Profile.model_validate_json(run.read_file(PROFILE))
+    limits = _limits(UseCase.model_validate_json(run.read_file(USE_CASE)).drift, options)
+    rows = read_table(options.data)
+    drifts = drift_of(model, profile, rows, limits)
+    if options.out is not None:
+        told = (profile, str(registered.version), options.data, rows.num_rows)
+        _write(options.out, as_html(*told, limits, drifts), as_json(*told, drifts))
+    _tell(str(registered), drifts)
+
+
+def _limits(configured: Drift, options: DriftOptions) -> Drift:
+    given = {"psi": options.psi, "missing": options.missing}
+    return configured.model_copy(update={k: v for k, v in given.items() if v is not None})
+
+
+def _write(out: str, page: str, numbers: str) -> None:
+    folder = as_uri(out.rstrip("/"))
+    try:
+        write_text(f"{folder}/drift.html", page)
+        write_text(f"{folder}/drift.json", numbers)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error}") from None
+
+
+def _tell(model: str, drifts: list[ColumnDrift]) -> None:
+    for drift in drifts[:SHOWN]:
+        print(f"{drift.name}: PSI {drift.psi:.4f}, missing {drift.missing:.2%}")
+    drifted = [drift.name for drift in drifts if drift.drifted]
+    if drifted:
+        raise DriftFound(
+            f"{model}: {', '.join(drifted)}: not as trained any more: look at the report (--out), "
+            "and train anew"
+        )
+    print(f"{model}: no drift in {len(drifts)} columns")

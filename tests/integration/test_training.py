@@ -1,0 +1,290 @@
+"""Trainings with a real store of models: registered, promoted or not, rolled back, repeated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deltalake import DeltaTable
+from sklearn.datasets import load_wine
+
+from models import (
+    BOOSTED,
+    DIAMONDS,
+    LINEAR,
+    LOANS,
+    SMALL,
+    loans,
+    registry_of,
+    run_of,
+    settings_of,
+    train,
+    write_csv,
+)
+from scorestream.errors import ConfigurationError, InputError, ModelError, TrainingError
+from scorestream.io.mlflow.loading import load
+from scorestream.io.mlflow.store import ModelStore
+from scorestream.io.mlflow.tracking import past_runs
+from scorestream.settings import Settings
+from scorestream.training.applying import ApplyOptions, score_table
+from scorestream.training.history import model_history, promote_model, rollback_model
+from scorestream.training.ingest import read_table
+from scorestream.training.profile import Profile
+
+NAME = "loan-approval"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A store with one training of the loans: version 1, the champion."""
+    settings = settings_of(tmp_path_factory.mktemp("trained"))
+    train(settings, LOANS, *BOOSTED)
+    return settings
+
+
+@pytest.fixture
+def settings(trained: Settings, tmp_path: Path) -> Settings:
+    """A copy of that store: its files are where its database says, the originals."""
+    shutil.copytree(trained.warehouse, tmp_path / "warehouse")
+    return settings_of(tmp_path)
+
+
+def test_a_run_tells_all_that_it_did(trained: Settings) -> None:
+    champion = registry_of(trained).resolve(f"{NAME}@champion")
+    assert champion.version == 1
+    [run] = past_runs(ModelStore.of(trained), NAME)
+    assert {"accuracy", "f1", "roc_auc", "log_loss", "calibration_error"} <= run.metrics.keys()
+    assert run.metrics["f1"] > 0.98
+    assert {"cv_f1", "cv_f1_mean", "cv_f1_sd"} <= run.metrics.keys()
+    assert run.tags["data_version"] == champion.tags["data_version"]
+    assert run.tags["code_version"]
+    files = run_of(trained, champion)
+    pictures = ("confusion_matrix", "roc", "precision_recall", "calibration", "importance")
+    for name in (*pictures, "learning_curve"):
+        assert files.read_file(f"plots/{name}.png").startswith(b"\x89PNG")
+    assert b"lightgbm==" in files.read_file("environment.txt")
+    assert json.loads(files.read_file("use_case.json"))["search"]["trials"] == 1
+
+
+def test_the_profile_describes_every_feature(trained: Settings) -> None:
+    champion = registry_of(trained).resolve(NAME)
+    content = run_of(trained, champion).read_file("profile.json")
+    profile = Profile.model_validate_json(content)
+    assert (profile.rows, profile.held_out) == (3415, 682)
+    assert {"cibil_score", "education", "loan_to_income", "loan_status"} <= profile.columns.keys()
+    assert profile.columns["loan_status"].shares[0] == pytest.approx(2127 / 3415)
+    assert {"prediction", "probability"} == profile.predictions.keys()
+    assert any("loan_amount / nullif(income_annum, 0)" in t for t in profile.transformations)
+
+
+def test_the_same_data_and_configuration_give_the_same_model_which_beats_nobody(
+    settings: Settings,
+) -> None:
+    train(settings, LOANS, *BOOSTED)
+    second, first = past_runs(ModelStore.of(settings), NAME)
+    assert second.metrics == first.metrics
+    assert second.tags["data_version"] == first.tags["data_version"]
+    assert "does not beat" in second.tags["verdict"]
+    registry = registry_of(settings)
+    assert registry.resolve(f"{NAME}@champion").version == 1
+    assert registry.resolve(f"{NAME}@challenger").version == 2
+
+
+def test_a_worse_model_is_no_champion_unless_it_is_promoted(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(settings, LOANS, *SMALL, "blend=[]", LINEAR, "thresholds={}")
+    assert "is the challenger: log_loss" in capsys.readouterr().out
+    train(settings, LOANS, *SMALL, "blend=[]", LINEAR)
+    assert "f1 0.9" in capsys.readouterr().out
+    registry = registry_of(settings)
+    assert registry.resolve(NAME).version == 1
+    promote_model(NAME, 3, settings)
+    assert registry.resolve(NAME).version == 3
+    with pytest.raises(ModelError, match="challenger"):
+        registry.resolve(f"{NAME}@challenger")
+    rollback_model(NAME, settings)
+    assert registry.resolve(NAME).version == 1
+    with pytest.raises(ModelError, match="no version served before"):
+        rollback_model(NAME, settings)
+    with pytest.raises(ModelError, match=f"{NAME}/9"):
+        promote_model(NAME, 9, settings)
+    assert registry.resolve(NAME).version == 1
+
+
+def test_a_better_model_is_promoted(settings: Settings) -> None:
+    better = BOOSTED[-1].replace("60", "300")
+    train(settings, LOANS, *BOOSTED[:-1], better)
+    champion = registry_of(settings).resolve(NAME)
+    assert champion.version == 2
+    assert "beats" in champion.tags["verdict"]
+
+
+def test_the_history_says_what_serves(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_history(NAME, "json", settings)
+    [row] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert row["version"] == 1
+    assert row["aliases"] == ["champion"]
+    assert row["metrics"]["f1"] > 0.98
+    model_history(NAME, "table", settings)
+    shown = capsys.readouterr().out
+    assert row["data_version"] in shown
+    assert shown.endswith(f"serving: {NAME}/1\n")
+    with pytest.raises(ModelError, match="no-such: was never trained"):
+        model_history("no-such", "table", settings)
+
+
+def test_appended_rows_are_kept_and_trained_with_those_before(
+    settings: Settings, tmp_path: Path
+) -> None:
+    rows = loans(300)
+    for number, row in enumerate(rows):
+        row["loan_id"] = str(10_000 + number)
+        row["loan_amount"] = str(int(row["loan_amount"]) + 100_000)
+    rows[0]["education"] = "unheard of"
+    fresh = write_csv(tmp_path / "fresh.csv", rows)
+    for _ in range(2):
+        train(settings, LOANS, *BOOSTED, append=fresh)
+    kept = DeltaTable(f"{settings.warehouse}/training/{NAME}")
+    assert kept.to_pyarrow_table().num_rows == 3415 + 299
+    again, first, before = past_runs(ModelStore.of(settings), NAME)
+    assert first.tags["source"] == f"training/{NAME} version 2"
+    assert first.tags["data_version"] == again.tags["data_version"] != before.tags["data_version"]
+    versions = registry_of(settings).versions(NAME)
+    assert "held-out rows" in versions[0].tags["verdict"]
+
+
+def test_bad_rows_are_reported_and_too_many_refused(tmp_path: Path) -> None:
+    rows = loans(400)
+    rows[6]["cibil_score"] = "9000"
+    rows[8]["income_annum"] = "lots"
+    path = write_csv(tmp_path / "rows.csv", rows)
+    settings = settings_of(tmp_path)
+    train(settings, LOANS, *BOOSTED, "thresholds={}", data=path)
+    [model] = registry_of(settings).versions(NAME)
+    assert run_of(settings, model).read_file("bad_rows.csv").decode().splitlines() == [
+        "row,column,problem",
+        "9,income_annum,'lots' is no number",
+        "7,cibil_score,'9000' is not between 300 and 900",
+    ]
+    profile = Profile.model_validate_json(run_of(settings, model).read_file("profile.json"))
+    assert profile.rows == 398
+    with pytest.raises(TrainingError, match=r"2 of 400 rows are bad.*row 9, column income_annum"):
+        train(settings, LOANS, *BOOSTED, "validation.most_bad=0.001", data=path)
+
+
+def _without(column: str) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k != column} for row in loans(50)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "text"),
+    [
+        (_without("cibil_score"), InputError, "no column cibil_score"),
+        (_without("loan_status"), InputError, "no column loan_status"),
+        (_without("loan_id"), InputError, "no column loan_id"),
+        (
+            [{**row, "loan_status": "Approved"} for row in loans(50)],
+            TrainingError,
+            "column loan_status, rows 1 to 50: all are 'Approved'",
+        ),
+        (
+            [{**row, "loan_term": "long"} for row in loans(50)],
+            TrainingError,
+            "50 of 50 rows are bad.*row 1, column loan_term: 'long' is no number",
+        ),
+        (loans(15), TrainingError, "need 10 each"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_one_clear_error(
+    rows: list[dict[str, str]], error: type[Exception], text: str, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows)
+    with pytest.raises(error, match=text):
+        train(settings_of(tmp_path), LOANS, *BOOSTED, data=path)
+
+
+def test_an_empty_file_is_one_clear_error(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "header.csv").write_text("loan_id,education\n")
+    for name, text in (("empty", "is empty"), ("header", "holds no row"), ("gone", "no such file")):
+        with pytest.raises(InputError, match=text):
+            train(settings, LOANS, *BOOSTED, data=tmp_path / f"{name}.csv")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        train(settings, tmp_path / "gone.yaml")
+
+
+WINES: dict[str, Any] = {
+    "name": "wines",
+    "description": "Which of three growers a wine is of",
+    "task": "classification",
+    "data": "wines.csv",
+    "target": {"column": "grower"},
+    "columns": {
+        "alcohol": {"kind": "number", "min": 0},
+        "flavanoids": {"kind": "number", "min": 0},
+        "hue": {"kind": "number", "min": 0},
+        "strength": {"kind": "category"},
+    },
+    "derived": {"alcohol_by_hue": "alcohol / hue"},
+    "split": {"by": "stratified", "held_out": 0.3},
+    "search": {"metric": "log_loss", "trials": 2, "folds": 3, "repeats": 1},
+    "candidates": {
+        "logistic": {"family": "logistic", "space": {"C": {"low": 0.1, "high": 10.0, "log": True}}},
+        "trees": {"family": "xgboost", "params": {"n_estimators": 20, "max_depth": 3}},
+    },
+    "blend": ["logistic", "trees"],
+    "thresholds": {"f1": {"at_least": 0.8}},
+}
+
+
+def test_a_fourth_use_case_is_a_yaml_file(tmp_path: Path) -> None:
+    bunch = load_wine()
+    rows = [
+        dict(zip(bunch.feature_names, values, strict=True))
+        | {
+            "grower": ("Álvarez", "Bruni", "Castel")[label],
+            "strength": "strong" if values[0] > 13 else "light",
+        }
+        for values, label in zip(bunch.data, bunch.target, strict=True)
+    ]
+    write_csv(tmp_path / "wines.csv", rows)
+    (tmp_path / "wines.yaml").write_text(yaml.safe_dump(WINES))
+    settings = settings_of(tmp_path)
+    train(settings, tmp_path / "wines.yaml")
+    champion = registry_of(settings).resolve("wines")
+    assert float(champion.tags["metric.roc_auc"]) > 0.95
+    out = tmp_path / "scored.parquet"
+    score_table(ApplyOptions("wines", str(tmp_path / "wines.csv"), str(out)), settings)
+    scored = read_table(str(out)).to_pylist()
+    right = sum(row["prediction"] == row["grower"] for row in scored)
+    assert right > 0.95 * len(scored)
+    assert all(0.33 < row["probability"] <= 1 for row in scored)
+
+
+def test_prices_are_learned_and_their_terms_are_dollars(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(tmp_path)
+    only_linear = "candidates={linear: {family: linear, params: {positive: true}, "
+    only_linear += "features: [carat, cut, color, clarity, spread], "
+    only_linear += "encode: {carat: {to: ramps, log: true, pieces: 12}}}}"
+    train(settings, DIAMONDS, *SMALL, "blend=[]", only_linear, "thresholds.mape.at_most=0.12")
+    assert "first diamonds training" not in capsys.readouterr().out
+    champion = registry_of(settings).versions("diamonds")[0]
+    assert float(champion.tags["metric.mape"]) < 0.12
+    assert {"mae", "rmse", "r2", "mape"} <= past_runs(ModelStore.of(settings), "diamonds")[
+        0
+    ].metrics.keys()
+    model = load(ModelStore.of(settings), champion).tabular
+    [part] = model.parts
+    coefficients = part.fitted.coefficients  # type: ignore[attr-defined]
+    assert min(coefficients) >= 0
+    assert sum(coefficient > 0 for coefficient in coefficients) > 20
