@@ -13,10 +13,12 @@ import pyarrow as pa
 
 from scorestream.errors import ConfigurationError, TrainingError
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.settings import Settings
 from scorestream.training.config import UseCase
 from scorestream.training.derived import with_derived
+from scorestream.training.distributed import LargeTable, refuse_unfit
 from scorestream.training.hashing import Hashes, content_hash, row_hashes
-from scorestream.training.ingest import query_table, read_table
+from scorestream.training.ingest import query_table, read_at_most, read_table
 from scorestream.training.kept_rows import keep_rows, kept_rows, training_table
 from scorestream.training.reports import first_problems
 from scorestream.training.splitting import held_out
@@ -27,10 +29,15 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Source:
-    """Raw rows and where they came from."""
+    """Raw rows and where they came from.
+
+    Attributes:
+        large: the whole table, of which they are only a sample.
+    """
 
     name: str
     rows: pa.Table
+    large: LargeTable | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Dataset:
 
 
 def choose_source(
-    use_case: UseCase, config: Path, data: str | None, append: str | None, warehouse: Warehouse
+    use_case: UseCase, config: Path, data: str | None, append: str | None, settings: Settings
 ) -> Source:
     """The rows to train on.
 
@@ -69,16 +76,17 @@ def choose_source(
         DeltaError: rows cannot be kept.
     """
     if data is not None:
-        return Source(data, read_table(data))
+        return _read(data, data, use_case, settings)
+    warehouse = Warehouse(settings.warehouse)
     if append is not None:
-        _append(use_case, config, append, warehouse)
+        _append(use_case, config, append, settings)
     kept = kept_rows(use_case, warehouse)
     if kept is not None:
         return Source(f"{training_table(use_case).name} version {kept[1]}", kept[0])
-    return configured_source(use_case, config, warehouse)
+    return configured_source(use_case, config, settings)
 
 
-def configured_source(use_case: UseCase, config: Path, warehouse: Warehouse) -> Source:
+def configured_source(use_case: UseCase, config: Path, settings: Settings) -> Source:
     """The rows that the configuration names.
 
     Raises:
@@ -86,18 +94,29 @@ def configured_source(use_case: UseCase, config: Path, warehouse: Warehouse) -> 
         InputError: they cannot be read.
     """
     if use_case.sql is not None:
-        return Source("sql", query_table(use_case.sql, warehouse))
+        return Source("sql", query_table(use_case.sql, Warehouse(settings.warehouse)))
     if use_case.data is None:
         raise ConfigurationError(f"{config}: data, sql: none is given: add one, or give --data")
     there = use_case.data
     path = there if "://" in there else str((config.parent / there).resolve())
-    return Source(use_case.data, read_table(path))
+    return _read(use_case.data, path, use_case, settings)
 
 
-def _append(use_case: UseCase, config: Path, path: str, warehouse: Warehouse) -> None:
+def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source:
+    """A table, or a sample of one that is too large for this process."""
+    rows = read_at_most(path, use_case.collect_at_most)
+    if rows is not None:
+        return Source(name, rows)
+    refuse_unfit(use_case)
+    large = LargeTable.of(path, settings)
+    return Source(name, large.sample(use_case.collect_at_most), large)
+
+
+def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> None:
+    warehouse = Warehouse(settings.warehouse)
     fresh = accepted(check_training(read_table(path), use_case, path), use_case, path)
     if kept_rows(use_case, warehouse) is None:
-        source = configured_source(use_case, config, warehouse)
+        source = configured_source(use_case, config, settings)
         first = accepted(check_training(source.rows, use_case, source.name), use_case, source.name)
         keep_rows(use_case, warehouse, first)
     keep_rows(use_case, warehouse, fresh)

@@ -33,11 +33,26 @@ def read_table(path: str) -> pa.Table:
     Raises:
         InputError: there is none, it cannot be read, or it holds no row.
     """
-    batches = list(read_batches(path))
-    rows = pa.concat_tables(batches) if batches else None
-    if rows is None or not rows.num_rows:
+    rows = read_at_most(path, None)
+    assert rows is not None  # noqa: S101
+    return rows
+
+
+def read_at_most(path: str, most: int | None) -> pa.Table | None:
+    """All rows of a table; None if they are more than so many.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it holds no row.
+    """
+    batches, rows = [], 0
+    for batch in read_batches(path):
+        batches.append(batch)
+        rows += batch.num_rows
+        if most is not None and rows > most:
+            return None
+    if not rows:
         raise InputError(f"{path}: holds no row: give a table with rows")
-    return rows.combine_chunks()
+    return pa.concat_tables(batches).combine_chunks()
 
 
 def read_batches(path: str) -> Iterator[pa.Table]:
@@ -74,6 +89,13 @@ def query_table(sql: str, warehouse: Warehouse) -> pa.Table:
     if not rows.num_rows:
         raise InputError("sql: gives no row: check the statement and SCORESTREAM_WAREHOUSE")
     return rows
+
+
+def spark_format(path: str) -> str:
+    """How Spark calls the format of a table."""
+    if path.endswith(CSV_ENDINGS):
+        return "csv"
+    return "delta" if is_delta(path) else "parquet"
 
 
 def is_delta(path: str) -> bool:

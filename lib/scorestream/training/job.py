@@ -16,7 +16,6 @@ from rich.table import Table as TextTable
 from threadpoolctl import threadpool_limits
 
 from scorestream.errors import ScorestreamError
-from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import (
@@ -32,6 +31,7 @@ from scorestream.settings import Settings
 from scorestream.training.config import UseCase
 from scorestream.training.configuration import load_use_case
 from scorestream.training.datasets import Dataset, Source, choose_source, prepared
+from scorestream.training.distributed import learn_in_spark, learns_in_spark, single
 from scorestream.training.evaluation import evaluate, failures
 from scorestream.training.families import Floats
 from scorestream.training.learning import Examples, Learner, card_of, examples_of
@@ -114,12 +114,12 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
         ModelError: the store of models failed.
     """
     use_case = load_use_case(options.config, options.changes)
-    store, warehouse = ModelStore.of(settings), Warehouse(settings.warehouse)
+    store = ModelStore.of(settings)
     lock = f"{settings.warehouse}/_checkpoints/train-{use_case.name}"
     # Threads of linear algebra and of trees within threads of ours cost more than they bring.
     with exclusive_lock(lock, "wait for it"), threadpool_limits(1):
         # 1.
-        source = choose_source(use_case, options.config, options.data, options.append, warehouse)
+        source = choose_source(use_case, options.config, options.data, options.append, settings)
         data = prepared(use_case, source)
         _tell_rows(data)
         card = card_of(use_case, data.rows)
@@ -129,7 +129,7 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
             # 2.
             found = _searched(use_case, card, examples.where(~data.held_out), run, data, examples)
             # 3.
-            trained = _trained(use_case, card, examples, data, found)
+            trained = _trained(use_case, card, examples, data, found, source)
             _log_trained(run, use_case, data, examples, trained)
             # 4.
             registry = Registry(store)
@@ -194,15 +194,25 @@ def _log_candidate(
 
 
 def _trained(
-    use_case: UseCase, card: Card, examples: Examples, data: Dataset, found: list[Found]
+    use_case: UseCase,
+    card: Card,
+    examples: Examples,
+    data: Dataset,
+    found: list[Found],
+    source: Source,
 ) -> Trained:
     best, seed = found[0], use_case.search.seed
     learned, held = examples.where(~data.held_out), examples.where(data.held_out)
+    if source.large is not None:
+        best = single(next(f for f in found if learns_in_spark(use_case, f.learner.name)))
     model = best.learner.learn(card, learned, seed)
+    if source.large is not None:
+        model = learn_in_spark(use_case, card, best, model, source.large)
+    refit = use_case.refit and source.large is None
     margins = model.margin(held.features)
     return Trained(
         best,
-        best.learner.learn(card, examples, seed) if use_case.refit else model,
+        best.learner.learn(card, examples, seed) if refit else model,
         model,
         margins,
         evaluate(card, held.truth, margins),

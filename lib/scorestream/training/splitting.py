@@ -29,8 +29,7 @@ def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     if split.by == "time":
         held = _latest(rows, split)
     else:
-        content = rows.drop_columns([name for name in use_case.ids if name in rows.column_names])
-        place = shares(row_hashes(content), split.seed)
+        place = place_of(rows, use_case)
         held = place < split.held_out
         if split.by == "stratified":
             held = _stratified(place, rows[use_case.target.column], split.held_out)
@@ -40,6 +39,12 @@ def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
             f"judgement need {LEAST_ROWS} each: give more rows, or mend split.held_out"
         )
     return held
+
+
+def place_of(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each checked row, by its content without its ids."""
+    content = rows.drop_columns([name for name in use_case.ids if name in rows.column_names])
+    return shares(row_hashes(content), use_case.split.seed)
 
 
 def _stratified(place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: float) -> Flags:

@@ -68,14 +68,14 @@ class Family:
         tasks: what it can learn.
         style: how features are encoded by default: for `linear` models, or for `trees`.
         package: that applies its models.
-        distributed: whether its module has `fit_distributed`, for rows that no process holds.
+        distributed: module with `fit_distributed`, for rows that no process holds; None for none.
     """
 
     module: str
     tasks: frozenset[str]
     style: Literal["linear", "trees"]
     package: str
-    distributed: bool = False
+    distributed: str | None = None
 
     def fit(self, x: Floats, y: Floats, learning: Learning) -> Fitted:
         """Learn from encoded rows; y are numbers, or the places of labels."""
@@ -87,6 +87,13 @@ class Family:
         fitted: Fitted = import_module(self.module).load(folder)
         return fitted
 
+    def fit_distributed(self, rows: Any, learning: Learning, workers: int) -> Fitted:
+        """Learn in Spark from rows of `features`, an array of numbers, and `label`."""
+        assert self.distributed is not None  # noqa: S101
+        module = import_module(self.distributed)
+        fitted: Fitted = module.fit_distributed(rows, learning, workers)
+        return fitted
+
 
 _BOTH: Final = frozenset({"classification", "regression"})
 _HERE: Final = "scorestream.training.families"
@@ -94,6 +101,8 @@ _HERE: Final = "scorestream.training.families"
 FAMILIES: dict[str, Family] = {
     "linear": Family(f"{_HERE}.linear", frozenset({"regression"}), "linear", "numpy"),
     "logistic": Family(f"{_HERE}.logistic", frozenset({"classification"}), "linear", "numpy"),
-    "xgboost": Family(f"{_HERE}.boosted_xgb", _BOTH, "trees", "xgboost-cpu", distributed=True),
+    "xgboost": Family(
+        f"{_HERE}.boosted_xgb", _BOTH, "trees", "xgboost-cpu", f"{_HERE}.boosted_xgb_spark"
+    ),
     "lightgbm": Family(f"{_HERE}.boosted_lgbm", _BOTH, "trees", "lightgbm"),
 }

@@ -1,0 +1,180 @@
+"""Families and models: what is saved predicts the same, parts sum up, encoders keep their word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from scorestream.errors import ModelError, TrainingError
+from scorestream.training.config import Candidate, Column, Encoding
+from scorestream.training.derived import with_derived
+from scorestream.training.evaluation import calibration_error, evaluate, failures
+from scorestream.training.families import FAMILIES, Floats, Learning
+from scorestream.training.learning import Examples, Learner
+from scorestream.training.model import Card, TabularModel
+from scorestream.training.preprocessing import Grades, Ramps, fit_preparation
+
+COLUMNS = {
+    "size": Column(kind="number"),
+    "grade": Column(kind="ordinal", values=("low", "middle", "high")),
+    "kind": Column(kind="category", values=("a", "b")),
+}
+ROWS = 240
+
+
+@pytest.fixture(scope="module")
+def features() -> pa.Table:
+    random = np.random.default_rng(5)
+    size = np.where(random.random(ROWS) < 0.05, np.nan, random.lognormal(1, 0.5, ROWS))
+    grades, kinds = COLUMNS["grade"].values, COLUMNS["kind"].values
+    assert grades is not None
+    assert kinds is not None
+    return pa.table(
+        {
+            "size": pa.array(size, from_pandas=True),
+            "grade": random.choice(grades, ROWS).tolist(),
+            "kind": random.choice(kinds, ROWS).tolist(),
+        }
+    )
+
+
+def truth_of(features: pa.Table, classes: int) -> Floats:
+    grade = np.array([("low", "middle", "high").index(g) for g in features["grade"].to_pylist()])
+    size = np.nan_to_num(np.asarray(features["size"].fill_null(2.0)))
+    value = size * (1 + grade)
+    if classes == 0:
+        return np.asarray(value)
+    return np.asarray(
+        np.digitize(value, np.quantile(value, np.arange(1, classes) / classes)), float
+    )
+
+
+def card_of(classes: int) -> Card:
+    labels = tuple(f"label {k}" for k in range(classes))
+    task = "classification" if classes else "regression"
+    averages = {"size": 2.7, "grade": "low", "kind": "a"}
+    return Card(
+        name="t", task=task, target="y", labels=labels, log=not classes, columns=COLUMNS,
+        averages=averages,
+    )  # fmt: skip
+
+
+FITS = [
+    (family, classes)
+    for family, entry in FAMILIES.items()
+    for classes in (0, 2, 3)
+    if ("classification" if classes else "regression") in entry.tasks
+]
+
+
+@pytest.mark.parametrize(("family", "classes"), FITS)
+def test_what_is_saved_predicts_the_same_and_its_parts_sum_up(
+    family: str, classes: int, features: pa.Table, tmp_path: Path
+) -> None:
+    candidate = Candidate(family=family, bags=2)
+    learner = Learner("t", ((candidate, {}), (candidate, {})))
+    truth = truth_of(features, classes)
+    model = learner.learn(card_of(classes), Examples(features, truth), seed=1)
+    margin = model.margin(features)
+    assert margin.shape == ((ROWS, 3) if classes == 3 else (ROWS,))
+    model.save(tmp_path / "m")
+    again = TabularModel.load(tmp_path / "m")
+    assert again.card == model.card
+    assert (again.margin(features) == margin).all()
+    parts, start = again.contributions(features)
+    assert parts.keys() == COLUMNS.keys()
+    told = margin.max(axis=1) if classes == 3 else margin
+    assert np.abs(start + sum(parts.values()) - told).max() < 1e-4
+    metrics = evaluate(model.card, truth, margin)
+    assert metrics["f1"] > 0.7 if classes else metrics["r2"] > 0.7
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_wrong_parameter_is_told(family: str, features: pa.Table) -> None:
+    classes = 2 if "classification" in FAMILIES[family].tasks else 0
+    task = "classification" if classes else "regression"
+    wrong = {"tol": "x", "max_depth": "x", "num_leaves": "x", "alpha_": 1}
+    with pytest.raises(TrainingError, match=f"family {family}: "):
+        FAMILIES[family].fit(
+            np.ones((20, 2)), truth_of(features, classes)[:20], Learning(task, classes, wrong, 1)
+        )
+
+
+def test_a_damaged_model_and_one_of_another_version_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is no model, or damaged"):
+        TabularModel.load(tmp_path)
+    (tmp_path / "model.json").write_text('{"card": {"format": 9}, "parts": []}')
+    with pytest.raises(ModelError, match=r"written by another version: card\.format"):
+        TabularModel.load(tmp_path)
+
+
+def test_a_row_that_is_bad_has_no_prediction_and_the_others_have_theirs(
+    features: pa.Table,
+) -> None:
+    learner = Learner("t", ((Candidate(family="linear"), {}),))
+    model = learner.learn(card_of(0), Examples(features, truth_of(features, 0)), seed=1)
+    table = pa.table({"size": ["1", "x"], "grade": ["low", "low"], "kind": ["a", "a"]})
+    found = model.predict(table, first_row=8)
+    assert found.errors.to_pylist() == [None, "column size: 'x' is no number"]
+    assert found.values[1].as_py() is None
+    assert found.values[0].as_py() == pytest.approx(
+        model.predict(table.slice(0, 1)).values[0].as_py()
+    )
+    assert len(model.predict(table.slice(0, 0)).values) == 0
+
+
+def test_ramps_add_up_to_the_number_and_never_fall() -> None:
+    ramps = Ramps(feature="x", fill=1.0, knots=(0.0, 1.0, 4.0))
+    values = pa.chunked_array([[-2.0, 0.5, 1.0, 3.0, 9.0, None]])
+    encoded = ramps.encode(values)
+    assert encoded.sum(axis=1).tolist() == [-2.0, 0.5, 1.0, 3.0, 9.0, 1.0]
+    assert encoded[4].tolist() == [1.0, 3.0, 5.0]
+
+
+def test_grades_are_steps_and_what_is_missing_is_the_middle() -> None:
+    grades = Grades(feature="x", values=("low", "middle", "high"), fill=1)
+    encoded = grades.encode(pa.chunked_array([["low", "middle", "high", None]]))
+    assert encoded.tolist() == [[0, 0], [1, 0], [1, 1], [1, 0]]
+
+
+def test_a_logarithm_needs_numbers_above_0() -> None:
+    candidate = Candidate(
+        family="linear", features=("size",), encode={"size": Encoding(to="scaled", log=True)}
+    )
+    with pytest.raises(TrainingError, match="column size: has values of 0"):
+        fit_preparation(pa.table({"size": [0.0, 1.0]}), COLUMNS, (), candidate)
+    with pytest.raises(TrainingError, match="column size: no row has a value"):
+        fit_preparation(pa.table({"size": pa.nulls(2, pa.float64())}), COLUMNS, (), candidate)
+
+
+def test_derived_features_are_numbers_or_missing() -> None:
+    rows = pa.table({"a": [1.0, 0.0, None], "b": [2.0, 0.0, 1.0]})
+    found = with_derived(rows, {"ratio": "b / a", "double": "ratio * 2"})
+    assert found["ratio"].to_pylist() == [2.0, None, None]
+    assert found["double"].to_pylist() == [4.0, None, None]
+    assert found.column_names == ["a", "b", "ratio", "double"]
+    with pytest.raises(TrainingError, match="derived: "):
+        with_derived(rows, {"x": "a + 'text'"})
+    with pytest.raises(TrainingError, match="derived: "):
+        with_derived(rows, {"x": "(SELECT count(*) FROM read_csv('/etc/passwd'))"})
+
+
+def test_calibration_is_the_mean_gap_of_probability_and_frequency() -> None:
+    hit = np.array([True, True, False, False])
+    assert calibration_error(hit, np.array([0.75] * 4)) == pytest.approx(0.25)
+    assert calibration_error(hit, np.array([1.0, 1.0, 0.0, 0.0])) == 0
+
+
+def test_thresholds_that_are_not_reached_are_told() -> None:
+    from scorestream.training.config import Bound  # noqa: PLC0415
+
+    bounds = {"f1": Bound(at_least=0.9), "mape": Bound(at_most=0.1), "r2": Bound(at_least=0)}
+    assert failures({"f1": 0.9, "mape": 0.1, "r2": 0.5}, bounds) == []
+    assert failures({"f1": 0.89, "mape": float("nan")}, bounds) == [
+        "f1 0.89 is below 0.9",
+        "mape nan is above 0.1",
+        "r2 is not defined for the held-out rows",
+    ]

@@ -1,0 +1,108 @@
+"""The data version and the split: they depend on every value, and on nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import LOANS
+from scorestream.errors import TrainingError
+from scorestream.training.config import Split, UseCase
+from scorestream.training.configuration import load_use_case
+from scorestream.training.hashing import content_hash, row_hashes, shares
+from scorestream.training.splitting import held_out, moments
+
+NUMBERS = st.floats(allow_nan=False)
+ROWS = st.lists(st.tuples(NUMBERS | st.none(), st.text(max_size=5) | st.none()), min_size=1)
+
+
+def table(rows: list[tuple[float | None, str | None]]) -> pa.Table:
+    schema = pa.schema([("a", pa.float64()), ("b", pa.string())])
+    return pa.Table.from_pylist([{"a": a, "b": b} for a, b in rows], schema=schema)
+
+
+@given(ROWS, st.randoms())
+def test_order_of_rows_and_columns_is_no_content(
+    rows: list[tuple[float | None, str | None]], random: np.random.Generator
+) -> None:
+    before = content_hash(table(rows))
+    random.shuffle(rows)  # type: ignore[arg-type]
+    assert content_hash(table(rows).select(["b", "a"])) == before
+
+
+@given(ROWS, st.data())
+def test_every_value_is(rows: list[tuple[float | None, str | None]], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(rows) - 1))
+    a, b = rows[place]
+    before = content_hash(table(rows))
+    for other in ((1.0 if a != 1.0 else 2.0, b), (a, (b or "") + "x")):
+        assert content_hash(table([*rows[:place], other, *rows[place + 1 :]])) != before
+
+
+def test_the_type_of_a_number_is_no_content_but_which_column_has_it_is() -> None:
+    whole = pa.table({"a": [1, 2], "b": [3, 4]})
+    assert content_hash(whole) == content_hash(pa.table({"a": [1.0, 2.0], "b": [3.0, 4.0]}))
+    assert content_hash(whole) != content_hash(pa.table({"a": [3, 4], "b": [1, 2]}))
+    assert len(set(row_hashes(pa.table({"a": [0.0, -0.0, None, np.nan]})).tolist())) == 2
+    assert content_hash(pa.table({"a": ["", None]})) != content_hash(pa.table({"a": ["", ""]}))
+
+
+def test_shares_are_even_and_another_for_each_seed() -> None:
+    hashes = row_hashes(pa.table({"a": np.arange(100_000.0)}))
+    first, second = shares(hashes, 1), shares(hashes, 2)
+    for found in (first, second):
+        assert np.histogram(found, 10, (0, 1))[0].std() < 200
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
+
+
+@pytest.fixture
+def use_case() -> UseCase:
+    return load_use_case(LOANS)
+
+
+def loan_table(count: int) -> pa.Table:
+    labels = ["Approved" if i % 3 else "Rejected" for i in range(count)]
+    return pa.table({"loan_id": range(count), "income": range(count), "loan_status": labels})
+
+
+def test_a_stratified_split_takes_the_same_share_of_each_label(use_case: UseCase) -> None:
+    rows = loan_table(3000)
+    held = held_out(rows, use_case)
+    for label, count in (("Approved", 2000), ("Rejected", 1000)):
+        of_label = np.array(rows["loan_status"].to_pylist()) == label
+        assert (held & of_label).sum() == pytest.approx(0.2 * count, abs=1)
+
+
+@pytest.mark.parametrize("by", ["random", "stratified"])
+def test_rows_stay_where_they_were_when_others_come(use_case: UseCase, by: str) -> None:
+    split = use_case.split.model_copy(update={"by": by})
+    case = use_case.model_copy(update={"split": split})
+    before, after = held_out(loan_table(2000), case), held_out(loan_table(2200), case)
+    moved = (before != after[:2000]).mean()
+    assert moved == 0 if by == "random" else moved < 0.02
+
+
+def test_ids_decide_nothing(use_case: UseCase) -> None:
+    rows = loan_table(500)
+    other = rows.set_column(0, "loan_id", pa.array(range(500, 1000)))
+    assert (held_out(rows, use_case) == held_out(other, use_case)).all()
+
+
+def test_by_time_the_latest_rows_are_held_out(use_case: UseCase) -> None:
+    case = use_case.model_copy(update={"split": Split(by="time", column="when", held_out=0.25)})
+    days = [f"2024-01-{day:02}" for day in range(1, 32)] * 4
+    rows = pa.table({"when": days, "loan_status": ["a", "b"] * 62})
+    held = held_out(rows, case)
+    times = np.array(moments(rows, "when"))
+    assert times[held].min() > times[~held].max()
+    assert 0.15 < held.mean() <= 0.25
+    with pytest.raises(TrainingError, match="column when, row 2: 'soon' is no time"):
+        held_out(pa.table({"when": ["2024-01-01", "soon"]}), case)
+
+
+def test_too_few_rows_cannot_be_split(use_case: UseCase) -> None:
+    with pytest.raises(TrainingError, match="need 10 each"):
+        held_out(loan_table(20), use_case)
