@@ -16,7 +16,13 @@ from scorestream.settings import PROJECT_ROOT
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 # What the commands write into the current folder.
-WRITTEN: Final = ("thresholds.jsonl", "comparison")
+WRITTEN: Final = (
+    "thresholds.jsonl",
+    "comparison",
+    "scored.csv",
+    "explained.parquet",
+    "drift",
+)
 
 
 def run_commands(guide: str, folder: Path) -> list[str]:
@@ -51,3 +57,18 @@ def test_comparison(tmp_path: Path) -> None:
     report = (tmp_path / "comparison" / "comparison.md").read_text()
     assert "| on both sides | 8 |" in report
     assert (tmp_path / "comparison" / "comparison.svg").read_text().startswith("<svg")
+
+
+def test_models(tmp_path: Path) -> None:
+    printed = run_commands("models.md", tmp_path)
+    trained, history, scored, explained, drift, again, promoted, rolled_back = printed
+    assert "loan-approval/1 is the champion: there is no champion yet" in trained
+    assert history.endswith("serving: loan-approval/1\n")
+    assert "3,415 rows of samples/loan_approval.csv scored by loan-approval/1" in scored
+    assert "explained by loan-approval/1" in explained
+    assert "loan-approval/1: no drift in" in drift
+    assert (tmp_path / "drift" / "drift.html").is_file()
+    assert "loan-approval/2 is the c" in again
+    assert promoted == "loan-approval/2 is the champion\n"
+    assert "loan-approval/1 is the champion again, loan-approval/2 was" in rolled_back
+    assert len((tmp_path / "scored.csv").read_text().splitlines()) == 3416

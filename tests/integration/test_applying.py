@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from mlflow.models import infer_signature
+from mlflow.pyfunc import PythonModel, save_model
 
 from models import (
     BOOSTED,
@@ -137,10 +137,11 @@ def test_a_table_without_rows_or_columns_is_refused(settings: Settings, tmp_path
 
 
 def test_as_an_mlflow_pyfunc_it_gives_labels_probabilities_or_a_table(settings: Settings) -> None:
-    model = loaded(settings, "loan-approval").pyfunc
+    model: Any = loaded(settings, "loan-approval").pyfunc
     assert model.metadata.signature is not None
     assert model.metadata.load_input_example(None) is not None
     frame = pd.read_csv(LOAN_ROWS).head(20)
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes("number"), float))
     labels = model.predict(frame)
     assert set(labels) == {"Approved", "Rejected"}
     probability = model.predict(frame, params={"output": "probability"})
@@ -153,16 +154,17 @@ def test_as_an_mlflow_pyfunc_it_gives_labels_probabilities_or_a_table(settings: 
 
 
 def test_any_other_pyfunc_is_applied_as_well(settings: Settings, tmp_path: Path) -> None:
-    class Double(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    class Double(PythonModel):
         def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
             del context, params
             return model_input["x"] * 2
 
     frame = pd.DataFrame({"x": [1.0, 2.0]})
-    mlflow.pyfunc.save_model(
+    save_model(
         str(tmp_path / "model"),
         python_model=Double(),
         signature=infer_signature(frame, frame["x"]),
+        input_example=frame,
         pip_requirements=[],
     )
     registry = registry_of(settings)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from scorestream.errors import ModelError, TrainingError
-from scorestream.training.config import Candidate, Column, Encoding
+from scorestream.training.config import Bound, Candidate, Column, Encoding
 from scorestream.training.derived import with_derived
 from scorestream.training.evaluation import calibration_error, evaluate, failures
 from scorestream.training.families import FAMILIES, Floats, Learning
@@ -53,13 +53,15 @@ def truth_of(features: pa.Table, classes: int) -> Floats:
 
 
 def card_of(classes: int) -> Card:
-    labels = tuple(f"label {k}" for k in range(classes))
-    task = "classification" if classes else "regression"
-    averages = {"size": 2.7, "grade": "low", "kind": "a"}
     return Card(
-        name="t", task=task, target="y", labels=labels, log=not classes, columns=COLUMNS,
-        averages=averages,
-    )  # fmt: skip
+        name="t",
+        task="classification" if classes else "regression",
+        target="y",
+        labels=tuple(f"label {k}" for k in range(classes)),
+        log=not classes,
+        columns=COLUMNS,
+        averages={"size": 2.7, "grade": "low", "kind": "a"},
+    )
 
 
 FITS = [
@@ -169,8 +171,6 @@ def test_calibration_is_the_mean_gap_of_probability_and_frequency() -> None:
 
 
 def test_thresholds_that_are_not_reached_are_told() -> None:
-    from scorestream.training.config import Bound  # noqa: PLC0415
-
     bounds = {"f1": Bound(at_least=0.9), "mape": Bound(at_most=0.1), "r2": Bound(at_least=0)}
     assert failures({"f1": 0.9, "mape": 0.1, "r2": 0.5}, bounds) == []
     assert failures({"f1": 0.89, "mape": float("nan")}, bounds) == [

@@ -80,6 +80,8 @@ def test_all_that_does_not_fit_together_is_told_at_once() -> None:
 
 def test_a_later_derived_feature_may_use_an_earlier_one(tmp_path: Path) -> None:
     content = yaml.safe_load(LOANS.read_text(encoding="utf-8"))
+    content["candidates"] = {"trees": {"family": "xgboost"}}
+    content["blend"] = []
     content["derived"] = {"b": "a * 2", "a": "loan_amount"}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with pytest.raises(ConfigurationError, match=r"derived\.b: 'a'"):

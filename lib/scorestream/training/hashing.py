@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Hashes = npt.NDArray[np.uint64]
-_NO_TEXT: Final = "\0"
+_NO_TEXT: Final = "\\N"
 # Odd numbers spread over 64 bits (Knuth, Steele): one column's bits reach all of the next sum.
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIXER: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -50,7 +50,9 @@ def _column_hashes(values: pa.ChunkedArray) -> Hashes:
         # One zero, one NaN: both have several bit patterns.
         numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)
         return _mixed(numbers.view(np.uint64))
-    texts = pc.fill_null(values.cast(pa.string()), _NO_TEXT)
+    # To pandas a text ends at its first 0; after this it has none, and no text is that of a null.
+    texts = pc.replace_substring(values.cast(pa.string()), "\\", "\\\\")
+    texts = pc.fill_null(pc.replace_substring(texts, "\0", "\\0"), _NO_TEXT)
     return np.asarray(pd.util.hash_array(texts.to_numpy(zero_copy_only=False)), np.uint64)
 
 

@@ -38,7 +38,12 @@ from scorestream.training.learning import Examples, Learner, card_of, examples_o
 from scorestream.training.metrics import metric_of
 from scorestream.training.model import Card, TabularModel
 from scorestream.training.plots import evaluation_plots, importance_plot, learning_plot
-from scorestream.training.profile import Profile, profile_column, transformations_of
+from scorestream.training.profile import (
+    PROBABILITY_EDGES,
+    Profile,
+    profile_column,
+    transformations_of,
+)
 from scorestream.training.reports import first_problems, problem_counts, problems_csv, trials_csv
 from scorestream.training.search import Found, judged, repeated, search_candidate
 from scorestream.training.splitting import LEAST_ROWS
@@ -303,7 +308,7 @@ def _profile(use_case: UseCase, data: Dataset, trained: Trained) -> Profile:
     values, probability = trained.model.values(trained.found.margins)
     predictions = {"prediction": profile_column(values)}
     if probability is not None:
-        predictions["probability"] = profile_column(pa.array(probability))
+        predictions["probability"] = profile_column(pa.array(probability), PROBABILITY_EDGES)
     return Profile(
         name=use_case.name,
         source=data.source,

@@ -165,11 +165,14 @@ class TabularModel:
         shape = (features.num_rows, classes) if classes > 2 else (features.num_rows,)
         found = {name: np.zeros(shape) for name in names}
         start = np.zeros(shape)
+        if features.num_rows == 0:
+            return {name: np.zeros(0) for name in names}, np.zeros(0)
         for part in self.parts:
             columns = part.fitted.contributions(encoded.by(part.preparation)) * part.weight
             start += columns[..., -1]
             for place, name in enumerate(part.preparation.sources):
                 found[name] += columns[..., place]
+        _share_rounding(self.margin(features), start, found)
         if classes > 2:
             chosen = (start + sum(found.values())).argmax(axis=1)
             every = np.arange(features.num_rows), chosen
@@ -228,6 +231,14 @@ class _Encoded:
         if preparation not in self._found:
             self._found[preparation] = preparation.encode(self._features)
         return self._found[preparation]
+
+
+def _share_rounding(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:
+    """Let parts and start sum to the margin exactly: libraries tell both in single precision."""
+    sizes = sum((np.abs(values) for values in parts.values()), np.zeros_like(start))
+    left = (margin - start - sum(parts.values())) / np.where(sizes > 0, sizes, 1.0)
+    for values in parts.values():
+        values += left * np.abs(values)  # noqa: PLW2901  in place
 
 
 def probabilities_of(margin: Floats) -> Floats:

@@ -14,6 +14,8 @@ from scorestream.training.config import Frozen
 from scorestream.training.model import TabularModel
 
 BINS: Final = 10
+# Sure probabilities differ from model to model in their last digits only: no bins between those.
+PROBABILITY_EDGES: Final = tuple(place / BINS for place in range(1, BINS))
 _QUANTILES: Final = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -88,15 +90,22 @@ class Profile(Frozen):
     predictions: Mapping[str, ColumnProfile]
 
 
-def profile_column(values: pa.ChunkedArray | pa.Array) -> NumberProfile | TextProfile:
-    """Describe a column of numbers or texts."""
+def profile_column(
+    values: pa.ChunkedArray | pa.Array, edges: tuple[float, ...] | None = None
+) -> NumberProfile | TextProfile:
+    """Describe a column of numbers or texts.
+
+    Args:
+        values: of the column.
+        edges: bounds between the bins of numbers; None: bins of about equal size.
+    """
     present = values.drop_null()
     missing = values.null_count / max(len(values), 1)
     if not pa.types.is_floating(values.type):
         return _texts(present, len(values), missing)
     numbers = np.asarray(present, np.float64)
     quantiles = np.quantile(numbers, _QUANTILES) if len(numbers) else ()
-    edges = bin_edges(numbers)
+    edges = bin_edges(numbers) if edges is None else edges
     return NumberProfile(
         count=len(values),
         missing=missing,

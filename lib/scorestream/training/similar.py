@@ -83,7 +83,7 @@ class SimilarSamples:
         count = len(self._nearest)
         changed = np.logical_or.reduce([np.diff(code, prepend=-1) != 0 for code in codes])
         starts = np.flatnonzero(changed) if count else np.array([], np.int64)
-        ends = np.append(starts[1:], count)
+        ends = np.append(starts[1:], count)[: len(starts)]
         keys = self._samples.select(list(self._likeness.same)).take(pa.array(starts)).to_pydict()
         groups = zip(*keys.values(), strict=True)
         return {
