@@ -126,7 +126,7 @@ def started_run(
     with store.errors(f"experiment {experiment}"):
         client = store.client
         found = client.get_experiment_by_name(experiment)
-        place = f"file://{store.artifacts}/{experiment}" if store.artifacts else None
+        place = Path(store.artifacts, experiment).as_uri() if store.artifacts else None
         identity = found.experiment_id if found else client.create_experiment(experiment, place)
         tags = {MLFLOW_RUN_NAME: name} | ({MLFLOW_PARENT_RUN_ID: parent.run_id} if parent else {})
         run = Run(store, client.create_run(identity, tags=tags).info.run_id)
