@@ -1,0 +1,1 @@
+"""What wallet models learn from: wallets as they were at cutoffs, and what became of them."""

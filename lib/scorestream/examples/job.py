@@ -1,0 +1,157 @@
+"""`wallet_examples`: the stored history as a table that wallet models learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from scorestream.backfill.sorting import sort_by_wallet, stored_rows
+from scorestream.backfill.tables import read_table
+from scorestream.backfill.wallets import whole_wallets
+from scorestream.configuration import load_scoring_model
+from scorestream.core.history import wallet_history
+from scorestream.core.pipeline import ScoringModel
+from scorestream.errors import ConfigurationError, InputError
+from scorestream.examples.cutoffs import BEHAVIOUR, EXAMPLES, Cutoffs, examples_of
+from scorestream.io.delta.files import DataFile, TableWriter
+from scorestream.io.delta.sql import read
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.filesystem import as_uri, exists, remove_folder
+from scorestream.locks import exclusive_lock
+from scorestream.reference_data import current_reference
+from scorestream.session import build_session
+from scorestream.settings import Settings
+from scorestream.tables import TRANSACTIONS, WALLET_KEY, Table
+from scorestream.tasks import run_tasks
+
+
+@dataclass(frozen=True)
+class ExamplesOptions:
+    """Options of a run, as the command line gives them.
+
+    Attributes:
+        moments: unix seconds at which wallets are looked at, ascending.
+        horizon: seconds that labels look ahead; None: no labels.
+        output: the table in the warehouse, replaced if it is there.
+        truth: CSV of `wallet_address` and `behaviour`, where that is known.
+        scoring: name of the scoring model.
+    """
+
+    moments: tuple[int, ...]
+    horizon: int | None = None
+    output: str = "training/wallets"
+    truth: str | None = None
+    scoring: str = "dex-v1"
+
+
+def make_examples(options: ExamplesOptions, settings: Settings) -> None:
+    """Make the table, and say on stdout what is in it.
+
+    1. bring the transactions of each wallet together
+    2. score each wallet at the cutoffs, before and after them, and write what comes of it
+    3. commit that in place of what the table held
+
+    Raises:
+        ConfigurationError: labels of one cutoff would overlap features of the next.
+        InputError: the history is not known as far as the labels look, or gives no example.
+        DeltaError: the tables cannot be read or written.
+    """
+    _refuse_overlap(options)
+    warehouse = Warehouse(settings.warehouse)
+    table = Table(options.output, EXAMPLES, "wallets at cutoffs, and what became of them")
+    folder = f"{settings.warehouse}/_checkpoints/wallet_examples/{options.output}.wallets"
+    with exclusive_lock(folder, "wait for it"):
+        warehouse.create_tables()
+        reference = current_reference(settings, warehouse)
+        model = load_scoring_model(
+            settings.scorestream_conf, options.scoring, reference.stable_symbols
+        )
+        spark = build_session("wallet_examples", settings)
+        _refuse_unknown(spark, warehouse, options)
+        # 1.
+        rows = _with_truth(stored_rows(spark, warehouse), options.truth)
+        parallelism = spark.sparkContext.defaultParallelism
+        files = sort_by_wallet(rows, folder, parallelism, warehouse.size(TRANSACTIONS))
+        # 2.
+        warehouse.create_table(table)
+        cutoffs = Cutoffs(options.moments, options.horizon)
+        work = partial(_write, root=warehouse.root, table=table, cutoffs=cutoffs, model=model)
+        written = run_tasks(spark, work, [uri for uri, _ in files])
+        # 3.
+        _commit(warehouse, table, [file for file in written if file is not None], options)
+        remove_folder(folder)
+
+
+def _write(
+    uri: str, root: str, table: Table, cutoffs: Cutoffs, model: ScoringModel
+) -> DataFile | None:
+    """In a task: the examples of the wallets in a file."""
+    writer = TableWriter(root, table)
+    for rows in whole_wallets(uri, len(cutoffs.scored)):
+        writer.write(examples_of(wallet_history(rows), cutoffs, model))
+    return writer.close()
+
+
+def _commit(
+    warehouse: Warehouse, table: Table, files: Sequence[DataFile], options: ExamplesOptions
+) -> None:
+    count = sum(file.records for file in files)
+    if not count:
+        raise InputError(
+            f"no example: the table transactions holds nothing up to {_time(options.moments[-1])}; "
+            "score messages first (SCORESTREAM_TRANSACTIONS=on), or give a later --as-of-range"
+        )
+    present = [uri.rpartition("/")[2] for uri in warehouse.files(table)]
+    warehouse.replace(table, present, files, "wallet_examples")
+    labels = (
+        f"with labels of {options.horizon / 86_400:g} days" if options.horizon else "unlabelled"
+    )
+    print(
+        f"{count:,} examples at {len(options.moments)} cutoffs, {labels}: {warehouse.path(table)}"
+    )
+
+
+def _refuse_overlap(options: ExamplesOptions) -> None:
+    """A label may look no further than the next cutoff: else a split by time would leak."""
+    gaps = [b - a for a, b in zip(options.moments, options.moments[1:], strict=False)]
+    if options.horizon is not None and gaps and min(gaps) < options.horizon:
+        raise ConfigurationError(
+            f"--every {min(gaps):,} s is less than --horizon {options.horizon:,} s: the labels of "
+            "a cutoff would tell what the features of the next one are made of: give a longer "
+            "--every"
+        )
+
+
+def _refuse_unknown(spark: SparkSession, warehouse: Warehouse, options: ExamplesOptions) -> None:
+    if options.horizon is None:
+        return
+    [row] = read(spark, warehouse, TRANSACTIONS).agg(F.max("as_of")).collect()
+    last = options.moments[-1] + options.horizon
+    if row[0] is not None and last > row[0]:
+        raise InputError(
+            f"the history is known until {_time(row[0])}, and the labels of the last cutoff look "
+            f"at {_time(last)}: end --as-of-range at {_time(row[0] - options.horizon)} or before"
+        )
+
+
+def _with_truth(rows: DataFrame, path: str | None) -> DataFrame:
+    """Rows with the behaviour of their wallet, null where nobody knows it."""
+    if path is None:
+        return rows
+    if not exists(as_uri(path)):
+        raise InputError(f"--truth {path}: no such file")
+    truth = read_table(rows.sparkSession, as_uri(path), "csv")
+    lacking = {"wallet_address", BEHAVIOUR} - set(truth.columns)
+    if lacking:
+        raise InputError(f"--truth {path}: no column {', '.join(sorted(lacking))}")
+    known = truth.select(F.expr(WALLET_KEY).alias("wallet_key"), BEHAVIOUR)
+    return rows.join(known.dropDuplicates(["wallet_key"]), "wallet_key", "left")
+
+
+def _time(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
