@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Columns = dict[str, npt.NDArray[Any]]
 
 DAY_SECONDS: Final = 86_400
 POOLS: Final = 240
@@ -164,7 +165,7 @@ def _wallets(random: np.random.Generator, count: int, days: int) -> _Wallets:
         behaviour,
         start,
         np.minimum(start + np.maximum(life, 0.1), days),
-        np.exp(0.5 * keen + random.normal(0, 0.5, count)),
+        np.exp(0.5 * keen + random.normal(0, 0.8, count)),
         random.normal(0, 0.8, count),
         random.beta(2.0, 2.0, count) * 2,
         1 + random.poisson(drawn.of("pools", every) * np.exp(0.3 * keen)),
@@ -186,7 +187,7 @@ def _sessions(random: np.random.Generator, wallets: _Wallets, days: int) -> tupl
 
 def _swaps(
     random: np.random.Generator, wallets: _Wallets, session: Ints, time: Floats
-) -> list[dict[str, npt.NDArray[np.generic]]]:
+) -> list[Columns]:
     """The swaps of sessions, and those that trade them back."""
     further = random.exponential(np.maximum(wallets.of("burst", session), 1e-9))
     counts = 1 + np.minimum(np.floor(further), _MOST_BURST).astype(np.int64)
@@ -201,9 +202,7 @@ def _swaps(
     return [swaps, _traded_back(random, {name: v[washed] for name, v in swaps.items()})]
 
 
-def _traded_back(
-    random: np.random.Generator, swaps: dict[str, npt.NDArray[np.generic]]
-) -> dict[str, npt.NDArray[np.generic]]:
+def _traded_back(random: np.random.Generator, swaps: Columns) -> Columns:
     count = len(swaps["wallet"])
     return swaps | {
         "time": swaps["time"] + random.uniform(5, _WASH_SECONDS, count) / DAY_SECONDS,
@@ -214,7 +213,7 @@ def _traded_back(
 
 def _deposits(
     random: np.random.Generator, wallets: _Wallets, owner: Ints, time: Floats
-) -> list[dict[str, npt.NDArray[np.generic]]]:
+) -> list[Columns]:
     """Deposits, and a withdrawal of each, whole or in part, when its time has come."""
     deposits = _rows(random, wallets, owner, time, DEPOSIT)
     hold = wallets.of("hold", owner) * np.exp(random.normal(0, 1.0, len(owner)))
@@ -230,7 +229,7 @@ def _deposits(
 
 def _rows(
     random: np.random.Generator, wallets: _Wallets, owner: Ints, time: Floats, action: int
-) -> dict[str, npt.NDArray[np.generic]]:
+) -> Columns:
     count = len(owner)
     median = wallets.of("swap_usd" if action == SWAP else "deposit_usd", owner)
     spread = random.normal(size=count) * wallets.of("spread", owner)
@@ -245,7 +244,7 @@ def _rows(
     }
 
 
-def _ordered(parts: list[dict[str, npt.NDArray[np.generic]]], days: int, until: int) -> pa.Table:
+def _ordered(parts: list[Columns], days: int, until: int) -> pa.Table:
     """Rows of the past in order, at most `MOST_TRANSACTIONS` a wallet."""
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     seconds = np.floor(columns.pop("time") * DAY_SECONDS).astype(np.int64)

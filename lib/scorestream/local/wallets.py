@@ -123,7 +123,7 @@ def _address(seed: int, number: int) -> str:
     return f"0x{hashlib.sha256(f'{seed}/{number}'.encode()).hexdigest()[:40]}"
 
 
-def _opened(path: str) -> IO[bytes]:
+def _opened(path: str) -> IO[bytes] | gzip.GzipFile:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     if path.endswith(".gz"):
         # Without the time of writing: the same seed gives the same bytes.

@@ -13,7 +13,7 @@ from sqlglot.errors import SqlglotError
 from scorestream.training.families import FAMILIES
 from scorestream.training.metrics import METRICS
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "anomaly"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
 Texts = tuple[str, ...]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -63,11 +63,12 @@ class Column(Frozen):
 
 
 class Target(Frozen):
-    """The column that is predicted.
+    """The column that is predicted; of an anomaly, what rows are, where that is known.
 
     Attributes:
         labels: of a classification, default: those of the training rows, sorted.
         positive: the label whose probability is told; of two labels.
+        anomalous: what rows are that shall be flagged: judges an anomaly model, never teaches it.
         log: a regression learns the logarithm: errors count by their share of the value.
         min: least possible number.
         max: largest possible number.
@@ -76,6 +77,7 @@ class Target(Frozen):
     column: str
     labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     positive: str | None = None
+    anomalous: Texts = ()
     log: bool = False
     min: float | None = None
     max: float | None = None
@@ -181,10 +183,12 @@ class Search(Frozen):
         metric: by cross-validation over the rows that are not held out; also that by which the
             candidates, and champion and challenger, are compared.
         trials: a candidate; the first has the middle of each range.
+        group: column; rows of the same value are never on both sides of a fold.
         workers: folds at a time; None: as many as there are processors.
     """
 
     metric: str
+    group: str | None = None
     trials: Count = 20
     folds: Annotated[int, Field(ge=2, le=50)] = 5
     repeats: Count = 2
@@ -257,13 +261,18 @@ class UseCase(Frozen):
     Attributes:
         data: path or URI of the training data, relative to the configuration file's folder.
         sql: instead, a statement over the warehouse.
+        table: instead, a Delta table in the warehouse, for instance `training/wallets`.
         ids: columns that name a row and are no features.
         derived: features computed by SQL expressions over columns and earlier ones.
         candidates: by name.
         blend: names of candidates whose mean is a candidate of its own.
+        baselines: trivial rivals, by name, as SQL expressions over any column of the rows: what
+            rows of the same value came to, or for an anomaly the value itself.
         thresholds: metrics on held-out rows that a champion reaches.
         refit: what is registered was trained on all rows, held-out ones too, after its judgement.
-        collect_at_most: rows that are trained in one process; more are trained in Spark.
+        flag: share of the rows that an anomaly model flags.
+        collect_at_most: rows that are trained in one process.
+        when_more: train in Spark, or on a sample.
     """
 
     name: Name
@@ -271,6 +280,7 @@ class UseCase(Frozen):
     task: Task
     data: str | None = None
     sql: str | None = None
+    table: Annotated[str, Field(pattern=r"^\w[\w-]*(/\w[\w-]*)*$")] | None = None
     target: Target
     ids: Texts = ()
     columns: Annotated[Mapping[str, Column], Field(min_length=1)]
@@ -280,12 +290,15 @@ class UseCase(Frozen):
     search: Search
     candidates: Annotated[Mapping[Name, Candidate], Field(min_length=1)]
     blend: Texts = ()
+    baselines: Mapping[str, str] = {}
     thresholds: Mapping[str, Bound] = {}
     refit: bool = True
     reasons: Reasons = Reasons()
     similar: Likeness | None = None
     drift: Drift = Drift()
+    flag: Share = 0.05
     collect_at_most: Count = 2_000_000
+    when_more: Literal["spark", "sample"] = "spark"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -293,7 +306,9 @@ class UseCase(Frozen):
         problems = [
             *self._source_problems(),
             *self._column_problems(),
+            *self._target_problems(),
             *self._derived_problems(),
+            *self._baseline_problems(),
             *self._metric_problems(),
             *self._candidate_problems(),
         ]
@@ -306,9 +321,33 @@ class UseCase(Frozen):
         """Columns and derived features, in order."""
         return (*self.columns, *self.derived)
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Columns that are read beside features and target."""
+        wanted = [*self.ids, self.split.column, self.search.group, *self._baseline_columns()]
+        others = {*self.features, self.target.column, None}
+        return tuple(dict.fromkeys(name for name in wanted if name and name not in others))
+
+    def _baseline_columns(self) -> Iterator[str]:
+        for sql in self.baselines.values():
+            for column in sqlglot.parse_one(sql, read="duckdb").find_all(exp.Column):
+                yield column.name
+
+    def _baseline_problems(self) -> Iterator[str]:
+        for name, sql in self.baselines.items():
+            try:
+                parsed = sqlglot.parse_one(sql, read="duckdb")
+            except SqlglotError as error:
+                yield f"baselines.{name}: {str(error).splitlines()[0]}"
+                continue
+            if parsed.find(exp.Query):
+                yield f"baselines.{name}: must be an expression, not a query"
+            if self.target.column in {column.name for column in parsed.find_all(exp.Column)}:
+                yield f"baselines.{name}: must not know the target"
+
     def _source_problems(self) -> Iterator[str]:
-        if self.data is not None and self.sql is not None:
-            yield "data, sql: give one of them"
+        if sum(source is not None for source in (self.data, self.sql, self.table)) > 1:
+            yield "data, sql, table: give one of them"
 
     def _column_problems(self) -> Iterator[str]:
         others = [self.target.column, *self.ids]
@@ -318,18 +357,22 @@ class UseCase(Frozen):
         for name in (*self.columns, *self.derived):
             if name in WRITTEN_COLUMNS:
                 yield f"columns.{name}: is the name of a column that results have"
-        if self.task == "regression" and (self.target.labels or self.target.positive):
-            yield "target: labels and positive are those of a classification"
-        if self.task == "classification" and self.target.log:
-            yield "target.log: a classification has no logarithm"
-        if self.target.positive and self.target.positive not in (
-            self.target.labels or (self.target.positive,)
-        ):
-            yield f"target.positive: {self.target.positive!r} is none of the labels"
         if self.similar:
             for name in (*self.similar.same, self.similar.nearest):
                 if name not in self.columns:
                     yield f"similar: {name!r} is no column"
+
+    def _target_problems(self) -> Iterator[str]:
+        if self.task != "classification" and (self.target.labels or self.target.positive):
+            yield "target: labels and positive are those of a classification"
+        if self.task != "anomaly" and self.target.anomalous:
+            yield "target.anomalous: is that of an anomaly"
+        if self.task != "regression" and self.target.log:
+            yield f"target.log: a {self.task} has no logarithm"
+        if self.target.positive and self.target.positive not in (
+            self.target.labels or (self.target.positive,)
+        ):
+            yield f"target.positive: {self.target.positive!r} is none of the labels"
 
     def _derived_problems(self) -> Iterator[str]:
         known = set(self.columns)

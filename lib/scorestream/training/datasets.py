@@ -95,8 +95,13 @@ def configured_source(use_case: UseCase, config: Path, settings: Settings) -> So
     """
     if use_case.sql is not None:
         return Source("sql", query_table(use_case.sql, Warehouse(settings.warehouse)))
+    if use_case.table is not None:
+        path = f"{settings.warehouse}/{use_case.table}"
+        return _read(use_case.table, path, use_case, settings)
     if use_case.data is None:
-        raise ConfigurationError(f"{config}: data, sql: none is given: add one, or give --data")
+        raise ConfigurationError(
+            f"{config}: data, sql, table: none is given: add one, or give --data"
+        )
     there = use_case.data
     path = there if "://" in there else str((config.parent / there).resolve())
     return _read(use_case.data, path, use_case, settings)
@@ -107,6 +112,9 @@ def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source
     rows = read_at_most(path, use_case.collect_at_most)
     if rows is not None:
         return Source(name, rows)
+    if use_case.when_more == "sample":
+        sample = LargeTable.of(path, settings).sample(use_case.collect_at_most)
+        return Source(f"{name} (a sample)", sample)
     refuse_unfit(use_case)
     large = LargeTable.of(path, settings)
     return Source(name, large.sample(use_case.collect_at_most), large)

@@ -20,13 +20,17 @@ def evaluate(card: Card, truth: Floats, margin: Floats) -> dict[str, float]:
 
     Args:
         card: says what margins mean.
-        truth: values of the target (its own, not their logarithms), or places of labels.
+        truth: values of the target (its own, not their logarithms), or places of labels; of an
+            anomaly 1 or 0, not a number where nobody knows.
         margin: predicted.
 
     Returns:
         Values by name; a metric that is not defined for these rows is not there. With more than
-        two classes precision, recall, F1 and ROC-AUC are means over the classes.
+        two classes precision, recall, F1 and ROC-AUC are means over the classes. Precision and
+        recall of an anomaly are those of the flagged rows, whose scores are `flag_above` or more.
     """
+    if card.task == "anomaly":
+        return anomaly_metrics(truth, np.exp(margin), card.flag)
     if card.task == "regression":
         return _regression(truth, np.exp(margin) if card.log else margin)
     return _classification(truth.astype(np.int64), probabilities_of(margin))
@@ -43,6 +47,29 @@ def failures(metrics: Mapping[str, float], thresholds: Mapping[str, Bound]) -> l
             found.append(f"{name} {value:.4g} is below {bound.at_least:g}")
         elif bound.at_most is not None and not value <= bound.at_most:
             found.append(f"{name} {value:.4g} is above {bound.at_most:g}")
+    return found
+
+
+def anomaly_metrics(truth: Floats, score: Floats, flag: float) -> dict[str, float]:
+    """Metrics of scores by what rows are, as far as it is known.
+
+    Args:
+        truth: 1 for what shall be flagged, else 0; not a number where nobody knows.
+        score: the higher, the more anomalous.
+        flag: share of the rows that is flagged.
+    """
+    limit = float(np.quantile(score, 1 - flag, method="higher"))
+    found = {"flag_above": limit}
+    known = np.isfinite(truth)
+    hit, score = truth[known] == 1, score[known]
+    if 0 < hit.sum() < len(hit):
+        flagged = score >= limit
+        found |= {
+            "roc_auc": float(sk.roc_auc_score(hit, score)),
+            "average_precision": float(sk.average_precision_score(hit, score)),
+            "precision": float(sk.precision_score(hit, flagged, zero_division=0)),
+            "recall": float(sk.recall_score(hit, flagged)),
+        }
     return found
 
 

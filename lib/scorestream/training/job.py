@@ -28,6 +28,7 @@ from scorestream.io.mlflow.tracking import (
 )
 from scorestream.locks import exclusive_lock
 from scorestream.settings import Settings
+from scorestream.training.baselines import baseline_metrics
 from scorestream.training.config import UseCase
 from scorestream.training.configuration import load_use_case
 from scorestream.training.datasets import Dataset, Source, choose_source, prepared
@@ -128,7 +129,7 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
         data = prepared(use_case, source)
         _tell_rows(data)
         card = card_of(use_case, data.rows)
-        examples = examples_of(card, data.rows)
+        examples = examples_of(card, data.rows, use_case.search.group)
         with started_run(store, use_case.name, f"{use_case.name} {data.data_version}") as run:
             _log_start(run, use_case, data)
             # 2.
@@ -136,12 +137,13 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
             # 3.
             trained = _trained(use_case, card, examples, data, found, source)
             _log_trained(run, use_case, data, examples, trained)
+            rivals = _log_baselines(run, use_case, card, data, examples)
             # 4.
             registry = Registry(store)
             verdict = _verdict(use_case, registry, store, data, examples, trained)
             # 5.
             model = _register(run, registry, use_case, data, source, trained, verdict)
-    _tell(use_case, found, trained, model, verdict)
+    _tell(use_case, found, trained, rivals, model, verdict)
 
 
 def _tell_rows(data: Dataset) -> None:
@@ -272,6 +274,21 @@ def _log_trained(
     with tempfile.TemporaryDirectory() as folder:
         trained.judged.save(Path(folder))
         run.log_folder(Path(folder), JUDGED)
+
+
+def _log_baselines(
+    run: Run, use_case: UseCase, card: Card, data: Dataset, examples: Examples
+) -> dict[str, dict[str, float]]:
+    """Metrics of the baselines, each in a run of its own; the one that counts in the main run."""
+    found = baseline_metrics(use_case, card, data.rows, examples, data.held_out)
+    metric = use_case.search.metric
+    for name, metrics in found.items():
+        with started_run(run.store, use_case.name, f"baseline {name}", run) as own:
+            own.log_params({"baseline": use_case.baselines[name]})
+            own.log_metrics(metrics)
+        if metric in metrics:
+            run.log_metrics({f"baseline.{name}.{metric}": metrics[metric]})
+    return found
 
 
 def _importances(model: TabularModel, held: Examples) -> dict[str, float]:
@@ -411,17 +428,38 @@ def _register(
 
 
 def _tell(
-    use_case: UseCase, found: list[Found], trained: Trained, model: Registered, verdict: Verdict
+    use_case: UseCase,
+    found: list[Found],
+    trained: Trained,
+    rivals: Mapping[str, Mapping[str, float]],
+    model: Registered,
+    verdict: Verdict,
 ) -> None:
     names = list(found[0].metrics)
     table = TextTable("candidate, cross-validated", *names)
     for one in found:
         table.add_row(one.learner.name, *(f"{one.metrics[name]:.5g}" for name in names))
     judged_as = f"{trained.found.learner.name}, held-out rows"
-    table.add_row(judged_as, *(f"{trained.metrics.get(n, float('nan')):.5g}" for n in names))
+    judged = {judged_as: trained.metrics}
+    judged |= {f"baseline {name}, held-out rows": metrics for name, metrics in rivals.items()}
+    for name, metrics in judged.items():
+        table.add_row(name, *(f"{metrics.get(n, float('nan')):.5g}" for n in names))
     Console(width=160).print(table)
     metric = use_case.search.metric
-    mean, deviation = trained.repeats[f"cv_{metric}_mean"], trained.repeats[f"cv_{metric}_sd"]
-    print(f"{metric} by repeated cross-validation: {mean:.5g} ± {deviation:.2g}")
+    if f"cv_{metric}_mean" in trained.repeats:
+        mean, deviation = trained.repeats[f"cv_{metric}_mean"], trained.repeats[f"cv_{metric}_sd"]
+        print(f"{metric} by repeated cross-validation: {mean:.5g} ± {deviation:.2g}")
+    for name, metrics in rivals.items():
+        print(_comparison(use_case, trained.metrics, name, metrics))
     alias = "champion" if verdict.promoted else "challenger"
     print(f"{model} is the {alias}: {verdict.reason}")
+
+
+def _comparison(
+    use_case: UseCase, ours: Mapping[str, float], name: str, theirs: Mapping[str, float]
+) -> str:
+    """Whether a model beats a baseline, as a line."""
+    metric = metric_of(use_case.task, use_case.search.metric)
+    values = [metrics.get(metric.name, float("nan")) for metrics in (ours, theirs)]
+    verb = "beats" if metric.better(*values) else "does not beat"
+    return f"{metric.name} {values[0]:.5g} {verb} {values[1]:.5g} of baseline {name}"

@@ -22,8 +22,7 @@ def training_table(use_case: UseCase) -> Table:
     """The table of a use case: numbers as doubles, all else as text."""
     checked = {**use_case.columns, **target_column(use_case)}
     columns = [(n, pa.float64() if c.kind == "number" else pa.string()) for n, c in checked.items()]
-    others = [*use_case.ids, *([use_case.split.column] if use_case.split.column else [])]
-    columns += [(name, pa.string()) for name in others if name not in checked]
+    columns += [(name, pa.string()) for name in use_case.carried]
     comment = f"training data of {use_case.name}"
     return Table(f"{FOLDER}/{use_case.name}", pa.schema(columns), comment)
 

@@ -17,6 +17,7 @@ from scorestream.errors import TrainingError
 from scorestream.training.config import Candidate, Column, UseCase
 from scorestream.training.evaluation import evaluate
 from scorestream.training.families import FAMILIES, Floats, Learning
+from scorestream.training.hashing import Hashes, row_hashes, shares
 from scorestream.training.model import Card, Part, TabularModel
 from scorestream.training.preprocessing import fit_preparation
 
@@ -32,15 +33,18 @@ class Examples:
 
     Attributes:
         features: checked columns and derived features.
-        truth: values of the target, or places of labels.
+        truth: values of the target, or places of labels; of an anomaly 1, 0, or not a number.
+        groups: number of each row's group; rows of a group are never on both sides of a fold.
     """
 
     features: pa.Table
     truth: Floats
+    groups: Hashes | None = None
 
     def take(self, places: Places) -> Examples:
         """Some of the rows."""
-        return Examples(self.features.take(pa.array(places)), self.truth[places])
+        groups = None if self.groups is None else self.groups[places]
+        return Examples(self.features.take(pa.array(places)), self.truth[places], groups)
 
     def where(self, flags: npt.NDArray[np.bool_]) -> Examples:
         """The rows of a mask."""
@@ -97,7 +101,9 @@ def card_of(use_case: UseCase, rows: pa.Table) -> Card:
         task=use_case.task,
         target=use_case.target.column,
         labels=_labels(use_case, rows),
-        log=use_case.target.log,
+        anomalous=use_case.target.anomalous,
+        flag=use_case.flag,
+        log=use_case.target.log or use_case.task == "anomaly",
         ids=use_case.ids,
         columns={name: _resolved(c, rows[name]) for name, c in use_case.columns.items()},
         derived=use_case.derived,
@@ -107,31 +113,45 @@ def card_of(use_case: UseCase, rows: pa.Table) -> Card:
     )
 
 
-def examples_of(card: Card, rows: pa.Table) -> Examples:
+def examples_of(card: Card, rows: pa.Table, group: str | None = None) -> Examples:
     """Examples from checked training rows with derived features.
+
+    Args:
+        card: of the model to be.
+        rows: with the target.
+        group: column of rows that belong together.
 
     Raises:
         TrainingError: a target of 0 or below shall be a logarithm.
     """
+    groups = None if group is None else row_hashes(rows.select([group]))
+    return Examples(rows.select([*card.columns, *card.derived]), _truth(card, rows), groups)
+
+
+def _truth(card: Card, rows: pa.Table) -> Floats:
     target = rows[card.target]
     if card.task == "classification":
-        truth = np.asarray(pc.index_in(target, pa.array(card.labels)).cast(pa.float64()))
-    else:
-        truth = np.asarray(target)
+        return np.asarray(pc.index_in(target, pa.array(card.labels)).cast(pa.float64()))
+    if card.task == "anomaly":
+        found = pc.is_in(target, pa.array(card.anomalous, pa.string())).cast(pa.float64())
+        return np.where(np.asarray(target.is_null()), np.nan, np.asarray(found))
+    truth = np.asarray(target)
     if card.log and truth.min() <= 0:
         raise TrainingError(
             f"column {card.target}: target.log needs values above 0, the least is {truth.min():g}: "
             "set target.min"
         )
-    return Examples(rows.select([*card.columns, *card.derived]), truth)
+    return truth
 
 
 def folds_of(examples: Examples, card: Card, folds: int, seed: int) -> list[Fold]:
     """Places to learn from and to be judged by, of each fold.
 
     Raises:
-        TrainingError: too few rows, or too few of a label.
+        TrainingError: too few rows, groups, or rows of a label.
     """
+    if examples.groups is not None:
+        return _group_folds(examples.groups, folds, seed)
     strata = examples.truth if card.task == "classification" else None
     kind = KFold if strata is None else StratifiedKFold
     least = len(examples) if strata is None else int(np.unique(strata, return_counts=True)[1].min())
@@ -140,6 +160,14 @@ def folds_of(examples: Examples, card: Card, folds: int, seed: int) -> list[Fold
         raise TrainingError(f"search.folds is {folds}, and there are only {least} {what}")
     splitter = kind(folds, shuffle=True, random_state=seed)
     return list(splitter.split(np.empty(len(examples)), strata))
+
+
+def _group_folds(groups: Hashes, folds: int, seed: int) -> list[Fold]:
+    """Folds of whole groups, by the hash of the group."""
+    fold = (shares(groups, seed) * folds).astype(np.int64)
+    if len(np.unique(fold)) < folds:
+        raise TrainingError(f"search.folds is {folds}, and there are too few groups for them")
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
 
 
 def cross_validated(
@@ -178,7 +206,7 @@ def _parts(
     card: Card, candidate: Candidate, params: Params, examples: Examples, seed: int, threads: int
 ) -> Iterator[Part]:
     """The parts of one candidate; what is below it learns first, and it learns what remains."""
-    truth = np.log(examples.truth) if card.log else examples.truth
+    truth = _taught(card, examples.truth)
     below: tuple[Part, ...] = ()
     if candidate.over is not None:
         below = tuple(_parts(card, candidate.over, candidate.over.params, examples, seed, threads))
@@ -196,6 +224,13 @@ def _parts(
         )
         fitted = FAMILIES[candidate.family].fit(encoded, truth, learning)
         yield Part(1 / candidate.bags, candidate.family, preparation, fitted)
+
+
+def _taught(card: Card, truth: Floats) -> Floats:
+    """What a family is told of the truth: of an anomaly nothing."""
+    if card.task == "anomaly":
+        return np.zeros(len(truth))
+    return np.log(truth) if card.log else truth
 
 
 def _labels(use_case: UseCase, rows: pa.Table) -> tuple[str, ...]:

@@ -32,6 +32,12 @@ METRICS: Final[dict[str, tuple[Metric, ...]]] = {
         Metric("log_loss", more_is_better=False),
         Metric("calibration_error", more_is_better=False),
     ),
+    "anomaly": (
+        Metric("roc_auc", more_is_better=True),
+        Metric("average_precision", more_is_better=True),
+        Metric("precision", more_is_better=True),
+        Metric("recall", more_is_better=True),
+    ),
     "regression": (
         Metric("mae", more_is_better=False),
         Metric("rmse", more_is_better=False),

@@ -32,7 +32,9 @@ class Card(Frozen):
 
     Attributes:
         labels: of a classification, in the order of the margins; of two, the second is positive.
-        log: the margin of a regression is the logarithm of the value.
+        anomalous: what rows are that an anomaly model shall flag.
+        flag: share of the rows that it flags.
+        log: the margin is the logarithm of the value; always of an anomaly's score.
         ids: columns that name a row.
         columns: of the input, categories with the values that were trained.
         derived: features computed from them.
@@ -42,9 +44,11 @@ class Card(Frozen):
 
     format: Literal[1] = 1
     name: str
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "regression", "anomaly"]
     target: str
     labels: tuple[str, ...] = ()
+    anomalous: tuple[str, ...] = ()
+    flag: float = 0.05
     log: bool = False
     ids: tuple[str, ...] = ()
     columns: Mapping[str, Column]
@@ -81,8 +85,8 @@ class Predictions:
 
     Attributes:
         values: numbers, or labels; null where there is an error.
-        probability: of the positive label, or with more than two of the predicted one; None for a
-            regression.
+        probability: of the positive label, or with more than two of the predicted one; None where
+            there are no labels.
         errors: why a row has no prediction, null where it has one.
     """
 
@@ -143,7 +147,7 @@ class TabularModel:
 
     def values(self, margin: Floats) -> tuple[pa.Array, npt.NDArray[np.float64] | None]:
         """What margins mean: numbers or labels, and the probability that is told."""
-        if self.card.task == "regression":
+        if self.card.task != "classification":
             return pa.array(np.exp(margin) if self.card.log else margin), None
         probabilities = probabilities_of(margin)
         chosen = probabilities.argmax(axis=1)

@@ -25,7 +25,7 @@ def evaluation_plots(card: Card, truth: Floats, margin: Floats) -> dict[str, byt
 
     Args:
         card: says what margins mean.
-        truth: values of the target, or places of labels, of held-out rows.
+        truth: values of the target, places of labels, or whether an anomaly, of held-out rows.
         margin: predicted for them.
     """
     if card.task == "regression":
@@ -34,6 +34,8 @@ def evaluation_plots(card: Card, truth: Floats, margin: Floats) -> dict[str, byt
             "residuals.png": _drawn(_residuals, truth, predicted),
             "predicted_against_actual.png": _drawn(_against, truth, predicted),
         }
+    if card.task == "anomaly":
+        return _anomaly_plots(card, truth, np.exp(margin))
     p = probabilities_of(margin)
     found = {
         "confusion_matrix.png": _drawn(_confusion, card.labels, truth, p),
@@ -42,6 +44,16 @@ def evaluation_plots(card: Card, truth: Floats, margin: Floats) -> dict[str, byt
     if len(np.unique(truth)) == len(card.labels):
         found["roc.png"] = _drawn(_roc, card.labels, truth, p)
         found["precision_recall.png"] = _drawn(_precision_recall, card.labels, truth, p)
+    return found
+
+
+def _anomaly_plots(card: Card, truth: Floats, score: Floats) -> dict[str, bytes]:
+    found = {"scores.png": _drawn(_scores, truth, score, card.flag)}
+    known = np.isfinite(truth)
+    if len(np.unique(truth[known])) == 2:
+        labels, p = ("normal", "anomalous"), np.stack([1 - score, score], axis=1)[known]
+        found["roc.png"] = _drawn(_roc, labels, truth[known], p)
+        found["precision_recall.png"] = _drawn(_precision_recall, labels, truth[known], p)
     return found
 
 
@@ -106,6 +118,18 @@ def _calibration(axes: Axes, truth: Floats, p: Floats) -> None:
     axes.plot([0, 1], [0, 1], color=RED, linestyle="--", linewidth=1)
     axes.plot(means, np.bincount(place, hit, BINS)[there] / counts[there], "o-", color=INK)
     _named(axes, "calibration", "probability told", "share of rows")
+
+
+def _scores(axes: Axes, truth: Floats, score: Floats, flag: float) -> None:
+    edges = np.linspace(score.min(), score.max(), 40).tolist()
+    kinds = {"normal": truth == 0, "anomalous": truth == 1, "unknown": ~np.isfinite(truth)}
+    there = {name: score[rows] for name, rows in kinds.items() if rows.any()}
+    axes.hist(list(there.values()), edges, stacked=True, label=list(there))
+    axes.axvline(np.quantile(score, 1 - flag, method="higher"), color=RED, linestyle="--")
+    axes.legend()
+    _named(
+        axes, f"scores of {len(score):,} held-out rows", "score; flagged behind the line", "rows"
+    )
 
 
 def _curves(labels: Sequence[str], truth: Floats, p: Floats) -> list[tuple[str, Floats, Floats]]:

@@ -54,9 +54,14 @@ def _stratified(place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: 
 
 
 def _latest(rows: pa.Table, split: Split) -> Flags:
+    """All rows from the moment on that leaves about the wanted share; none if all have the same."""
     times = moments(rows, str(split.column))
-    limit = np.quantile(times, 1 - split.held_out, method="lower")
-    return np.asarray(times > limit)
+    found, counts = np.unique(times, return_counts=True)
+    if len(found) < 2:
+        return np.zeros(len(times), np.bool_)
+    later = counts[::-1].cumsum()[::-1] / len(times)
+    first = found[1:][np.abs(later[1:] - split.held_out).argmin()]
+    return np.asarray(times >= first)
 
 
 def moments(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:

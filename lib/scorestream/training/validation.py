@@ -99,15 +99,19 @@ def check_features(
 
 
 def check_training(table: pa.Table, use_case: UseCase, where: str) -> Checked:
-    """Check features, target, ids and the column to split by; the others are left out.
+    """Check features, target and the columns carried beside them; the others are left out.
+
+    The target of an anomaly may be missing, in a row or in all.
 
     Raises:
         InputError: a column is missing, or is nothing that could be a number or a text.
     """
+    if use_case.task == "anomaly" and use_case.target.column not in table.column_names:
+        unknown = pa.nulls(table.num_rows, pa.string())
+        table = table.append_column(use_case.target.column, unknown)
     checked = check_features(table, {**use_case.columns, **target_column(use_case)}, where)
     rows, problems = checked.rows, list(checked.problems)
-    carried = [*use_case.ids, *([use_case.split.column] if use_case.split.column else [])]
-    for name in carried:
+    for name in use_case.carried:
         if name not in table.column_names:
             raise InputError(f"{where}: no column {name}; its columns are {table.column_names}")
         if name not in rows.column_names:
@@ -116,8 +120,10 @@ def check_training(table: pa.Table, use_case: UseCase, where: str) -> Checked:
 
 
 def target_column(use_case: UseCase) -> dict[str, Column]:
-    """The target as a column that must not be missing."""
+    """The target as a column that must not be missing, but for an anomaly's."""
     target: Target = use_case.target
+    if use_case.task == "anomaly":
+        return {target.column: Column(kind="category")}
     if use_case.task == "regression":
         column = Column(kind="number", min=target.min, max=target.max, missing="refuse")
     else:

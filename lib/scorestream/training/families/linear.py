@@ -8,9 +8,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from scorestream.errors import TrainingError
 from scorestream.training.families import Floats, Learning
-from scorestream.training.families.terms import LinearTerms, load, scaling, unscaled
+from scorestream.training.families.terms import LinearTerms, scaling, unscaled
 
-__all__ = ["fit", "load"]
 _PARAMS: Final = frozenset({"alpha", "positive"})
 
 

@@ -6,9 +6,7 @@ from sklearn.linear_model import LogisticRegression
 
 from scorestream.errors import TrainingError
 from scorestream.training.families import Floats, Learning
-from scorestream.training.families.terms import LinearTerms, load, scaling, unscaled
-
-__all__ = ["fit", "load"]
+from scorestream.training.families.terms import LinearTerms, scaling, unscaled
 
 
 def fit(x: Floats, y: Floats, learning: Learning) -> LinearTerms:
