@@ -51,7 +51,7 @@ def test_the_explainable_model_has_positive_coefficients() -> None:
         (LOANS, "derived.x=no_such + 1", "derived.x: 'no_such' is no column"),
         (LOANS, "derived.x=(SELECT 1)", "derived.x: must be an expression"),
         (LOANS, "split.by=time", "split: "),
-        (LOANS, "sql=SELECT 1", "data, sql: give one of them"),
+        (LOANS, "sql=SELECT 1", "data, sql, table: give one of them"),
         (LOANS, "reasons.text={what}", "reasons"),
         (LOANS, "drift.psi=-1", "drift.psi: "),
         (DIAMONDS, "columns.cut.values=null", "an ordinal needs its values"),

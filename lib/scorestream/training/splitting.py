@@ -54,13 +54,14 @@ def _stratified(place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: 
 
 
 def _latest(rows: pa.Table, split: Split) -> Flags:
-    """All rows from the moment on that leaves about the wanted share; none if all have the same."""
+    """The latest rows up to the wanted share, but all of the latest moment, and never all rows."""
     times = moments(rows, str(split.column))
     found, counts = np.unique(times, return_counts=True)
     if len(found) < 2:
         return np.zeros(len(times), np.bool_)
     later = counts[::-1].cumsum()[::-1] / len(times)
-    first = found[1:][np.abs(later[1:] - split.held_out).argmin()]
+    small = np.flatnonzero(later <= split.held_out)
+    first = found[small[0] if len(small) else -1]
     return np.asarray(times >= first)
 
 

@@ -111,9 +111,9 @@ def load(folder: Path) -> Forest:
         ValueError: it is damaged.
     """
     try:
-        with np.load(folder / _FILE, allow_pickle=False) as file:
-            forest = Forest(**{field.name: file[field.name] for field in fields(Forest)})
-    except zipfile.BadZipFile as error:
+        with (folder / _FILE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            forest = Forest(**{field.name: arrays[field.name] for field in fields(Forest)})
+    except (EOFError, zipfile.BadZipFile) as error:
         raise ValueError(str(error)) from None
     nodes = len(forest.feature)
     for places in (forest.left, forest.right, forest.roots):

@@ -65,8 +65,9 @@ def _mean_lengths(tree: Any) -> Floats:
     depth = np.zeros(len(left))
     for node in np.flatnonzero(left >= 0).tolist():
         depth[[left[node], right[node]]] = depth[node] + 1
-    # Rows that no cut has set apart are as far as in a search tree of them.
-    length = depth + _search_length(rows)
+    # Rows that no cut has set apart are as far as in a search tree of them. Nodes are counted and
+    # one is taken off, as scikit-learn does: it rounds like this.
+    length = depth + 1 + _search_length(rows) - 1
     for node in np.flatnonzero(left >= 0)[::-1].tolist():
         below = [left[node], right[node]]
         length[node] = np.average(length[below], weights=rows[below])
