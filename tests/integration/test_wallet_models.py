@@ -1,0 +1,184 @@
+"""Wallet models from generated histories: examples, trainings, promotion, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from pyspark.sql import SparkSession
+
+from conftest import registered
+from models import SMALL, registry_of, run_of, settings_of, train
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
+from scorestream.errors import ConfigurationError, InputError
+from scorestream.examples.job import ExamplesOptions, make_examples
+from scorestream.io.mlflow.loading import load
+from scorestream.io.mlflow.store import ModelStore
+from scorestream.io.mlflow.tracking import past_runs
+from scorestream.local.wallets import GenerateOptions, generate_wallets, truth_path
+from scorestream.settings import PROJECT_ROOT, Settings
+from scorestream.training.applying import ApplyOptions, explain_table, score_table
+from scorestream.training.drift_job import DriftOptions, check_drift
+from scorestream.training.families.forest import Forest
+from scorestream.training.history import promote_model, rollback_model
+from scorestream.training.ingest import read_table
+from wallets import DAY, UNTIL
+
+pytestmark = pytest.mark.spark
+
+MODELS = PROJECT_ROOT / "conf" / "models"
+ANOMALY, RETENTION = MODELS / "wallet_anomaly.yaml", MODELS / "wallet_retention.yaml"
+MONTH = 30 * DAY
+MOMENTS = tuple(UNTIL - MONTH * months for months in (3, 2, 1))
+WALLETS = 500
+FEW_TREES = "candidates.forest.params={n_estimators: 60}"
+BOOSTED = "candidates={trees: {family: lightgbm, params: {n_estimators: 50, num_leaves: 6}}}"
+
+
+@pytest.fixture(scope="module")
+def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A warehouse with the history of generated wallets, their examples, and both models."""
+    folder = tmp_path_factory.mktemp("wallets")
+    with registered(spark, folder):
+        settings = settings_of(folder)
+        output = str(folder / "wallets.jsonl")
+        generate_wallets(GenerateOptions(WALLETS, 150, 1, UNTIL, output))
+        run_backfill(BackfillOptions(output), settings)
+        make_examples(ExamplesOptions(MOMENTS, MONTH, truth=str(truth_path(output))), settings)
+        train(settings, ANOMALY, *SMALL, FEW_TREES, "thresholds={}")
+        train(settings, RETENTION, *SMALL, BOOSTED)
+        yield settings
+
+
+def examples(settings: Settings) -> pa.Table:
+    return read_table(f"{settings.warehouse}/training/wallets")
+
+
+def test_every_wallet_is_an_example_at_each_cutoff_it_has_lived_to_see(made: Settings) -> None:
+    found = examples(made)
+    pairs = set(zip(found["wallet_key"].to_pylist(), found["as_of"].to_pylist(), strict=True))
+    assert len(pairs) == found.num_rows
+    first = pc.min_max(read_table(f"{made.warehouse}/transactions")["timestamp"])["min"].as_py()
+    assert first < MOMENTS[0]
+    rows = read_table(f"{made.warehouse}/transactions").to_pandas()
+    starts = rows.groupby("wallet_key")["timestamp"].min()
+    assert pairs == {(key, t) for key, start in starts.items() for t in MOMENTS if start <= t}
+    assert found["behaviour"].null_count == 0
+
+
+def test_examples_made_anew_take_the_place_of_the_old_ones(made: Settings) -> None:
+    before = examples(made).drop_columns("behaviour")
+    keys = [("as_of", "ascending"), ("wallet_key", "ascending")]
+    other = ExamplesOptions(MOMENTS, MONTH, "training/others")
+    for _ in range(2):
+        make_examples(other, made)
+    table = DeltaTable(f"{made.warehouse}/training/others")
+    found = read_table(f"{made.warehouse}/training/others")
+    assert found["behaviour"].null_count == found.num_rows
+    assert found.drop_columns("behaviour").sort_by(keys).equals(before.sort_by(keys))
+    assert table.version() == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        (ExamplesOptions((UNTIL - DAY,), MONTH), InputError, "known until 2026-01-01.*2025-12-02"),
+        (ExamplesOptions(MOMENTS, 2 * MONTH), ConfigurationError, "give a longer --every"),
+        (ExamplesOptions((1_000_000_000,), MONTH), InputError, "no example: .*2001-09-09"),
+        (ExamplesOptions(MOMENTS, MONTH, truth="gone.csv"), InputError, "gone.csv: no such file"),
+        (
+            ExamplesOptions(MOMENTS, MONTH, truth=str(PROJECT_ROOT / "samples" / "swaps.csv")),
+            InputError,
+            "no column behaviour, wallet_address",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_one_clear_error(
+    options: ExamplesOptions, error: type[Exception], text: str, made: Settings
+) -> None:
+    before = examples(made)
+    with pytest.raises(error, match=text):
+        make_examples(options, made)
+    assert examples(made).equals(before)
+
+
+def test_a_training_judges_the_latest_cutoff_and_tells_of_the_baselines(made: Settings) -> None:
+    last = pc.sum(pc.equal(examples(made)["as_of"], MOMENTS[-1])).as_py()
+    wanted = {"wallet-anomaly": "average_precision", "wallet-retention": "log_loss"}
+    baselines = {
+        "wallet-anomaly": {"chance", "transaction_count", "swaps_a_day"},
+        "wallet-retention": {"base_rate", "active_before"},
+    }
+    for name, metric in wanted.items():
+        [run] = past_runs(ModelStore.of(made), name)
+        told = {f"baseline.{baseline}.{metric}" for baseline in baselines[name]}
+        assert {metric, *told} <= run.metrics.keys()
+        files = run_of(made, registry_of(made).resolve(name))
+        assert f'"held_out": {last}' in files.read_file("profile.json").decode()
+        assert files.read_file("plots/importance.png").startswith(b"\x89PNG")
+    anomaly, retention = (past_runs(ModelStore.of(made), name)[0].metrics for name in wanted)
+    assert anomaly["roc_auc"] > 0.8
+    assert anomaly["average_precision"] > 2 * anomaly["baseline.chance.average_precision"]
+    assert retention["log_loss"] < retention["baseline.base_rate.log_loss"]
+
+
+def test_models_are_promoted_rolled_back_and_score_tables(made: Settings, tmp_path: Path) -> None:
+    path = f"{made.warehouse}/training/wallets"
+    registry = registry_of(made)
+    train(made, ANOMALY, *SMALL, FEW_TREES, "search.seed=8", "thresholds={}")
+    train(made, RETENTION, *SMALL, BOOSTED, "search.seed=8")
+    for name in ("wallet-anomaly", "wallet-retention"):
+        promote_model(name, 2, made)
+        assert registry.resolve(name).version == 2
+        rollback_model(name, made)
+        assert registry.resolve(name).version == 1
+        out = str(tmp_path / f"{name}.parquet")
+        score_table(ApplyOptions(f"{name}@champion", path, out), made)
+        scored = read_table(out)
+        column = "prediction" if name == "wallet-anomaly" else "probability"
+        values = np.asarray(scored[column])
+        assert scored["error"].null_count == scored.num_rows == examples(made).num_rows
+        assert 0 < values.min() < values.max() < 1
+        check_drift(DriftOptions(name, path), made)
+
+
+def test_the_reasons_of_an_anomaly_sum_to_its_score(made: Settings, tmp_path: Path) -> None:
+    path, out = f"{made.warehouse}/training/wallets", str(tmp_path / "explained.parquet")
+    explain_table(ApplyOptions("wallet-anomaly", path, out), made)
+    rows = read_table(out).to_pandas()
+    terms = rows[[name for name in rows.columns if name.startswith("term_")]]
+    assert np.abs(rows["start"] + terms.sum(axis=1) - rows["prediction"]).max() < 1e-9
+    highest = rows.loc[rows["prediction"].idxmax()]
+    assert "logarithm of its swaps" in highest["reasons"]
+    assert highest["num_swaps"] > rows["num_swaps"].median()
+
+
+def test_an_anomaly_model_needs_no_truth_and_then_is_promoted_by_hand(
+    made: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(tmp_path)
+    unlabelled = examples(made).drop_columns("behaviour")
+    write_deltalake(f"{settings.warehouse}/training/wallets", unlabelled)
+    train(settings, ANOMALY, *SMALL, FEW_TREES)
+    told = capsys.readouterr().out
+    assert "wallet-anomaly/1 is the challenger: average_precision is not defined" in told
+    [run] = past_runs(ModelStore.of(settings), "wallet-anomaly")
+    assert "average_precision" not in run.metrics
+    assert 0.4 < run.metrics["flag_above"] < 1
+    promote_model("wallet-anomaly", 1, settings)
+    model = load(ModelStore.of(settings), registry_of(settings).resolve("wallet-anomaly")).tabular
+    assert isinstance(model.parts[0].fitted, Forest)
+
+
+def test_more_rows_than_one_process_shall_hold_are_sampled(made: Settings) -> None:
+    train(made, ANOMALY, *SMALL, FEW_TREES, "thresholds={}", "collect_at_most=400")
+    run = past_runs(ModelStore.of(made), "wallet-anomaly")[0]
+    assert run.tags["source"] == "training/wallets (a sample)"
+    [model, *_] = registry_of(made).versions("wallet-anomaly")
+    assert 200 < int(model.tags["rows"]) < 600 < examples(made).num_rows

@@ -1,0 +1,137 @@
+"""Baselines: what the learned rows of the same value came to, judged on the held-out ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from scorestream.errors import ConfigurationError, TrainingError
+from scorestream.settings import PROJECT_ROOT
+from scorestream.training.baselines import baseline_metrics
+from scorestream.training.config import UseCase
+from scorestream.training.configuration import load_use_case
+from scorestream.training.learning import card_of, examples_of, folds_of
+
+MODELS = PROJECT_ROOT / "conf" / "models"
+LEARNED, HELD = 60, 20
+HELD_OUT = np.arange(LEARNED + HELD) >= LEARNED
+
+
+def metrics_of(use_case: UseCase, rows: pa.Table) -> dict[str, dict[str, float]]:
+    card = card_of(use_case, rows)
+    return baseline_metrics(use_case, card, rows, examples_of(card, rows), HELD_OUT)
+
+
+def case_of(task: str, target: str, *changes: str) -> UseCase:
+    small = (
+        f"task={task}",
+        f"target={target}",
+        "columns={x: {kind: number}}",
+        "derived={}",
+        "candidates={a: {family: lightgbm}}",
+        "blend=[]",
+        "thresholds={}",
+        "ids=[]",
+        "reasons={}",
+    )
+    return load_use_case(MODELS / "loan_approval.yaml", [*small, *changes])
+
+
+def test_a_baseline_knows_the_shares_of_the_learned_rows() -> None:
+    active = [place % 2 == 0 for place in range(LEARNED + HELD)]
+    # Of 30 learned active rows 24 stay, of the others 6; one more row of each came to the mean.
+    stays = ["yes" if (place // 2 % 5 < 4) == on else "no" for place, on in enumerate(active)]
+    rows = pa.table({"x": np.arange(80.0), "active": active, "stays": stays})
+    case = case_of(
+        "classification",
+        "{column: stays, positive: 'yes'}",
+        "baselines={rate: '1', active: active, unseen: x}",
+    )
+    found = metrics_of(case, rows)
+    p = (24 + 0.5) / 31
+    expected = -(0.8 * np.log(p) + 0.2 * np.log(1 - p))
+    assert found["active"]["log_loss"] == pytest.approx(expected)
+    assert found["active"]["accuracy"] == pytest.approx(0.8)
+    assert found["rate"]["log_loss"] == pytest.approx(np.log(2))
+    assert found["unseen"]["log_loss"] == pytest.approx(np.log(2))
+
+
+def test_a_baseline_of_more_than_two_labels_and_one_of_prices() -> None:
+    kinds = [["a", "b", "c"][place % 3] for place in range(80)]
+    rows = pa.table({"x": [float(place % 3) for place in range(80)], "kind": kinds})
+    found = metrics_of(case_of("classification", "{column: kind}", "baselines={x: x}"), rows)
+    assert found["x"]["accuracy"] == 1.0
+    prices = pa.table({"x": rows["x"], "price": [10.0 ** (1 + place % 3) for place in range(80)]})
+    case = case_of(
+        "regression",
+        "{column: price, log: true}",
+        "search.metric=mape",
+        "baselines={x: x, mean: '1'}",
+    )
+    found = metrics_of(case, prices)
+    assert found["x"]["mape"] < 0.2 < found["mean"]["mape"]
+
+
+def test_the_baseline_of_an_anomaly_is_a_score() -> None:
+    odd = [place % 10 == 0 for place in range(80)]
+    rows = pa.table(
+        {
+            "x": [5.0 if o else None for o in odd],
+            "what": ["odd" if o else "fine" for o in odd],
+        }
+    )
+    case = load_use_case(
+        MODELS / "wallet_anomaly.yaml",
+        [
+            "target={column: what, anomalous: [odd]}",
+            "columns={x: {kind: number}}",
+            "derived={}",
+            "ids=[]",
+            "candidates={forest: {family: isolation_forest}}",
+            "baselines={x: coalesce(x, 1), less: '-coalesce(x, 1)'}",
+        ],
+    )
+    found = metrics_of(case, rows)
+    assert found["x"]["average_precision"] == 1.0
+    assert found["less"]["roc_auc"] == 0.0
+
+
+def test_an_expression_that_cannot_be_computed_is_told() -> None:
+    rows = pa.table({"x": np.arange(80.0), "y": ["a", "b"] * 40})
+    case = case_of("classification", "{column: y}", "baselines={wrong: no_such_function(x)}")
+    with pytest.raises(TrainingError, match="no_such_function"):
+        metrics_of(case, rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("baselines.x=1 +", "baselines.x: "),
+        ("baselines.x=(SELECT 1)", "baselines.x: must be an expression"),
+        ("baselines.x=retained = 'true'", "baselines.x: must not know the target"),
+        ("target.anomalous=[bot]", "target.anomalous: is that of an anomaly"),
+        ("data=x.csv", "data, sql, table: give one of them"),
+        ("table=../wallets", "table: "),
+    ],
+)
+def test_what_is_wrong_with_a_wallet_model_is_told_by_its_path(change: str, text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_use_case(MODELS / "wallet_retention.yaml", [change])
+    assert text in str(caught.value)
+
+
+def test_rows_of_a_group_are_never_on_both_sides_of_a_fold() -> None:
+    wallets = [f"wallet {place % 30}" for place in range(300)]
+    rows = pa.table({"x": np.arange(300.0), "wallet": wallets, "y": ["a", "b", "b"] * 100})
+    card = card_of(case_of("classification", "{column: y}"), rows)
+    examples = examples_of(card, rows, "wallet")
+    folds = folds_of(examples, card, 4, seed=1)
+    assert sorted(np.concatenate([judge for _, judge in folds]).tolist()) == list(range(300))
+    for learn, judge in folds:
+        sides = [{wallets[place] for place in places} for places in (learn, judge)]
+        assert sides[0].isdisjoint(sides[1])
+    again = folds_of(examples.take(np.arange(300)), card, 4, seed=1)
+    assert all((a[1] == b[1]).all() for a, b in zip(folds, again, strict=True))
+    with pytest.raises(TrainingError, match="too few groups"):
+        folds_of(examples_of(card, rows.slice(0, 2), "wallet"), card, 4, seed=1)
