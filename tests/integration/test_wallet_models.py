@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from conftest import registered
 from models import SMALL, registry_of, run_of, settings_of, train
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
@@ -42,18 +40,17 @@ BOOSTED = "candidates={trees: {family: lightgbm, params: {n_estimators: 50, num_
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A warehouse with the history of generated wallets, their examples, and both models."""
     folder = tmp_path_factory.mktemp("wallets")
-    with registered(spark, folder):
-        settings = settings_of(folder)
-        output = str(folder / "wallets.jsonl")
-        generate_wallets(GenerateOptions(WALLETS, 150, 1, UNTIL, output))
-        run_backfill(BackfillOptions(output), settings)
-        make_examples(ExamplesOptions(MOMENTS, MONTH, truth=str(truth_path(output))), settings)
-        train(settings, ANOMALY, *SMALL, FEW_TREES, "thresholds={}")
-        train(settings, RETENTION, *SMALL, BOOSTED)
-        yield settings
+    settings = settings_of(folder)
+    output = str(folder / "wallets.jsonl")
+    generate_wallets(GenerateOptions(WALLETS, 150, 1, UNTIL, output))
+    run_backfill(BackfillOptions(output), settings)
+    make_examples(ExamplesOptions(MOMENTS, MONTH, truth=str(truth_path(output))), settings)
+    train(settings, ANOMALY, *SMALL, FEW_TREES, "thresholds={}")
+    train(settings, RETENTION, *SMALL, BOOSTED)
+    return settings
 
 
 def examples(settings: Settings) -> pa.Table:

@@ -89,7 +89,7 @@ def test_the_baseline_of_an_anomaly_is_a_score() -> None:
             "derived={}",
             "ids=[]",
             "candidates={forest: {family: isolation_forest}}",
-            "baselines={x: coalesce(x, 1), less: '-coalesce(x, 1)'}",
+            "baselines={x: 'coalesce(x, 1)', less: '-coalesce(x, 1)'}",
         ],
     )
     found = metrics_of(case, rows)
