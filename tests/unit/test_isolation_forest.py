@@ -43,8 +43,8 @@ def x() -> Floats:
     return np.asarray(found)
 
 
-def forest_of(x: Floats, seed: int = 5, **params: object) -> Forest:
-    fitted = FAMILY.fit(x, np.zeros(len(x)), Learning("anomaly", 0, params, seed))
+def forest_of(x: Floats, params: dict[str, object]) -> Forest:
+    fitted = FAMILY.fit(x, np.zeros(len(x)), Learning("anomaly", 0, params, 5))
     assert isinstance(fitted, Forest)
     return fitted
 
@@ -64,7 +64,7 @@ def test_path_lengths_and_scores_are_those_of_scikit_learn(
     theirs = IsolationForest(random_state=5, **params).fit(x)
     fresh = np.random.default_rng(8).normal(size=(5000, 3)) * [3.0, 90.0, 1e-2]
     rows = np.concatenate([x, fresh, [[1e300, -1e300, 0.0]]]).clip(-3e38, 3e38)
-    ours = forest_of(x, **params)
+    ours = forest_of(x, params)
     scale = ours.scale[0] * len(ours.roots)
     # The same sum of the same numbers in the same order: equal to the last digit.
     assert (2.0 ** (-ours._lengths(rows) / scale) == -theirs.score_samples(rows)).all()
@@ -72,7 +72,7 @@ def test_path_lengths_and_scores_are_those_of_scikit_learn(
 
 
 def test_contributions_sum_to_the_margin_and_name_the_odd_column(x: Floats) -> None:
-    forest = forest_of(x)
+    forest = forest_of(x, {})
     rows = np.concatenate([x, [[0.0, 500.0, 0.0], [0.0, 0.0, 0.0]]])
     parts = forest.contributions(rows)
     assert np.abs(parts.sum(axis=1) - forest.margin(rows)).max() < 1e-12

@@ -13,6 +13,8 @@ from scorestream.core.pipeline import score_messages
 from scorestream.core.schemas import FEATURES
 from scorestream.examples.cutoffs import EXAMPLES, MODEL_COLUMNS, Cutoffs, examples_of
 from scorestream.local.wallets import messages_of
+from scorestream.settings import PROJECT_ROOT
+from scorestream.training.configuration import load_use_case
 from wallets import DAY, UNTIL, Row, drawn, history_of, rows_of
 
 MONTH = 30 * DAY
@@ -84,6 +86,13 @@ def test_features_are_what_the_stream_would_have_published(
     assert found == expected
     for field in (*FEATURES, MODEL_COLUMNS.field("zscore")):
         assert examples.schema.field(field.name).type == field.type
+
+
+@pytest.mark.parametrize("name", ["wallet_anomaly", "wallet_retention"])
+def test_the_models_that_ship_see_only_what_the_stream_has(name: str) -> None:
+    use_case = load_use_case(PROJECT_ROOT / "conf" / "models" / f"{name}.yaml")
+    assert use_case.columns.keys() <= set(MODEL_COLUMNS.names)
+    assert {*use_case.carried, use_case.target.column} <= set(EXAMPLES.names)
 
 
 def test_labels_are_what_became_of_the_wallet(rows: list[Row], examples: pa.Table) -> None:
