@@ -28,12 +28,14 @@ DEV = [
     "jsonschema~=4.26",
     "mypy>=1.19,<3",
     "orjson~=3.11",
+    "psutil~=7.1",
     "pytest>=9,<10",
     "pytest-timeout~=2.4",
     "ruff~=0.15",
     "setuptools>=80",
     "types-cachetools",
     "types-jsonschema",
+    "types-psutil",
     "types-pyyaml",
 ]
 

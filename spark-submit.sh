@@ -12,7 +12,7 @@ Jobs:
 $(for job in "$root"/jobs/*.py; do printf '  %-18s %s\n' "$(basename "$job" .py)" "$(sed -n '1s/"""\(.*\)\("""\)\{0,1\}$/\1/p' "$job" | tr -d '"')"; done)
 
 Environment:
-  SPARK_MASTER       where to run (default local[*]); any cluster URL
+  SPARK_MASTER       where to run (default local[*,4]: all cores, 4 attempts a task); any cluster URL
   SPARK_SUBMIT_ARGS  further arguments of spark-submit, for instance "--driver-memory 4g"
   KAFKA_..., SCORESTREAM_..., METRICS_PORT, ...: see the README's table
 EOF
@@ -99,7 +99,7 @@ fi
 
 if [[ -t 2 ]]; then log_configuration=log4j2.properties; else log_configuration=log4j2-json.properties; fi
 "$SPARK_HOME/bin/spark-submit" \
-  --master "${SPARK_MASTER:-local[*]}" \
+  --master "${SPARK_MASTER:-local[*,4]}" \
   --properties-file "$root/conf/spark-defaults.conf" \
   --driver-java-options "-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
   --jars "${jars%,}" \

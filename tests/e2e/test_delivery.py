@@ -101,7 +101,7 @@ def test_a_second_stream_on_the_same_checkpoint_is_refused(installation: Install
     checkpoint = f"{installation.settings.warehouse}/_checkpoints/stream_scores"
     with exclusive_lock(checkpoint):
         code, _, err = installation.run("stream_scores", "--available-now")
-    assert code == 1
+    assert code == 3
     assert "is in use by another process" in err
 
 
@@ -111,6 +111,6 @@ def test_a_recreated_topic_is_refused(installation: Installation, broker: LocalB
     installation.delete_topic(installation.input_topic)
     installation.publish(golden_records()[:2])
     code, _, err = installation.run("stream_scores", "--available-now")
-    assert code == 1
+    assert code == 3
     assert "was recreated" in err
     assert "Traceback" not in err

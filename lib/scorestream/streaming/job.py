@@ -12,7 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream.configuration import load_scoring_model
-from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
+from scorestream.errors import ConfigurationError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.fetching import read_stream
@@ -141,7 +141,7 @@ def _explained(error: StreamingQueryException) -> ScorestreamError:
     """A failed query in one clear line, where its cause is a known one."""
     text = str(error)
     if any(sign in text for sign in _LOST_OFFSETS):
-        return KafkaError(
+        return LostOffsetsError(
             "offsets that were not processed yet are gone from the input topic (aged out, or the "
             "topic was recreated): nothing was skipped; see docs/troubleshooting.md"
         )
