@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,32 +12,34 @@ from golden import broken_records, golden_records
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.producing import Record
 
+_GOLDEN = golden_records()
 # One more, of 10 MB, would hide every other cost.
 _BROKEN = broken_records()[:-1]
 _BROKEN_SHARE = 0.1
-_PUBLISHES_A_SECOND = 10
+_PAUSE_SECONDS = 0.1
 
 
 def messages(chance: random.Random, count: int) -> list[Record]:
     """So many messages, a tenth of them broken."""
-    golden = golden_records()
     return [
-        chance.choice(_BROKEN if chance.random() < _BROKEN_SHARE else golden) for _ in range(count)
+        chance.choice(_BROKEN if chance.random() < _BROKEN_SHARE else _GOLDEN) for _ in range(count)
     ]
 
 
 @contextmanager
 def steady_load(
-    cluster: KafkaCluster, topic: str, chance: random.Random, rate: int
+    cluster: KafkaCluster, topic: str, chance: random.Random, rate: float
 ) -> Iterator[None]:
-    """Publish about `rate` messages a second until the end of the block."""
+    """Publish `rate` messages a second until the end of the block."""
     ended = threading.Event()
     failed: list[BaseException] = []
 
     def run() -> None:
-        while not ended.wait(1 / _PUBLISHES_A_SECOND):
+        began, sent = time.monotonic(), 0
+        while not ended.wait(_PAUSE_SECONDS):
             try:
-                cluster.produce(topic, messages(chance, max(1, rate // _PUBLISHES_A_SECOND)))
+                due = int((time.monotonic() - began) * rate)
+                sent += cluster.produce(topic, messages(chance, due - sent))
             except BaseException as error:  # noqa: BLE001  raised by who started it
                 failed.append(error)
                 return

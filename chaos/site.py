@@ -64,7 +64,7 @@ class Site:
         self.installation.publish(messages(self.chance, count))
 
     @contextmanager
-    def load(self, rate: int = 50) -> Iterator[None]:
+    def load(self, rate: float = 50) -> Iterator[None]:
         """Publish `rate` messages a second meanwhile."""
         with steady_load(
             self.installation.cluster, self.installation.input_topic, self.chance, rate
@@ -76,6 +76,7 @@ class Site:
         *arguments: str,
         inject: Sequence[dict[str, Any]] = (),
         proxied: bool = False,
+        supervised: bool = False,
         spark: str = "",
         **environment: str,
     ) -> Job:
@@ -85,6 +86,7 @@ class Site:
             arguments: of `./spark-submit.sh`, or options of `stream_scores` alone.
             inject: faults in its Python processes: see `chaos/hooks/sitecustomize.py`.
             proxied: whether it reaches the broker through the proxy.
+            supervised: whether it is started again after a failure.
             spark: further arguments of spark-submit.
             environment: further variables.
         """
@@ -98,6 +100,8 @@ class Site:
             given["PYTHONPATH"] = f"{HOOKS}:{given.get('PYTHONPATH', '')}"
         if not arguments or arguments[0].startswith("--"):
             arguments = ("stream_scores", *arguments)
+        if supervised:
+            arguments = ("--supervise", *arguments)
         log = self.folder / f"job-{len(self.jobs)}.log"
         job = Job(list(arguments), given | environment, log)
         self.jobs.append(job)
@@ -145,8 +149,10 @@ class Site:
     def refused(self, job: Job, code: int, *texts: str) -> str:
         """Wait until a job ends with an exit code and one clear line; the line."""
         assert job.wait() == code, f"exit code {job.process.returncode}:\n{job.output[-6000:]}"
-        assert "Traceback" not in job.output, job.output[-6000:]
-        lines = [line for line in job.output.splitlines() if all(text in line for text in texts)]
+        # Spark's own log lines, which are JSON, may tell the whole story.
+        told = [line for line in job.output.splitlines() if not line.startswith("{")]
+        assert not any(line.startswith("Traceback") for line in told), job.output[-6000:]
+        lines = [line for line in told if all(text in line for text in texts)]
         assert lines, f"no line with {texts}:\n{job.output[-6000:]}"
         return lines[-1]
 

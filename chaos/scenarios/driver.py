@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chaos.job import Job
 from chaos.scenario import scenario
 from chaos.site import Site
 
@@ -78,3 +79,52 @@ def lost_commit(site: Site) -> str:
     site.drain()
     assert site.check().repeated > 0
     return f"batch {newest.name} repeated"
+
+
+@scenario(
+    "JVM or Python of the driver dies under a supervisor",
+    injected="kill -9 of the one, then of the other; `--supervise`",
+    expected="started again by itself, nothing lost; a stop still ends it with exit code 0",
+    quick=True,
+)
+def supervised(site: Site) -> str:
+    with site.load():
+        job = site.start(supervised=True)
+        job.wait_for_batch()
+        job.jvm().kill()
+        _wait_for_next_batch(job)
+        site.faulted()
+        job.driver().kill()
+        _wait_for_next_batch(job)
+    site.catch_up(job)
+    site.finish(job)
+    site.check()
+    restarts = job.output.count("starts again in")
+    assert restarts == 2, job.output[-4000:]
+    return f"{restarts} restarts, then a stop in peace"
+
+
+@scenario(
+    "a failure that does not pass, under a supervisor",
+    injected="the commit raises in every start; SUPERVISE_ATTEMPTS=3",
+    expected="gives up with a message and exit code 1; the next start resumes",
+)
+def hopeless(site: Site) -> str:
+    site.publish(20)
+    fault = {
+        "point": "scorestream.scoring:commit_files",
+        "call": 0,
+        "action": "raise:no such luck",
+        "times": 100,
+    }
+    job = site.start(supervised=True, inject=[fault], SUPERVISE_ATTEMPTS="3", SUPERVISE_PAUSE="1")
+    line = site.refused(job, 1, "supervisor:", "gave up")
+    assert job.output.count("no such luck") >= 3, job.output[-4000:]
+    site.faulted()
+    site.drain()
+    site.check()
+    return line.partition(": ")[2]
+
+
+def _wait_for_next_batch(job: Job) -> None:
+    job.wait_for_batch(len(job.events("batch")) + 1)
