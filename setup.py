@@ -32,6 +32,7 @@ DEV = [
     "pytest>=9,<10",
     "pytest-timeout~=2.4",
     "ruff~=0.15",
+    "scipy~=1.16",
     "setuptools>=80",
     "types-cachetools",
     "types-jsonschema",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import statistics
 import sys
@@ -20,6 +19,8 @@ import psutil
 from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import linregress
+from scipy.stats import t as student
 
 from chaos.job import Job
 from chaos.run import broker_and_proxy
@@ -28,9 +29,9 @@ from chaos.site import Site
 WARM_UP_SECONDS: Final = 120.0
 SAMPLE_SECONDS: Final = 5.0
 TRIGGER: Final = "2 seconds"
-# Samples of a minute are one observation: neighbours are alike, and would seem to prove more.
-BLOCK_SECONDS: Final = 60.0
-NORMAL_95: Final = 1.96
+# A JVM takes what it is given before it collects: little, so that it is at its limit early.
+MEMORY: Final = "--driver-memory 640m"
+CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Sample:
         batch_seconds: duration of the last batch.
         jvm_mb: resident memory of the JVM, in MB.
         python_mb: resident memory of all Python processes of the job, in MB.
-        files: data files of all tables.
+        files: data files of all tables that are in use.
         lag: messages that are neither in `scores` nor in `rejects`.
     """
 
@@ -56,7 +57,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Trend:
-    """How a figure changes over time, by least squares over block means.
+    """How a figure changes over time.
 
     Attributes:
         median: of all samples.
@@ -69,30 +70,29 @@ class Trend:
     error: float
 
     @property
-    def is_flat(self) -> bool:
-        """Whether the interval holds zero, or all of it is below a twentieth of the median."""
-        most = abs(self.slope) + self.error
-        return abs(self.slope) <= self.error or most < max(0.05 * abs(self.median), 1e-9)
+    def grows(self) -> bool:
+        """Whether the whole interval is above zero, by more than a twentieth of the median."""
+        return self.slope - self.error > 0 and self.slope > 0.05 * self.median
 
 
-def trend(minutes: Sequence[float], values: Sequence[float]) -> Trend:
-    """The trend of values at moments, in minutes; at least three blocks of a minute."""
-    block = np.floor(np.asarray(minutes) * 60 / BLOCK_SECONDS)
-    numbers = np.unique(block)
-    x = np.array([np.mean(np.asarray(minutes)[block == n]) for n in numbers]) / 60
-    y = np.array([np.mean(np.asarray(values)[block == n]) for n in numbers])
-    centred = x - x.mean()
-    slope = float(centred @ y / (centred @ centred))
-    residuals = y - y.mean() - slope * centred
-    spread = math.sqrt(float(residuals @ residuals) / (len(x) - 2) / float(centred @ centred))
-    return Trend(statistics.median(values), slope, NORMAL_95 * spread)
+def trend(minutes: Sequence[float], values: Sequence[float], block_minutes: float) -> Trend:
+    """The trend of values at moments in minutes, by least squares over the means of blocks.
+
+    Samples that follow each other are alike, and files come and go with each compaction: only the
+    means of whole periods are observations of their own. At least three blocks.
+    """
+    block = np.floor(np.asarray(minutes) / block_minutes)
+    means = [np.asarray(values)[block == number].mean() for number in np.unique(block)]
+    fitted = linregress(np.unique(block) * block_minutes / 60, means)
+    width = student.ppf((1 + CONFIDENCE) / 2, len(means) - 2)
+    return Trend(statistics.median(values), float(fitted.slope), float(width * fitted.stderr))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=int, default=1000, help="wallets a minute")
-    parser.add_argument("--compact-minutes", type=float, default=10.0, help="pause between two")
+    parser.add_argument("--compact-minutes", type=float, default=5.0, help="from one to the next")
     parser.add_argument("--output", type=Path, metavar="FILE", help="samples as JSON lines")
     arguments = parser.parse_args()
     with (
@@ -107,23 +107,19 @@ def main() -> int:
     if arguments.output:
         lines = [json.dumps(asdict(sample)) for sample in samples]
         arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return _report(samples)
+    return _report(samples, arguments.compact_minutes)
 
 
 def _soak(site: Site, arguments: argparse.Namespace) -> list[Sample]:
     samples: list[Sample] = []
     with site.load(arguments.rate / 60):
-        job = site.start("--trigger", TRIGGER)
+        job = site.start("--trigger", TRIGGER, spark=MEMORY)
         job.wait_for_batch()
         job.linger(WARM_UP_SECONDS)
         began = time.monotonic()
-        compaction, next_compaction = None, began
+        upkeep = _Upkeep(site, arguments.compact_minutes * 60)
         while time.monotonic() - began < arguments.minutes * 60:
-            if time.monotonic() >= next_compaction and (
-                compaction is None or not compaction.is_running
-            ):
-                compaction = site.start("compact_tables", "--vacuum-hours", "1")
-                next_compaction += arguments.compact_minutes * 60
+            upkeep.look()
             samples.append(_sample(site, job, (time.monotonic() - began) / 60))
             print(json.dumps(asdict(samples[-1])), flush=True)
             job.linger(SAMPLE_SECONDS)
@@ -131,6 +127,25 @@ def _soak(site: Site, arguments: argparse.Namespace) -> list[Sample]:
     site.finish(job)
     site.check()
     return samples
+
+
+class _Upkeep:
+    """Starts `compact_tables` now and then; each run must succeed."""
+
+    def __init__(self, site: Site, pause_seconds: float) -> None:
+        self._site = site
+        self._pause = pause_seconds
+        self._due = time.monotonic()
+        self._running: Job | None = None
+
+    def look(self) -> None:
+        """Start the next run if it is due."""
+        if self._running is not None and not self._running.is_running:
+            assert self._running.wait() == 0, self._running.output[-4000:]
+            self._running = None
+        if self._running is None and time.monotonic() >= self._due:
+            self._running = self._site.start("compact_tables")
+            self._due += self._pause
 
 
 def _sample(site: Site, job: Job, minute: float) -> Sample:
@@ -152,10 +167,12 @@ def _memory(job: Job) -> tuple[float, float]:
     return jvm.memory_info().rss / 1e6, python
 
 
-def _report(samples: Sequence[Sample]) -> int:
+def _report(samples: Sequence[Sample], block_minutes: float) -> int:
     names = ("batch_seconds", "jvm_mb", "python_mb", "files", "lag")
     minutes = [sample.minute for sample in samples]
-    trends = {name: trend(minutes, [getattr(s, name) for s in samples]) for name in names}
+    trends = {
+        name: trend(minutes, [getattr(s, name) for s in samples], block_minutes) for name in names
+    }
     shown = Table("figure", "median", "slope an hour", "95 % interval", "flat")
     for name, each in trends.items():
         interval = f"{each.slope - each.error:+.2f} to {each.slope + each.error:+.2f}"
