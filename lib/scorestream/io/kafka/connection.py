@@ -10,10 +10,17 @@ from confluent_kafka import KafkaError as Errors
 from confluent_kafka import KafkaException
 
 from scorestream.errors import KafkaError
-from scorestream.settings import Settings
+from scorestream.settings import ENCRYPTED_KEY, Settings, pem_text
 
 ANSWER_SECONDS: Final = 15.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+
+_OUR_NAMES: Final = {
+    "ssl.ca.location": "KAFKA_SSL_CAFILE",
+    "ssl.certificate.location": "KAFKA_SSL_CERTFILE",
+    "ssl.key.location": "KAFKA_SSL_KEYFILE or KAFKA_SSL_KEY_PASSWORD",
+    "Private key check failed": "KAFKA_SSL_KEYFILE is not the key of KAFKA_SSL_CERTFILE",
+}
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -53,11 +60,14 @@ def _spark_key_store(settings: Settings) -> dict[str, str]:
         return {}
     options = {
         "kafka.ssl.keystore.type": "PEM",
-        "kafka.ssl.keystore.certificate.chain": certificate.read_text(encoding="ascii"),
-        "kafka.ssl.keystore.key": key.read_text(encoding="ascii"),
+        "kafka.ssl.keystore.certificate.chain": pem_text(certificate),
+        "kafka.ssl.keystore.key": pem_text(key),
     }
     password = _clear(settings.kafka_ssl_key_password)
-    return options if password is None else options | {"kafka.ssl.key.password": password}
+    # Java takes a password for the sign of an encrypted key, librdkafka does without.
+    if password is None or ENCRYPTED_KEY not in pem_text(key):
+        return options
+    return options | {"kafka.ssl.key.password": password}
 
 
 def _jaas(settings: Settings) -> str | None:
@@ -88,7 +98,13 @@ def failures(what: str) -> Iterator[None]:
         yield
     except KafkaException as error:
         cause = error.args[0]
-        reason = cause.str() if isinstance(cause, Errors) else cause
-        raise KafkaError(f"{what}: {reason}") from None
+        reason = cause.str() if isinstance(cause, Errors) else str(cause)
+        raise KafkaError(f"{what}: {_in_our_names(reason)}") from None
     except TimeoutError:
         raise KafkaError(f"{what}: no answer") from None
+
+
+def _in_our_names(reason: str) -> str:
+    """Librdkafka's words, with the settings of ours that it speaks of."""
+    named = [f"{ours}: {reason}" for theirs, ours in _OUR_NAMES.items() if theirs in reason]
+    return named[0] if named else reason
