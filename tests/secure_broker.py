@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 from scorestream.local.broker import HOST, LocalBroker, controller_port, free_port
 
 USER: Final = "scorer"
-# What is to be found nowhere: neither as it is, nor in another encoding.
-PASSWORD: Final = "canary-of the/password+&"
-KEY_PASSWORD: Final = "canary-of/the+key&password"
+# With characters that JAAS, URLs and properties files have to escape.
+PASSWORD: Final = "Canary4Sasl of/a+login&%=\\"
+KEY_PASSWORD: Final = "Canary4Key of/a+key&%=\\"
 LISTENERS: Final = {"SASL_SSL": "SASL_SSL", "MUTUAL": "SSL", "SASL_PLAINTEXT": "SASL_PLAINTEXT"}
 SCRAM_JAAS: Final = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
@@ -67,11 +66,6 @@ class SecureBroker:
             "KAFKA_SSL_KEY_PASSWORD": KEY_PASSWORD,
         }
 
-    @cached_property
-    def key_lines(self) -> list[str]:
-        """The lines of the client's key, without those around it."""
-        return (self.pem / "client.key").read_text().splitlines()[1:-1]
-
 
 @contextmanager
 def secure_broker(folder: Path) -> Iterator[SecureBroker]:
@@ -99,17 +93,17 @@ def free_ports(count: int, taken: set[int]) -> list[int]:
 
 
 def make_certificates(folder: Path) -> None:
-    """Two authorities, and of the first a certificate of the broker and one of the client."""
+    """An authority, which knows broker and client, and another, which knows a stranger."""
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     other.cert_pem.write_to_path(folder / "other_ca.pem")
-    broker, client = authority.issue_cert(HOST), authority.issue_cert("client.test")
-    store = pkcs8(broker, NoEncryption()) + certificates(broker)
-    (folder / "broker.pem").write_bytes(store)
-    (folder / "client.pem").write_bytes(certificates(client))
-    (folder / "client.key").write_bytes(
-        pkcs8(client, BestAvailableEncryption(KEY_PASSWORD.encode()))
-    )
+    broker = authority.issue_cert(HOST)
+    (folder / "broker.pem").write_bytes(pkcs8(broker, NoEncryption()) + certificates(broker))
+    for name, issuer in (("client", authority), ("stranger", other)):
+        leaf = issuer.issue_cert(f"{name}.test")
+        (folder / f"{name}.pem").write_bytes(certificates(leaf))
+        key = pkcs8(leaf, BestAvailableEncryption(KEY_PASSWORD.encode()))
+        (folder / f"{name}.key").write_bytes(key)
 
 
 def certificates(leaf: trustme.LeafCert) -> bytes:

@@ -26,18 +26,18 @@ _SERVER: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s,:\[\]]+):[0-9]{1,5}$"
 _PEM_FILES: Final = {
     "kafka_ssl_cafile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
     "kafka_ssl_certfile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
-    "kafka_ssl_keyfile": (
-        "-BEGIN (ENCRYPTED )?PRIVATE KEY-",
-        "a PEM file with a key in PKCS#8 (`openssl pkcs8 -topk8 -in OLD -out NEW` makes one)",
-    ),
+    "kafka_ssl_keyfile": ("PRIVATE KEY-", "a PEM file with a private key"),
 }
-ENCRYPTED_KEY: Final = "-BEGIN ENCRYPTED PRIVATE KEY-"
+# Stands in every PEM file whose key has a password.
+ENCRYPTED: Final = "ENCRYPTED"
 
 
-def pem_text(path: Path) -> str:
-    """A PEM file; what is not ASCII in it is commentary. Empty if the file cannot be read."""
+def pem_text(path: Path | None) -> str:
+    """A PEM file, without what is not ASCII: commentary. Empty if there is none to be read."""
+    if path is None:
+        return ""
     try:
-        return path.read_text(encoding="ascii", errors="replace")
+        return path.read_text(encoding="ascii", errors="ignore")
     except OSError:
         return ""
 
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         return problems + self._pem_problems()
 
     def _pem_problems(self) -> list[str]:
-        """Both clients, Java's and librdkafka, must be able to use the files."""
+        """Files that are not there, or are something else; keys that lack their password."""
         problems = []
         for name, (label, expected) in _PEM_FILES.items():
             path = getattr(self, name)
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
             elif path is not None and not re.search(label, pem_text(path)):
                 problems.append(f"{name.upper()}: {path} is not {expected}")
         key = self.kafka_ssl_keyfile
-        if key and ENCRYPTED_KEY in pem_text(key) and self.kafka_ssl_key_password is None:
+        if ENCRYPTED in pem_text(key) and self.kafka_ssl_key_password is None:
             problems.append(f"KAFKA_SSL_KEY_PASSWORD: is needed, {key} is encrypted")
         return problems
 

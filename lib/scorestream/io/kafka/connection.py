@@ -8,9 +8,16 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError as Errors
 from confluent_kafka import KafkaException
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from scorestream.errors import KafkaError
-from scorestream.settings import ENCRYPTED_KEY, Settings, pem_text
+from scorestream.settings import ENCRYPTED, Settings, pem_text
 
 ANSWER_SECONDS: Final = 15.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -55,19 +62,31 @@ def spark_options(settings: Settings) -> dict[str, str]:
 
 def _spark_key_store(settings: Settings) -> dict[str, str]:
     """The client certificate as PEM text: Java wants certificate and key in one store."""
-    certificate, key = settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile
-    if certificate is None or key is None:
+    certificate = settings.kafka_ssl_certfile
+    if certificate is None:
         return {}
-    options = {
+    return {
         "kafka.ssl.keystore.type": "PEM",
         "kafka.ssl.keystore.certificate.chain": pem_text(certificate),
-        "kafka.ssl.keystore.key": pem_text(key),
+        "kafka.ssl.keystore.key": _plain_key(settings),
     }
-    password = _clear(settings.kafka_ssl_key_password)
-    # Java takes a password for the sign of an encrypted key, librdkafka does without.
-    if password is None or ENCRYPTED_KEY not in pem_text(key):
-        return options
-    return options | {"kafka.ssl.key.password": password}
+
+
+def _plain_key(settings: Settings) -> str:
+    """The client's key as Java takes it: PKCS#8, without the password.
+
+    Java 17 reads none of the ways in which today's tools encrypt a key, nor the older PEM forms.
+    """
+    text = pem_text(settings.kafka_ssl_keyfile)
+    password = _clear(settings.kafka_ssl_key_password) if ENCRYPTED in text else None
+    try:
+        key = load_pem_private_key(text.encode(), None if password is None else password.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KafkaError(
+            f"KAFKA_SSL_KEYFILE: {settings.kafka_ssl_keyfile} cannot be used, or not with "
+            f"KAFKA_SSL_KEY_PASSWORD: {error}"
+        ) from None
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _jaas(settings: Settings) -> str | None:
