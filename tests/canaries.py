@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
@@ -42,22 +42,25 @@ class Leaks:
     needles: Mapping[bytes, str]
     seen: set[str] = field(default_factory=set)
     found: set[tuple[str, str]] = field(default_factory=set)
+    _versions: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def look(self, where: str, content: bytes) -> None:
         self.seen.add(where)
         self.found |= {(where, name) for text, name in self.needles.items() if text in content}
 
     def look_into(self, folder: Path) -> None:
-        """All files of a folder but libraries."""
+        """All files of a folder but libraries, where they have changed since the last look."""
         for path in folder.rglob("*"):
-            if path.is_file() and path.suffix not in {".jar", ".so"}:
-                self._file(path)
+            with suppress(FileNotFoundError):
+                if path.is_file() and path.suffix not in {".jar", ".so"}:
+                    self._file(path)
 
     def _file(self, path: Path) -> None:
-        try:
+        status = path.stat()
+        version = status.st_mtime_ns, status.st_size
+        if self._versions.get(path) != version:
+            self._versions[path] = version
             self.look(str(path), path.read_bytes())
-        except FileNotFoundError:
-            return
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def test_a_plan_tells_no_secret(job: Installation, leaks: Leaks, spark: SparkSes
 
 def run_and_look(job: Installation, level: str, leaks: Leaks) -> None:
     """Run the stream until it has scored all, and look at it from every side."""
-    ui, metrics = free_port(), free_port()
+    ui, metrics, published = free_port(), free_port(), job.offsets()
     with (job.folder / "output").open("wb") as output:
         process = subprocess.Popen(
             [str(PROJECT_ROOT / "spark-submit.sh"), "stream_scores"],
@@ -136,7 +136,7 @@ def run_and_look(job: Installation, level: str, leaks: Leaks) -> None:
         )
         try:
             with watched(process.pid, job.folder / "temporary", leaks):
-                wait_until(lambda: process.poll() is not None or all_scored(job))
+                wait_until(lambda: process.poll() is not None or scored(job) == published)
                 assert process.poll() is None, (job.folder / "output").read_text()[-4000:]
                 leaks.look("/metrics", fetch(f"http://{HOST}:{metrics}/metrics"))
                 look_at_web(f"http://{HOST}:{ui}/", leaks)
@@ -163,8 +163,8 @@ def watching(job: Installation, level: str, ui: int, metrics: int) -> dict[str, 
     return {"LOG_LEVEL": level, "METRICS_PORT": str(metrics), "SPARK_SUBMIT_ARGS": arguments}
 
 
-def all_scored(job: Installation) -> bool:
-    return set(offsets_of(job.rows("scores"))) == job.offsets()
+def scored(job: Installation) -> set[tuple[int, int]]:
+    return set(offsets_of(job.rows("scores")))
 
 
 # By name: settings that make the start fail, exit code, and what is told.

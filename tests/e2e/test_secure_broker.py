@@ -13,15 +13,13 @@ import pytest
 
 from delivery_checks import check_every_offset_once
 from golden import differences, golden_records, golden_wallets
-from installation import Installation
+from installation import JOB_SECONDS, Installation
 from scorestream.local.broker import HOST
 from scorestream.settings import PROJECT_ROOT
 from secure_broker import KEY_PASSWORD, PASSWORD, SecureBroker, secure_broker
 
 pytestmark = pytest.mark.broker
 
-# What the job takes for an answer that will not come is 15 s; a refusal is one.
-REFUSED_SECONDS: Final = 12
 TRUST: Final = "mend KAFKA_SSL_CAFILE, or name the server"
 LOGIN: Final = "mend KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD or KAFKA_SASL_MECHANISM"
 PROTOCOL: Final = "mend KAFKA_SECURITY_PROTOCOL, or the port"
@@ -138,7 +136,7 @@ def run_without_spark(refused: Installation) -> tuple[int, str, str]:
     job = [sys.executable, str(PROJECT_ROOT / "jobs" / "stream_scores.py"), "--available-now"]
     environment = os.environ | refused.environment
     done = subprocess.run(
-        job, env=environment, capture_output=True, text=True, check=False, timeout=REFUSED_SECONDS
+        job, env=environment, capture_output=True, text=True, check=False, timeout=JOB_SECONDS
     )
     return done.returncode, done.stdout, done.stderr
 
