@@ -40,6 +40,7 @@ class Installation:
 
     folder: Path
     bootstrap_servers: str
+    security: dict[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     @property
@@ -53,7 +54,7 @@ class Installation:
             "SCORESTREAM_WAREHOUSE": str(self.folder / "warehouse"),
             "METRICS_PORT": "0",
             "SPARK_SUBMIT_ARGS": "--conf spark.ui.enabled=false",
-        }
+        } | self.security
 
     @property
     def settings(self) -> Settings:

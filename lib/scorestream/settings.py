@@ -23,6 +23,25 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 _SERVER: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s,:\[\]]+):[0-9]{1,5}$"
 
 
+_PEM_FILES: Final = {
+    "kafka_ssl_cafile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
+    "kafka_ssl_certfile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
+    "kafka_ssl_keyfile": ("PRIVATE KEY-", "a PEM file with a private key"),
+}
+# Stands in every PEM file whose key has a password.
+ENCRYPTED: Final = "ENCRYPTED"
+
+
+def pem_text(path: Path | None) -> str:
+    """A PEM file, without what is not ASCII: commentary. Empty if there is none to be read."""
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return ""
+
+
 class Settings(BaseSettings):
     """Every setting; the field's name in upper case is its environment variable."""
 
@@ -49,7 +68,7 @@ class Settings(BaseSettings):
     mongodb_tokens_collection: Name = "tokens"
     mongodb_thresholds_collection: Name = "protocol-thresholds-percentiles"
 
-    mlflow_tracking_uri: str | None = None
+    mlflow_tracking_uri: SecretStr | None = None
 
     scorestream_warehouse: Name = "./warehouse"
     scorestream_conf: Path = PROJECT_ROOT / "conf"
@@ -112,10 +131,20 @@ class Settings(BaseSettings):
             ]
         if (self.kafka_ssl_certfile is None) != (self.kafka_ssl_keyfile is None):
             problems.append("KAFKA_SSL_CERTFILE, KAFKA_SSL_KEYFILE: give both or none")
-        for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+        return problems + self._pem_problems()
+
+    def _pem_problems(self) -> list[str]:
+        """Files that are not there, or are something else; keys that lack their password."""
+        problems = []
+        for name, (label, expected) in _PEM_FILES.items():
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 problems.append(f"{name.upper()}: no file at {path}")
+            elif path is not None and not re.search(label, pem_text(path)):
+                problems.append(f"{name.upper()}: {path} is not {expected}")
+        key = self.kafka_ssl_keyfile
+        if ENCRYPTED in pem_text(key) and self.kafka_ssl_key_password is None:
+            problems.append(f"KAFKA_SSL_KEY_PASSWORD: is needed, {key} is encrypted")
         return problems
 
     @property
@@ -181,5 +210,6 @@ def _explained(detail: ErrorDetails) -> list[str]:
     if not detail["loc"]:
         return str(detail["ctx"]["error"]).splitlines()
     name = str(detail["loc"][0]).upper()
-    shown = "" if "PASSWORD" in name or "URL" in name else f" (is {str(detail['input'])[:80]!r})"
+    secret = "Secret" in str(Settings.model_fields[name.lower()].annotation)
+    shown = "" if secret else f" (is {str(detail['input'])[:80]!r})"
     return [f"{name}: {detail['msg']}{shown}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -26,8 +27,11 @@ from scorestream.io.kafka.connection import (
     failures,
 )
 from scorestream.io.kafka.producing import Record, produce
+from scorestream.io.kafka.refusals import Refusals
 from scorestream.settings import Settings
 
+# Where one server refuses us, another may still answer within this.
+REFUSED_SECONDS: Final = 2.0
 NEW_TOPIC_PARTITIONS: Final = 4
 # Record timestamps are event times: years old, or ahead of the broker's clock.
 NEW_TOPIC_CONFIG: Final = {
@@ -48,8 +52,9 @@ class KafkaCluster:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._options = client_options(settings)
+        self._refusals = Refusals(settings)
         with failures("Kafka's connection settings cannot be used"):
-            self._admin = AdminClient(self._options)
+            self._admin = AdminClient(self._options | {"error_cb": self._refusals})
 
     def ensure_topics(self) -> None:
         """Create the three topics where they are missing, if the settings allow it.
@@ -82,10 +87,27 @@ class KafkaCluster:
                         raise
 
     def _metadata(self) -> Any:
-        servers = self.settings.kafka_bootstrap_servers
-        hint = "start it (`make kafka`), or mend KAFKA_BOOTSTRAP_SERVERS and the security settings"
-        with failures(f"no Kafka broker answers at {servers}; {hint}"):
-            return self._admin.list_topics(timeout=ANSWER_SECONDS)
+        """Brokers and topics, from whichever server answers first.
+
+        Raises:
+            KafkaError: none answers in time; or they refuse us, which is told soon.
+        """
+        self._refusals.forget(self._admin)
+        began, passed = time.monotonic(), 0.0
+        while passed < ANSWER_SECONDS:
+            try:
+                # Refusals are heard of between attempts; these grow, for networks that are slow.
+                return self._admin.list_topics(timeout=min(max(1, passed), ANSWER_SECONDS - passed))
+            except KafkaException:
+                passed = time.monotonic() - began
+            refusal = self._refusals.heard(self._admin)
+            if refusal is not None and passed > REFUSED_SECONDS:
+                raise KafkaError(refusal)
+        raise KafkaError(
+            f"no Kafka broker answers at {self.settings.kafka_bootstrap_servers}; start it (`make "
+            "kafka`), or mend KAFKA_BOOTSTRAP_SERVERS and the security settings: "
+            f"{self._refusals.reason or 'no answer'}"
+        )
 
     def topic_id(self, topic: str) -> str:
         """The id that the cluster gave the topic: another one after it was recreated."""

@@ -8,12 +8,26 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError as Errors
 from confluent_kafka import KafkaException
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from scorestream.errors import KafkaError
-from scorestream.settings import Settings
+from scorestream.settings import ENCRYPTED, Settings, pem_text
 
 ANSWER_SECONDS: Final = 15.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+
+_OUR_NAMES: Final = {
+    "ssl.ca.location": "KAFKA_SSL_CAFILE",
+    "ssl.certificate.location": "KAFKA_SSL_CERTFILE",
+    "ssl.key.location": "KAFKA_SSL_KEYFILE or KAFKA_SSL_KEY_PASSWORD",
+    "Private key check failed": "KAFKA_SSL_KEYFILE is not the key of KAFKA_SSL_CERTFILE",
+}
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -48,16 +62,31 @@ def spark_options(settings: Settings) -> dict[str, str]:
 
 def _spark_key_store(settings: Settings) -> dict[str, str]:
     """The client certificate as PEM text: Java wants certificate and key in one store."""
-    certificate, key = settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile
-    if certificate is None or key is None:
+    certificate = settings.kafka_ssl_certfile
+    if certificate is None:
         return {}
-    options = {
+    return {
         "kafka.ssl.keystore.type": "PEM",
-        "kafka.ssl.keystore.certificate.chain": certificate.read_text(encoding="ascii"),
-        "kafka.ssl.keystore.key": key.read_text(encoding="ascii"),
+        "kafka.ssl.keystore.certificate.chain": pem_text(certificate),
+        "kafka.ssl.keystore.key": _plain_key(settings),
     }
-    password = _clear(settings.kafka_ssl_key_password)
-    return options if password is None else options | {"kafka.ssl.key.password": password}
+
+
+def _plain_key(settings: Settings) -> str:
+    """The client's key as Java takes it: PKCS#8, without the password.
+
+    Java 17 reads none of the ways in which today's tools encrypt a key, nor the older PEM forms.
+    """
+    text = pem_text(settings.kafka_ssl_keyfile)
+    password = _clear(settings.kafka_ssl_key_password) if ENCRYPTED in text else None
+    try:
+        key = load_pem_private_key(text.encode(), None if password is None else password.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KafkaError(
+            f"KAFKA_SSL_KEYFILE: {settings.kafka_ssl_keyfile} cannot be used, or not with "
+            f"KAFKA_SSL_KEY_PASSWORD: {error}"
+        ) from None
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _jaas(settings: Settings) -> str | None:
@@ -88,7 +117,13 @@ def failures(what: str) -> Iterator[None]:
         yield
     except KafkaException as error:
         cause = error.args[0]
-        reason = cause.str() if isinstance(cause, Errors) else cause
-        raise KafkaError(f"{what}: {reason}") from None
+        reason = cause.str() if isinstance(cause, Errors) else str(cause)
+        raise KafkaError(f"{what}: {_in_our_names(reason)}") from None
     except TimeoutError:
         raise KafkaError(f"{what}: no answer") from None
+
+
+def _in_our_names(reason: str) -> str:
+    """Librdkafka's words, with the settings of ours that it speaks of."""
+    named = [f"{ours}: {reason}" for theirs, ours in _OUR_NAMES.items() if theirs in reason]
+    return named[0] if named else reason
