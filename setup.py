@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 RUNTIME = [
     "cachetools>=7,<9",
     "confluent-kafka~=2.15",
+    "cryptography>=45,<51",
     "delta-spark==4.4.0",
     "deltalake~=1.6",
     "duckdb>=1.4,<3",
@@ -34,6 +35,7 @@ DEV = [
     "ruff~=0.15",
     "scipy~=1.16",
     "setuptools>=80",
+    "trustme~=1.2",
     "types-cachetools",
     "types-jsonschema",
     "types-psutil",
