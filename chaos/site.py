@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
 from chaos.job import POLL_SECONDS, Job
@@ -19,6 +20,7 @@ from chaos.load import messages, steady_load
 from chaos.proxy import Proxy
 from delivery_checks import Delivered, check_delivery
 from installation import Installation
+from scorestream.io.kafka.connection import client_options
 from scorestream.local.broker import LocalBroker
 from scorestream.settings import PROJECT_ROOT
 
@@ -58,6 +60,11 @@ class Site:
     def checkpoint(self) -> Path:
         """The stream's checkpoint, where nothing else was asked for."""
         return self.warehouse / "_checkpoints" / "stream_scores"
+
+    @property
+    def admin(self) -> AdminClient:
+        """For what befalls topics."""
+        return AdminClient(client_options(self.installation.settings))
 
     def publish(self, count: int) -> None:
         """Publish so many messages of the load."""
@@ -145,8 +152,10 @@ class Site:
     def refused(self, job: Job, code: int, *texts: str) -> str:
         """Wait until a job ends with an exit code and one clear line; the line."""
         assert job.wait() == code, f"exit code {job.process.returncode}:\n{job.output[-6000:]}"
-        assert "Traceback" not in job.output, job.output[-6000:]
-        lines = [line for line in job.output.splitlines() if all(text in line for text in texts)]
+        # Spark's own log lines, which are JSON, may tell the whole story.
+        told = [line for line in job.output.splitlines() if not line.startswith("{")]
+        assert not any(line.startswith("Traceback") for line in told), job.output[-6000:]
+        lines = [line for line in told if all(text in line for text in texts)]
         assert lines, f"no line with {texts}:\n{job.output[-6000:]}"
         return lines[-1]
 
