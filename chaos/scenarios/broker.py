@@ -43,7 +43,7 @@ def killed_and_paused(site: Site) -> str:
         with _stopped(_process(site)):
             job.linger(FAULT_SECONDS)
         site.faulted()
-        site.catch_up(job)
+    site.catch_up(job)
     site.finish(job)
     site.check()
     return f"caught up {killed:.0f} s after the kill, {site.recovery_seconds:.0f} s after the pause"
@@ -72,7 +72,7 @@ def bad_network(site: Site) -> str:
         site.proxy.cut()
         site.proxy.pass_through()
         site.faulted()
-        site.catch_up(job)
+    site.catch_up(job)
     site.finish(job)
     site.check()
     assert cut, "there was no connection to cut"
@@ -86,11 +86,11 @@ def bad_network(site: Site) -> str:
 )
 def away_too_long(site: Site) -> str:
     site.publish(40)
-    for weather in (Weather(refuse=True), Weather(swallow=True)):
+    for start, weather in enumerate((Weather(refuse=True), Weather(swallow=True))):
         job = site.start(
-            inject=[BEFORE_PUBLISHING | {"times": len(site.jobs) + 1}],
+            inject=[BEFORE_PUBLISHING | {"start": start}],
             proxied=True,
-            KAFKA_DELIVERY_TIMEOUT_MS="2000",
+            KAFKA_DELIVERY_TIMEOUT_MS="1000",
         )
         worker = job.wait_for_stopped_worker()
         site.proxy.weather = weather

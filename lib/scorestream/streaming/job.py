@@ -18,7 +18,7 @@ from scorestream.configuration import load_scoring_model
 from scorestream.errors import ConfigurationError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
-from scorestream.io.kafka.connection import ANSWER_SECONDS
+from scorestream.io.kafka.connection import UNKNOWN_SECONDS
 from scorestream.io.kafka.fetching import read_stream
 from scorestream.locks import exclusive_lock
 from scorestream.reference_data import current_reference, keep_copy
@@ -116,7 +116,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         )
         query = _start(options, cluster, delivery, location)
         # 5.
-        _wait(query, stop, partial(refuse_recreated, cluster, start.state, ANSWER_SECONDS))
+        _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
         _finish(query, stop, listener)
 
 
