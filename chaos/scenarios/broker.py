@@ -13,6 +13,7 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions
 
 from chaos.job import Job
+from chaos.load import messages
 from chaos.proxy import Weather
 from chaos.scenario import scenario
 from chaos.site import Site, wait_for
@@ -152,7 +153,8 @@ def success_deleted(site: Site) -> str:
     topic = site.installation.settings.kafka_success_topic
     site.installation.removed_messages[topic] = site.installation.messages(topic)
     site.installation.delete_topic(topic)
-    site.publish(40)
+    # As others publish, who make no topics.
+    site.installation.cluster.produce(site.installation.input_topic, messages(site.chance, 40))
     line = site.refused(job, 1, "KafkaError", topic, "deleted")
     site.faulted()
     site.drain()
@@ -222,9 +224,9 @@ def partitions_added(site: Site) -> str:
     return f"end offsets {ends(topic)}"
 
 
-def _caught_up(site: Site, messages: int = 40) -> Job:
+def _caught_up(site: Site, count: int = 40) -> Job:
     """A job that has delivered so many messages, and waits for more."""
-    site.publish(messages)
+    site.publish(count)
     job = site.start()
     site.catch_up(job)
     return job

@@ -15,7 +15,7 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream import errors
 from scorestream.configuration import load_scoring_model
-from scorestream.errors import ConfigurationError, LostOffsetsError, ScorestreamError
+from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import UNKNOWN_SECONDS
@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 # What Spark's planning and a task's fetch say of offsets that are not there any more.
 _LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
+# What Kafka's own client says, which only plans.
+_PLANNING: Final = r"org\.apache\.kafka\.common\.errors\.\w+: (.+?)(?: SQLSTATE: \w+)?$"
 _RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$"
 
 
@@ -177,7 +179,14 @@ def explained_failure(error: StreamingQueryException) -> ScorestreamError:
             "offsets that were not processed yet are gone from the input topic (aged out, or the "
             "topic was deleted or recreated): nothing was skipped; see docs/troubleshooting.md"
         )
-    # What Python raised, in a task or on the driver, stands in Spark's account of it.
+    planning = re.search(_PLANNING, text, re.MULTILINE)
+    if planning:
+        return KafkaError(f"no batch can be planned: {planning[1]}; check the broker, start again")
+    return _raised(text)
+
+
+def _raised(text: str) -> ScorestreamError:
+    """What Python raised, in a task or on the driver, stands in Spark's account of it."""
     raised: list[tuple[str, str]] = re.findall(_RAISED, text, re.MULTILINE)
     if not raised:
         return ScorestreamError(f"the stream failed: {text.strip().splitlines()[0]}")
