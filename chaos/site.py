@@ -51,6 +51,8 @@ class Site:
     def __post_init__(self) -> None:
         self.installation = Installation(self.folder, self.broker.bootstrap_servers)
         self.installation.cluster.ensure_topics()
+        # For what befalls topics.
+        self.admin = AdminClient(client_options(self.installation.settings))
 
     @property
     def warehouse(self) -> Path:
@@ -60,11 +62,6 @@ class Site:
     def checkpoint(self) -> Path:
         """The stream's checkpoint, where nothing else was asked for."""
         return self.warehouse / "_checkpoints" / "stream_scores"
-
-    @property
-    def admin(self) -> AdminClient:
-        """For what befalls topics."""
-        return AdminClient(client_options(self.installation.settings))
 
     def publish(self, count: int) -> None:
         """Publish so many messages of the load."""
