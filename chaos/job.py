@@ -74,6 +74,14 @@ class Job:
         """Wait until it has delivered so many batches."""
         self.wait_for(f"batch {count}", lambda: len(self.events("batch")) >= count, START_SECONDS)
 
+    def wait_for_stopped_worker(self) -> psutil.Process:
+        """Wait until a worker has stopped itself (SIGSTOP), as a fault has it do."""
+        self.wait_for("a stopped worker", lambda: bool(self._stopped()), START_SECONDS)
+        return self._stopped()[0]
+
+    def _stopped(self) -> list[psutil.Process]:
+        return [p for p in self.workers() if _status(p) == psutil.STATUS_STOPPED]
+
     def wait(self, seconds: float = END_SECONDS) -> int:
         """Wait for its end; the exit code."""
         try:
@@ -128,6 +136,13 @@ def _parsed(line: str) -> dict[str, Any]:
 def _command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
     except psutil.Error:
         return ""
 

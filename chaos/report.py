@@ -37,8 +37,11 @@ def report(outcomes: Sequence[Outcome]) -> str:
     failed = [outcome for outcome in outcomes if outcome.error]
     texts = [f"{outcome.scenario.name}\n{outcome.error}" for outcome in failed]
     minutes = sum(outcome.seconds for outcome in outcomes) / 60
-    passed = len(outcomes) - len(failed)
-    return "\n".join([*texts, f"{passed} of {len(outcomes)} scenarios passed, {minutes:.1f} min"])
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    passed = len(outcomes) - len(failed) - skipped
+    aside = f", {skipped} skipped" if skipped else ""
+    line = f"{passed} of {len(outcomes)} scenarios passed{aside}, {minutes:.1f} min"
+    return "\n".join([*texts, line])
 
 
 def write_table(outcomes: Sequence[Outcome], page: Path) -> None:

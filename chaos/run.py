@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.proxy import Proxy
-from chaos.scenario import Scenario
+from chaos.scenario import Scenario, Skipped
 from chaos.site import Site
 from delivery_checks import Delivered
 from scorestream.local.broker import HOST, LocalBroker, controller_port, free_port
@@ -23,7 +23,7 @@ class Outcome:
     """What came of a scenario.
 
     Attributes:
-        seen: what it saw; empty if it failed.
+        seen: what it saw; empty if it failed, or why it was skipped.
         error: why it failed; empty if it passed.
         delivered: what the checker counted, if it was asked.
     """
@@ -34,6 +34,7 @@ class Outcome:
     seconds: float
     recovery_seconds: float | None
     delivered: Delivered | None
+    skipped: bool = False
 
     @property
     def line(self) -> str:
@@ -76,11 +77,13 @@ def run(scenario: Scenario, folder: Path, broker: LocalBroker, proxy: Proxy, see
     own = folder / scenario.name
     own.mkdir()
     started = time.monotonic()
-    site, seen, error = None, "", ""
+    site, seen, error, skipped = None, "", "", False
     try:
         broker.start()
         site = Site(own, broker, proxy, random.Random(f"{seed}/{scenario.name}"))
         seen = scenario.body(site)
+    except Skipped as why:
+        seen, skipped = f"skipped: {why}", True
     except Exception:  # noqa: BLE001  whatever it is, the other scenarios go on
         error = traceback.format_exc()
     finally:
@@ -89,4 +92,5 @@ def run(scenario: Scenario, folder: Path, broker: LocalBroker, proxy: Proxy, see
         shutil.rmtree(own, ignore_errors=True)
     seconds = time.monotonic() - started
     recovery = site.recovery_seconds if site else None
-    return Outcome(scenario, seen, error, seconds, recovery, site.delivered if site else None)
+    delivered = site.delivered if site else None
+    return Outcome(scenario, seen, error, seconds, recovery, delivered, skipped)

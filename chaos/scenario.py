@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 Body = Callable[["Site"], str]
 
 
+class Skipped(Exception):
+    """A scenario needs what this machine does not have; the text says what."""
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A fault, and what must come of it.

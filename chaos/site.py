@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
 from chaos.job import POLL_SECONDS, Job
@@ -19,6 +20,7 @@ from chaos.load import messages, steady_load
 from chaos.proxy import Proxy
 from delivery_checks import Delivered, check_delivery
 from installation import Installation
+from scorestream.io.kafka.connection import client_options
 from scorestream.local.broker import LocalBroker
 from scorestream.settings import PROJECT_ROOT
 
@@ -49,6 +51,8 @@ class Site:
     def __post_init__(self) -> None:
         self.installation = Installation(self.folder, self.broker.bootstrap_servers)
         self.installation.cluster.ensure_topics()
+        # For what befalls topics.
+        self.admin = AdminClient(client_options(self.installation.settings))
 
     @property
     def warehouse(self) -> Path:

@@ -27,7 +27,13 @@ class KafkaError(ScorestreamError):
 
 
 class LostOffsetsError(KafkaError):
-    """Offsets that were not processed yet are gone from the input topic."""
+    """Offsets that were not processed yet are gone from the input topic, or the topic itself is."""
+
+    exit_code = 3
+
+
+class TooLargeError(KafkaError):
+    """A record is larger than its topic takes."""
 
     exit_code = 3
 

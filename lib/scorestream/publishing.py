@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql import SparkSession
 
 from scorestream.io.delta.files import Condition, DataFile, read_file
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.connection import producer_options
 from scorestream.io.kafka.producing import Record, produce
 from scorestream.results import failure_records, success_records
 from scorestream.settings import Settings
@@ -58,7 +58,7 @@ def publish(
             REJECTS.name: settings.kafka_failure_topic,
         },
         conditions=conditions,
-        options=client_options(settings) | {"group.id": settings.kafka_consumer_group},
+        options=producer_options(settings),
         rate=rate / tasks if rate and tasks else None,
     )
     run_tasks(spark, work, [files[i::tasks] for i in range(tasks)])
@@ -68,7 +68,7 @@ def _publish(
     files: Sequence[tuple[Table, str]],
     topics: dict[str, str],
     conditions: Sequence[Condition],
-    options: dict[str, str],
+    options: dict[str, Any],
     rate: float | None,
 ) -> int:
     """In a task."""

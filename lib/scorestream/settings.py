@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     kafka_success_topic: TopicName = "wallet-scores-success"
     kafka_failure_topic: TopicName = "wallet-scores-failure"
     kafka_consumer_group: Name = "scorestream"
+    kafka_delivery_timeout_ms: Annotated[int, Field(ge=1_000, le=2**31 - 1)] = 120_000
     kafka_create_topics: bool | None = None
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None

@@ -61,7 +61,17 @@ def deliverer(
     code = "2" if start.may_repeat else "1"
     settings = installation.settings
     return (
-        Delivery(settings, spark, warehouse, model, code, start, lambda _: None, reports.append),
+        Delivery(
+            settings,
+            spark,
+            warehouse,
+            model,
+            code,
+            start,
+            lambda _: None,
+            reports.append,
+            lambda: None,
+        ),
         reports,
     )
 

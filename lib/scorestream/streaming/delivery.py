@@ -38,7 +38,8 @@ class Delivery:
     Each batch goes through four steps; their order is what makes a crash harmless:
 
     1. Score once, in the tasks: fetch what Spark planned, score it, write the rows of all tables
-       into data files that nobody knows of yet.
+       into data files that nobody knows of yet. Then make sure that the topic is the one that the
+       offsets are of.
     2. Commit the files of transactions, rejects and scores to Delta, in a transaction of the run
        and batch.
     3. Publish to Kafka what the committed files hold.
@@ -59,6 +60,7 @@ class Delivery:
     start: Start
     gate: Callable[[SparkSession], None]
     report: Callable[[BatchSummary], None]
+    check_topic: Callable[[], None]
     _first: bool = field(default=True, init=False)
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
@@ -75,6 +77,7 @@ class Delivery:
         stored = Stored.of(self.warehouse, self._ours(facts)) if may_be_stored else None
         # 1.
         reports = self._score(ranges, facts, stored)
+        self.check_topic()
         # 2.
         files = [file for report in reports for file in report.files]
         # What a repetition writes is only what lacked, which another commit of the same batch does

@@ -17,6 +17,8 @@ from scorestream.streaming.checkpoint import Checkpoint, StreamState
 from scorestream.tables import REJECTS, SCORES
 
 StartingOffsets = Literal["earliest", "latest"]
+# As long as Spark waits when it plans a batch.
+PATIENCE_SECONDS: Final = 60.0
 # How Spark's Kafka source writes "earliest" where offsets are given by partition.
 _EARLIEST: Final = -2
 
@@ -76,6 +78,27 @@ def starting_offsets(start: Start, partitions: list[int], default: StartingOffse
         return default
     first = {p: state.start.get(p, _EARLIEST) for p in partitions}
     return json.dumps({state.topic: {str(p): offset for p, offset in first.items()}})
+
+
+def refuse_recreated(
+    cluster: KafkaCluster, state: StreamState, seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Refuse a topic that is not the one that the checkpoint began with.
+
+    A topic that was recreated and has grown past the old offsets looks like the old one to all
+    who only ask for offsets.
+
+    Args:
+        cluster: whose topic it is.
+        state: what the checkpoint was started for.
+        seconds: how long an answer is waited for.
+
+    Raises:
+        CheckpointError: it was recreated.
+        LostOffsetsError: it was deleted.
+        KafkaError: the broker does not answer.
+    """
+    _refuse_other_topic(state, state.topic, cluster.topic_id(state.topic, seconds))
 
 
 def _refuse_other_topic(state: StreamState, topic: str, topic_id: str) -> None:

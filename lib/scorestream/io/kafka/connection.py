@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaError as Errors
 from confluent_kafka import KafkaException
@@ -20,6 +21,8 @@ from scorestream.errors import KafkaError
 from scorestream.settings import ENCRYPTED, Settings, pem_text
 
 ANSWER_SECONDS: Final = 15.0
+# A topic that was there and is unknown for so long was deleted.
+UNKNOWN_SECONDS: Final = 5.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 _OUR_NAMES: Final = {
@@ -28,6 +31,18 @@ _OUR_NAMES: Final = {
     "ssl.key.location": "KAFKA_SSL_KEYFILE or KAFKA_SSL_KEY_PASSWORD",
     "Private key check failed": "KAFKA_SSL_KEYFILE is not the key of KAFKA_SSL_CERTFILE",
 }
+Answer = TypeVar("Answer")
+# Answers of a cluster that has just got a topic, or is electing leaders.
+_PASSING: Final = frozenset(
+    {
+        Errors.NOT_LEADER_FOR_PARTITION,
+        Errors.LEADER_NOT_AVAILABLE,
+        Errors.UNKNOWN_TOPIC_OR_PART,
+        Errors._UNKNOWN_PARTITION,
+        Errors._TRANSPORT,
+    }
+)
+_PASSING_SECONDS: Final = 0.1
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -45,6 +60,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
     }
     # Errors reach the caller as exceptions; librdkafka's own lines would only repeat them.
     return {k: str(v) for k, v in given.items() if v is not None} | {"log_level": 0}
+
+
+def producer_options(settings: Settings) -> dict[str, Any]:
+    """The same for a producer, with the time that a record may take."""
+    return client_options(settings) | {"delivery.timeout.ms": settings.kafka_delivery_timeout_ms}
 
 
 def spark_options(settings: Settings) -> dict[str, str]:
@@ -108,6 +128,22 @@ def _quoted(text: str | None) -> str:
 
 def _clear(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())
+
+
+def settled(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answer:
+    """Ask again, for so long, while the cluster's answer is one that passes.
+
+    Raises:
+        KafkaException: another failure, or the last one.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+        time.sleep(_PASSING_SECONDS)
 
 
 @contextmanager
