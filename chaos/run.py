@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.proxy import Proxy
-from chaos.scenario import Scenario
+from chaos.scenario import Scenario, Skipped
 from chaos.site import Site
 from delivery_checks import Delivered
 from scorestream.local.broker import HOST, LocalBroker, controller_port, free_port
@@ -81,6 +81,8 @@ def run(scenario: Scenario, folder: Path, broker: LocalBroker, proxy: Proxy, see
         broker.start()
         site = Site(own, broker, proxy, random.Random(f"{seed}/{scenario.name}"))
         seen = scenario.body(site)
+    except Skipped as reason:
+        seen = f"skipped: {reason}"
     except Exception:  # noqa: BLE001  whatever it is, the other scenarios go on
         error = traceback.format_exc()
     finally:

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chaos.site import Site
 
+
+class Skipped(Exception):
+    """A scenario cannot be run on this machine; the text says why."""
+
+
 Body = Callable[["Site"], str]
 
 

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from chaos.job import POLL_SECONDS, Job
 from chaos.load import messages, steady_load
 from chaos.proxy import Proxy
-from delivery_checks import Delivered, check_delivery
+from delivery_checks import Delivered, Differences, check_delivery, golden_differences
 from installation import Installation
 from scorestream.local.broker import LocalBroker
 from scorestream.settings import PROJECT_ROOT
@@ -77,6 +77,7 @@ class Site:
         inject: Sequence[dict[str, Any]] = (),
         proxied: bool = False,
         spark: str = "",
+        prefix: Sequence[str] = (),
         **environment: str,
     ) -> Job:
         """Start a job, `stream_scores` unless arguments name another.
@@ -86,6 +87,7 @@ class Site:
             inject: faults in its Python processes: see `chaos/hooks/sitecustomize.py`.
             proxied: whether it reaches the broker through the proxy.
             spark: further arguments of spark-submit.
+            prefix: the beginning of a command that runs another.
             environment: further variables.
         """
         given = os.environ | self.installation.environment
@@ -99,7 +101,7 @@ class Site:
         if not arguments or arguments[0].startswith("--"):
             arguments = ("stream_scores", *arguments)
         log = self.folder / f"job-{len(self.jobs)}.log"
-        job = Job(list(arguments), given | environment, log)
+        job = Job(list(arguments), given | environment, log, prefix)
         self.jobs.append(job)
         return job
 
@@ -150,9 +152,9 @@ class Site:
         assert lines, f"no line with {texts}:\n{job.output[-6000:]}"
         return lines[-1]
 
-    def check(self) -> Delivered:
+    def check(self, wrong: Differences = golden_differences) -> Delivered:
         """Check all invariants; counts the repeated messages in Kafka."""
-        self.delivered = check_delivery(self.installation)
+        self.delivered = check_delivery(self.installation, wrong)
         return self.delivered
 
     def close(self) -> None:

@@ -43,11 +43,11 @@ class CutOffWarehouse(Warehouse):
         super().__init__(root)
         self.survives = survives
 
-    def append(self, *arguments: Any) -> None:
+    def append(self, *arguments: Any, **options: Any) -> None:
         if self.survives == 0:
             raise CutOffError
         self.survives -= 1
-        super().append(*arguments)
+        super().append(*arguments, **options)
 
 
 def deliverer(

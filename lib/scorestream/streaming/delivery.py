@@ -10,6 +10,7 @@ from functools import partial
 from pyspark.sql import DataFrame, SparkSession
 
 from scorestream.core.pipeline import ScoringModel
+from scorestream.errors import ScorestreamError
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
@@ -22,6 +23,7 @@ from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.streaming.work import BatchWork
+from scorestream.tables import SCORES
 from scorestream.tasks import run_exchange, run_tasks
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
@@ -58,13 +60,21 @@ class Delivery:
     start: Start
     gate: Callable[[SparkSession], None]
     report: Callable[[BatchSummary], None]
+    failure: ScorestreamError | None = field(default=None, init=False)
     _first: bool = field(default=True, init=False)
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
-        """Deliver one micro-batch; raising leaves it to be repeated by the next start."""
+        """Deliver one micro-batch; raising leaves it to be repeated by the next start.
+
+        What it raises of ours is kept as `failure`: Spark makes a text of it.
+        """
         self.gate(self.spark)
         run_id = self.spark.sparkContext.getLocalProperty("sql.streaming.queryId")
-        self.deliver(planned_ranges(records), str(run_id), batch_id)
+        try:
+            self.deliver(planned_ranges(records), str(run_id), batch_id)
+        except ScorestreamError as error:
+            self.failure = error
+            raise
 
     def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
         """Deliver the messages of ranges as one batch."""
@@ -77,8 +87,11 @@ class Delivery:
         # 2.
         files = [file for report in reports for file in report.files]
         # What a repetition writes is only what lacked, which another commit of the same batch does
-        # not hold; it needs no transaction, and a further crash is repeated likewise.
-        commit_files(self.warehouse, files, None if stored else (run_id, batch_id))
+        # not hold; a further crash is repeated likewise.
+        commit_files(self.warehouse, files, (run_id, batch_id), repeated=stored is not None)
+        if not files:
+            # By its number the next start knows the tables for those of the checkpoint.
+            self.warehouse.mark(SCORES, (f"{run_id}/{SCORES.name}", batch_id))
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False

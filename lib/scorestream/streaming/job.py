@@ -12,6 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream.configuration import load_scoring_model
+from scorestream.disk import full_disk_explained
 from scorestream.errors import ConfigurationError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
@@ -77,7 +78,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     cluster.ensure_topics()
     # 2.
     location = options.checkpoint or f"{settings.warehouse}/_checkpoints/stream_scores"
-    with exclusive_lock(location), ProgressLine() as line:
+    places = full_disk_explained(settings.warehouse, location)
+    with places, exclusive_lock(location), ProgressLine() as line:
         # 3.
         spark = build_session("stream_scores", settings)
         stop.handle_signals()
@@ -99,7 +101,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         )
         query = _start(options, cluster, delivery, location)
         # 5.
-        _wait(query, stop)
+        _wait(query, stop, delivery)
         _finish(query, stop, listener)
 
 
@@ -125,11 +127,11 @@ def _triggered(writer: DataStreamWriter, options: StreamOptions) -> DataStreamWr
     return writer.trigger(processingTime=options.trigger or "0 seconds")
 
 
-def _wait(query: StreamingQuery, stop: StopSignal) -> None:
+def _wait(query: StreamingQuery, stop: StopSignal, delivery: Delivery) -> None:
     try:
         stop.wait(query)
     except StreamingQueryException as error:
-        raise _explained(error) from error
+        raise delivery.failure or _explained(error) from error
 
 
 def _finish(query: StreamingQuery, stop: StopSignal, listener: StreamListener) -> None:
