@@ -91,10 +91,10 @@ def delete_files(uris: Iterable[str]) -> None:
 
 def free_bytes(uri: str) -> int | None:
     """Free space where a file or folder is, or would be; None where that is not this machine's."""
-    filesystem, path = filesystem_of(uri)
-    if not isinstance(filesystem, LocalFileSystem):
+    # To ask for another file system might mean to ask the network.
+    if "://" in uri and not uri.startswith("file://"):
         return None
-    there = Path(path).absolute()
+    there = Path(filesystem_of(uri)[1]).absolute()
     return shutil.disk_usage(next(p for p in (there, *there.parents) if p.exists())).free
 
 
