@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chaos.site import Site
 
-Body = Callable[["Site"], str]
-
 
 class Skipped(Exception):
     """A scenario needs what this machine does not have; the text says what."""
+
+
+Body = Callable[["Site"], str]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from chaos.job import POLL_SECONDS, Job
 from chaos.load import messages, steady_load
 from chaos.proxy import Proxy
-from delivery_checks import Delivered, check_delivery
+from delivery_checks import Delivered, Differences, check_delivery, golden_differences
 from installation import Installation
 from scorestream.io.kafka.connection import client_options
 from scorestream.local.broker import LocalBroker
@@ -82,6 +82,7 @@ class Site:
         proxied: bool = False,
         supervised: bool = False,
         spark: str = "",
+        prefix: Sequence[str] = (),
         **environment: str,
     ) -> Job:
         """Start a job, `stream_scores` unless arguments name another.
@@ -92,6 +93,7 @@ class Site:
             proxied: whether it reaches the broker through the proxy.
             supervised: whether it is started again after a failure.
             spark: further arguments of spark-submit.
+            prefix: the beginning of a command that runs another.
             environment: further variables.
         """
         given = os.environ | self.installation.environment
@@ -107,7 +109,7 @@ class Site:
         if supervised:
             arguments = ("--supervise", *arguments)
         log = self.folder / f"job-{len(self.jobs)}.log"
-        job = Job(list(arguments), given | environment, log)
+        job = Job(list(arguments), given | environment, log, prefix)
         self.jobs.append(job)
         return job
 
@@ -160,9 +162,9 @@ class Site:
         assert lines, f"no line with {texts}:\n{job.output[-6000:]}"
         return lines[-1]
 
-    def check(self) -> Delivered:
+    def check(self, wrong: Differences = golden_differences) -> Delivered:
         """Check all invariants; counts the repeated messages in Kafka."""
-        self.delivered = check_delivery(self.installation)
+        self.delivered = check_delivery(self.installation, wrong)
         return self.delivered
 
     def close(self) -> None:

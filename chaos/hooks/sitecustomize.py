@@ -6,13 +6,15 @@
 - `when`: `before` (default) or `after` its call
 - `call`: the how manieth call of a process (default 1); 0 for every one
 - `action`: `kill` the process group of the driver; `die`: kill this process alone; `stop` it
-  (SIGSTOP); `hang` for ever; `exhaust`: MemoryError; `raise:TEXT`: an OSError with that text
+  (SIGSTOP); `hang` for ever; `exhaust`: MemoryError; `raise:TEXT`: an error with that text
+- `error`: of which class, `module:name` (default `builtins:OSError`)
 - `times`: how often in all, over all processes and starts (default 1)
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.abc
 import importlib.machinery
 import json
@@ -35,6 +37,7 @@ class Fault:
         self.before = given.get("when", "before") == "before"
         self.call = given.get("call", 1)
         self.action = given["action"]
+        self.error = given.get("error", "builtins:OSError")
         self.times = given.get("times", 1)
         self._calls = 0
         name = "fault-" + re.sub(r"\W+", "-", json.dumps(given))
@@ -77,7 +80,8 @@ class Fault:
         elif self.action == "exhaust":
             raise MemoryError
         else:
-            raise OSError(self.action.partition(":")[2])
+            module, _, name = self.error.partition(":")
+            raise getattr(importlib.import_module(module), name)(self.action.partition(":")[2])
 
 
 def _kill_driver() -> None:

@@ -62,6 +62,16 @@ class DeltaError(ScorestreamError):
     """A Delta table is not as the job needs it."""
 
 
+class DamagedTableError(DeltaError):
+    """The log of a Delta table has a commit that cannot be read."""
+
+    exit_code = 3
+
+
+class DiskFullError(ScorestreamError):
+    """There is no space left where the job writes."""
+
+
 class ReferenceDataError(ScorestreamError):
     """Reference data (tokens, thresholds) cannot be had or is malformed."""
 

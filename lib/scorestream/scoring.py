@@ -84,7 +84,11 @@ def write_scored(
 
 
 def commit_files(
-    warehouse: Warehouse, files: Sequence[DataFile], transaction: tuple[str, int] | None
+    warehouse: Warehouse,
+    files: Sequence[DataFile],
+    transaction: tuple[str, int] | None,
+    *,
+    repeated: bool = False,
 ) -> None:
     """Commit the files of a batch: transactions, then rejects, then scores.
 
@@ -92,11 +96,12 @@ def commit_files(
         warehouse: whose tasks wrote the files.
         files: all files of the batch.
         transaction: (run id, batch id), which each table takes only once; None to take it always.
+        repeated: whether the files are what a table may lack of a batch that it has taken.
     """
     for table in (TRANSACTIONS, REJECTS, SCORES):
         ours = [file for file in files if file.table == table.name]
         once = transaction and (f"{transaction[0]}/{table.name}", transaction[1])
-        warehouse.append(table, ours, once)
+        warehouse.append(table, ours, once, repeated=repeated)
 
 
 class _Counts:

@@ -23,6 +23,7 @@ from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.streaming.work import BatchWork
+from scorestream.tables import SCORES
 from scorestream.tasks import run_exchange, run_tasks
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
@@ -81,8 +82,11 @@ class Delivery:
         # 2.
         files = [file for report in reports for file in report.files]
         # What a repetition writes is only what lacked, which another commit of the same batch does
-        # not hold; it needs no transaction, and a further crash is repeated likewise.
-        commit_files(self.warehouse, files, None if stored else (run_id, batch_id))
+        # not hold; a further crash is repeated likewise.
+        commit_files(self.warehouse, files, (run_id, batch_id), repeated=stored is not None)
+        if not files:
+            # By its number the next start knows the tables for those of the checkpoint.
+            self.warehouse.mark(SCORES, (f"{run_id}/{SCORES.name}", batch_id))
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False

@@ -15,6 +15,7 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream import errors
 from scorestream.configuration import load_scoring_model
+from scorestream.disk import full_disk_explained
 from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
@@ -88,7 +89,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     cluster.ensure_topics()
     # 2.
     location = options.checkpoint or f"{settings.warehouse}/_checkpoints/stream_scores"
-    with exclusive_lock(location), ProgressLine() as line:
+    places = full_disk_explained(settings.warehouse, location)
+    with places, exclusive_lock(location), ProgressLine() as line:
         # 3.
         spark = build_session("stream_scores", settings)
         stop.handle_signals()
