@@ -26,6 +26,7 @@ from scorestream.streaming.listener import ProgressLine, StreamListener
 from scorestream.streaming.metrics import StreamMetrics
 from scorestream.streaming.start import StartingOffsets, starting_offsets, starting_state
 from scorestream.streaming.stop import StopSignal
+from scorestream.streaming.watchdog import Watchdog
 from scorestream.version import code_version
 
 log = structlog.get_logger()
@@ -99,7 +100,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         )
         query = _start(options, cluster, delivery, location)
         # 5.
-        _wait(query, stop)
+        with Watchdog(spark, settings.scorestream_task_seconds):
+            _wait(query, stop)
         _finish(query, stop, listener)
 
 
