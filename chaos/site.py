@@ -6,7 +6,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +131,11 @@ class Site:
         present = [t for t in tables if DeltaTable.is_deltatable(str(t))]
         return sum(DeltaTable(str(table)).count() for table in present)
 
+    def struck(self) -> list[int]:
+        """The processes in which injected faults have happened so far."""
+        found = (path.read_text(encoding="ascii") for path in self.folder.glob("fault-*"))
+        return [int(text) for text in found if text]
+
     def finish(self, job: Job) -> None:
         """Stop a job in peace."""
         assert job.stop() == 0, job.output[-4000:]
@@ -150,9 +155,13 @@ class Site:
         assert lines, f"no line with {texts}:\n{job.output[-6000:]}"
         return lines[-1]
 
-    def check(self) -> Delivered:
-        """Check all invariants; counts the repeated messages in Kafka."""
-        self.delivered = check_delivery(self.installation)
+    def check(self, expected: Mapping[tuple[str, int], dict[str, Any]] | None = None) -> Delivered:
+        """Check all invariants; counts the repeated messages in Kafka.
+
+        Args:
+            expected: scores of wallets that are not golden, by wallet and moment.
+        """
+        self.delivered = check_delivery(self.installation, expected or {})
         return self.delivered
 
     def close(self) -> None:

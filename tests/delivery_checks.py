@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +27,15 @@ class Delivered:
     repeated: int
 
 
-def check_delivery(installation: Installation) -> Delivered:
-    """Check all invariants of a run over golden wallets and broken messages.
+def check_delivery(
+    installation: Installation, others: Mapping[tuple[str, int], dict[str, Any]] = {}
+) -> Delivered:
+    """Check all invariants of a run over golden wallets, others, and broken messages.
 
     1. Input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta.
     2. Every transaction of a scored message is in `transactions`, once.
-    3. No score differs from the golden one.
+    3. No score differs from the golden one, or from what is expected of the others, which are
+       told by wallet and moment.
     """
     # 1.
     check_every_offset_once(installation)
@@ -42,7 +46,7 @@ def check_delivery(installation: Installation) -> Delivered:
         counts = zip(offsets_of(scores), scores, strict=True)
         assert exploded == {at: n for at, row in counts if (n := row["transaction_count"])}
     # 3.
-    expected = {(g.wallet, g.as_of): g.expected for g in golden_wallets()}
+    expected = {(g.wallet, g.as_of): g.expected for g in golden_wallets()} | dict(others)
     for row in scores:
         assert differences(row, expected[row["wallet_address"], row["as_of"]]) == []
     settings = installation.settings

@@ -16,6 +16,7 @@ from scorestream.errors import ConfigurationError
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 OWN_PREFIX: Final = "SCORESTREAM_"
 MESSAGES_A_TASK_TIME: Final = 30
+LEAST_MESSAGE_SECONDS: Final = 2.0
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
     scorestream_warehouse: Name = "./warehouse"
     scorestream_conf: Path = PROJECT_ROOT / "conf"
     scorestream_transactions: Literal["on", "off"] = "on"
-    scorestream_task_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    scorestream_task_seconds: Annotated[float, Field(ge=10, le=86_400)] = 600.0
     wallet_messages: Literal["full", "incremental"] = "full"
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9108
@@ -144,7 +145,7 @@ class Settings(BaseSettings):
 
         One that takes for ever is found in a handful of attempts, within the time of a task.
         """
-        return self.scorestream_task_seconds / MESSAGES_A_TASK_TIME
+        return max(LEAST_MESSAGE_SECONDS, self.scorestream_task_seconds / MESSAGES_A_TASK_TIME)
 
     @property
     def warehouse(self) -> str:
