@@ -27,6 +27,14 @@ def whale(wallet: str, transactions: int) -> Record:
     return Record(wallet.encode(), value, AS_OF * 1000)
 
 
+def small_rows(wallet: str, transactions: int) -> Record:
+    """A message with so many of the smallest transactions: in memory it is many times as large."""
+    row = '{"document_id":"","action":"","timestamp":0}'
+    entry = f'{{"protocolType": "dexes", "transactions": [{",".join([row] * transactions)}]}}'
+    value = f'{{"wallet_address": "{wallet}", "data": [{entry}]}}'
+    return Record(wallet.encode(), value.encode(), AS_OF * 1000)
+
+
 def expected_score(record: Record) -> dict[tuple[str, int], dict[str, Any]]:
     """What the core gives for the only wallet of a message, as golden wallets have it."""
     conf = PROJECT_ROOT / "conf"

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 
 from golden import differences, golden_records, golden_wallets, results
 from records import records_of
 from scorestream.careful import OUT_OF_MEMORY, Helper, Undoable, carefully
+from scorestream.core import schemas
+from scorestream.core.decode import decode
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ScorestreamError
+from scorestream.incremental import Piece, score_increments, score_pieces_carefully
 from scorestream.io.kafka.producing import Record
 from scorestream.scoring import score_carefully
 
@@ -152,3 +156,32 @@ def test_records_are_cut_until_they_are_single() -> None:
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert [len(part) for part in records.filter(np.arange(40) < 3).parts(16)] == [1, 1, 1]
     assert len(records.filter(np.arange(40) < 1).parts(16)) == 1
+
+
+def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
+    swap = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
+    entry = b'[{"protocolType": "dexes", "transactions": [' + swap + b"]}]"
+    poison = Record(None, b'{"wallet_address": "0xDead", "data": ' + entry + b"}", 0)
+    records = golden_records()
+    records = [poison, *records[:20], Record(None, b"nonsense", 0), *records[20:], poison]
+    batch = records_of(records)
+    piece = Piece(batch, decode(batch.values))
+    asked: list[set[str]] = []
+
+    def stored(keys: Sequence[str]) -> pa.Table:
+        asked.append(set(keys))
+        return schemas.WALLET_ROWS.empty_table()
+
+    done = list(score_pieces_carefully(piece, stored, Mortal(model.config), 20))
+    rows = {
+        int(each.records.offsets[i]): row
+        for each in done
+        for i, row in enumerate(results(each.scored))
+    }
+    assert set(rows) == set(range(len(records)))
+    rejected = {at: row["error_code"] for at, row in rows.items() if "error_code" in row}
+    assert rejected == {0: "unscorable", 21: "invalid_json", len(records) - 1: "unscorable"}
+    assert asked[-1] != asked[0]
+    alone = score_increments(piece, lambda _: schemas.WALLET_ROWS.empty_table(), model)
+    expected = {i: row for i, row in enumerate(results(alone.scored)) if i not in rejected}
+    assert {i: row for i, row in rows.items() if i not in rejected} == expected

@@ -32,6 +32,11 @@ MOST_RECORDS_A_TASK = 50_000
 MOST_RECORDS_A_BUCKET = 50_000
 
 
+def task_count(records: int, cores: int) -> int:
+    """How many tasks do a batch of so many records, on so many cores."""
+    return max(min(cores, records // RECORDS_A_TASK + 1), -(-records // MOST_RECORDS_A_TASK))
+
+
 @dataclass
 class Delivery:
     """What is done with every micro-batch (Spark's ``foreachBatch``).
@@ -112,9 +117,7 @@ class Delivery:
         )
 
     def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
-        cores = self.spark.sparkContext.defaultParallelism
-        records = sum(map(len, ranges))
-        return max(min(cores, records // RECORDS_A_TASK + 1), -(-records // MOST_RECORDS_A_TASK))
+        return task_count(sum(map(len, ranges)), self.spark.sparkContext.defaultParallelism)
 
     def _publish(
         self,
