@@ -15,7 +15,7 @@ from scorestream.local.cluster import Cluster, running_cluster
 
 # Long enough for the death of the node to be the end of it.
 HANG = {"point": "scorestream.core.pipeline:score_messages", "call": 2, "action": "hang"}
-NODE_SECONDS = 60.0
+NODE_SECONDS = 120.0
 
 
 @scenario(
@@ -31,7 +31,7 @@ def lost_and_replaced(site: Site) -> str:
         "PYTHONPATH": f"{HOOKS}:{_python_path()}",
     }
     with running_cluster(site.folder / "cluster", environment=environment) as cluster:
-        job = site.start(SPARK_MASTER=cluster.url)
+        job = site.start(SPARK_MASTER=cluster.url, SPARK_LOCAL_IP="127.0.0.1")
         with site.load(rate=100):
             job.wait_for("a task at work", lambda: bool(site.struck()), NODE_SECONDS)
             first = _node_of(cluster, site.struck()[0])

@@ -17,7 +17,7 @@ WHALE_TRANSACTIONS = 100_000
 SMALL_TRANSACTIONS = 1_200_000
 # Of each worker. It counts addresses: Python, its libraries and their threads alone take 1.8 GB.
 TOO_LITTLE_MEMORY = "2250m"
-SHORT_TASK = "20"
+SHORT_TASK = "30"
 
 
 @scenario(
@@ -54,10 +54,10 @@ def stopped_and_hanging(site: Site) -> str:
     ]
     job = site.start(inject=faults, SCORESTREAM_TASK_SECONDS=SHORT_TASK)
     with site.load():
-        job.wait_for("both faults", lambda: len(site.struck()) == len(faults), 120)
+        job.wait_for("both faults", lambda: len(site.struck()) == len(faults), 180)
         site.faulted()
         enough = len(job.events("batch")) + 2
-        job.wait_for("more batches", lambda: len(job.events("batch")) >= enough, 60)
+        job.wait_for("more batches", lambda: len(job.events("batch")) >= enough, 120)
     site.catch_up(job)
     site.finish(job)
     delivered = site.check()
@@ -111,7 +111,7 @@ def endless_message(site: Site) -> str:
     site.catch_up(job)
     site.finish(job)
     site.check()
-    assert _unscorable(site) == {"poison-3": "scoring it failed: it took longer than 2 s"}
+    assert _unscorable(site) == {"poison-3": "scoring it failed: it took longer than 5 s"}
     return f"rejected, {len(job.events('task_killed'))} task killed before"
 
 
@@ -151,99 +151,6 @@ def wallet_beyond_memory(site: Site) -> str:
         MALLOC_ARENA_MAX="2",  # each arena takes 64 MB of addresses
     )
     site.catch_up(job)
-    site.publish(60)
-    site.catch_up(job)
-    site.finish(job)
-    site.check()
-    errors = _unscorable(site)
-    assert errors == {
-        "poison-1": "scoring it failed: it ended the process: signal 9",
-        "poison-2": "scoring it failed: out of memory",
-    }
-    return "both rejected, at the second attempt of their tasks"
-
-
-@scenario(
-    "a message takes for ever",
-    injected=f"endless waiting wherever one message is scored; a task may take {SHORT_TASK} s",
-    expected="it becomes a reject (`unscorable`), all others are scored, the stream goes on",
-)
-def endless_message(site: Site) -> str:
-    fault = {"point": SCORING, "call": 0, "times": 0, "action": "hang", "holding": "poison-3"}
-    site.publish(60)
-    _publish_poison(site, "poison-3")
-    site.publish(60)
-    site.faulted()
-    job = site.start(inject=[fault], SCORESTREAM_TASK_SECONDS=SHORT_TASK)
-    site.catch_up(job)
-    site.finish(job)
-    site.check()
-    assert _unscorable(site) == {"poison-3": "scoring it failed: it took longer than 2 s"}
-    return f"rejected, {len(job.events('task_killed'))} task killed before"
-
-
-@scenario(
-    "a whale: a wallet of 100,000 transactions",
-    injected="one message of 50 MB among others, under load",
-    expected="it is scored like any other, to the last digit, and so are the others",
-)
-def huge_wallet(site: Site) -> str:
-    big = whale("whale", WHALE_TRANSACTIONS)
-    job = site.start()
-    with site.load():
-        job.wait_for_batch(2)
-        site.installation.publish([big])
-        site.faulted()
-        job.wait_for("the whale", lambda: _has_scored(job, WHALE_TRANSACTIONS), 120)
-    site.catch_up(job)
-    site.finish(job)
-    delivered = site.check(expected_score(big))
-    seconds = [event["seconds"] for event in job.events("batch")]
-    return f"scored, in a batch of {max(seconds):.1f} s; {delivered.scores} scores"
-
-
-@scenario(
-    "a whale, and workers without the memory for it",
-    injected=f"{SMALL_TRANSACTIONS:,} small transactions in one message among others, with "
-    f"spark.executor.pyspark.memory={TOO_LITTLE_MEMORY}",
-    expected="it becomes a reject (`unscorable`), all others are scored, the stream goes on",
-)
-def wallet_beyond_memory(site: Site) -> str:
-    site.publish(60)
-    site.installation.publish([small_rows("whale", SMALL_TRANSACTIONS)])
-    site.publish(60)
-    site.faulted()
-    job = site.start(
-        spark=f"--conf spark.executor.pyspark.memory={TOO_LITTLE_MEMORY}",
-        MALLOC_ARENA_MAX="2",  # each arena takes 64 MB of addresses
-    )
-    import resource
-
-    job.wait_for("w", lambda: bool(job.workers()), 200)
-    import time
-
-    time.sleep(6)
-    for w in job.workers():
-        print(
-            w.rlimit(resource.RLIMIT_AS),
-            [
-                l.split()[:2]
-                for l in open(f"/proc/{w.pid}/status")
-                if l.startswith(("VmPeak", "VmSize"))
-            ],
-            flush=True,
-        )
-    site.catch_up(job)
-    for w in job.workers():
-        print(
-            w.rlimit(resource.RLIMIT_AS),
-            [
-                l.split()[:2]
-                for l in open(f"/proc/{w.pid}/status")
-                if l.startswith(("VmPeak", "VmSize"))
-            ],
-            flush=True,
-        )
     site.publish(60)
     site.catch_up(job)
     site.finish(job)

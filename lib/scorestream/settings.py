@@ -16,7 +16,7 @@ from scorestream.errors import ConfigurationError
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 OWN_PREFIX: Final = "SCORESTREAM_"
 MESSAGES_A_TASK_TIME: Final = 30
-LEAST_MESSAGE_SECONDS: Final = 2.0
+LEAST_MESSAGE_SECONDS: Final = 5.0
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]

@@ -36,6 +36,7 @@ class Watchdog:
         self._spark = spark
         self._seconds = seconds
         self._seen: dict[int, float] = {}
+        self._killed: set[int] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -78,6 +79,9 @@ class Watchdog:
                 self._kill(scala, stage, task, age)
 
     def _kill(self, scala: Any, stage: int, task: Any, age: float) -> None:
+        if task.taskId() in self._killed:
+            return
+        self._killed.add(task.taskId())
         attempt = task.attempt() + 1
         reason = f"a task took longer than {self._seconds:g} s"
         log.warning("task_killed", reason=reason, attempt=attempt, seconds=round(age, 1))
