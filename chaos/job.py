@@ -105,7 +105,7 @@ class Job:
         found = self._processes()
         self.process.kill()
         for each in found:
-            _kill(each)
+            kill_process(each)
         self.process.wait()
 
     def jvm(self) -> psutil.Process:
@@ -158,6 +158,7 @@ def _python_command(process: psutil.Process) -> str:
     return "" if "SparkSubmit" in command or "spark-submit.sh" in command else command
 
 
-def _kill(process: psutil.Process) -> None:
+def kill_process(process: psutil.Process) -> None:
+    """Kill -9, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)

@@ -141,6 +141,11 @@ class Site:
         present = [t for t in tables if DeltaTable.is_deltatable(str(t))]
         return sum(DeltaTable(str(table)).count() for table in present)
 
+    def struck(self) -> list[int]:
+        """The processes in which injected faults have happened so far."""
+        found = (path.read_text(encoding="ascii") for path in self.folder.glob("fault-*"))
+        return [int(text) for text in found if text]
+
     def finish(self, job: Job) -> None:
         """Stop a job in peace."""
         assert job.stop() == 0, job.output[-4000:]

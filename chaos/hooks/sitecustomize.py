@@ -8,7 +8,10 @@
 - `action`: `kill` the process group of the driver; `die`: kill this process alone; `stop` it
   (SIGSTOP); `hang` for ever; `exhaust`: MemoryError; `raise:TEXT`: an error with that text
 - `error`: of which class, `module:name` (default `builtins:OSError`)
-- `times`: how often in all, over all processes and starts (default 1)
+- `times`: how often in all, over all processes and starts (default 1); 0 for always
+- `holding`: a text; only calls count with a list of bytes as first argument, one of which holds it
+
+Where it happened, a file `fault-…` of `CHAOS_FOLDER` has the number of the process.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ class Fault:
         self.action = given["action"]
         self.error = given.get("error", "builtins:OSError")
         self.times = given.get("times", 1)
+        self._holding = given.get("holding", "").encode()
         self._calls = 0
         name = "fault-" + re.sub(r"\W+", "-", json.dumps(given))
         folder = Path(os.environ["CHAOS_FOLDER"])
@@ -47,6 +51,8 @@ class Fault:
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if not self._concerns(args):
+                return function(*args, **kwargs)
             self._calls += 1
             due = self.call in {0, self._calls}
             if due and self.before and self._take():
@@ -58,13 +64,20 @@ class Fault:
 
         return wrapped
 
+    def _concerns(self, args: Sequence[Any]) -> bool:
+        return not self._holding or any(self._holding in (value or b"") for value in args[0])
+
     def _take(self) -> bool:
         """Whether it may happen once more; only one process gets each mark."""
+        if self.times == 0:
+            return True
         for mark in self._marks:
             try:
-                os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+                made = os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             except FileExistsError:
                 continue
+            os.write(made, str(os.getpid()).encode())
+            os.close(made)
             return True
         return False
 

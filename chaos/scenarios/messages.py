@@ -11,13 +11,10 @@ from typing import Any
 from chaos.scenario import scenario
 from chaos.site import Site
 from delivery_checks import check_every_offset_once, differences_from_core
-from golden import broken_records, golden_records
+from golden import broken_records, configured_model, golden_records
 from increments import check_last_scores, increments
-from scorestream.configuration import load_scoring_model
 from scorestream.io.kafka.producing import Record
 from scorestream.local.broker import free_port
-from scorestream.reference import load_conf_reference
-from scorestream.settings import PROJECT_ROOT
 
 DAY_MS = 86_400_000
 YEAR_2200_MS = 7_258_118_400_000
@@ -43,9 +40,7 @@ def strange_times(site: Site) -> str:
     site.chance.shuffle(records)
     site.installation.publish(records)
     site.drain("--max-offsets-per-trigger", "100")
-    conf = PROJECT_ROOT / "conf"
-    model = load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
-    delivered = site.check(partial(differences_from_core, [model]))
+    delivered = site.check(partial(differences_from_core, [configured_model()]))
     return f"{delivered.scores} scores, {delivered.rejects} rejects of {len(records)} messages"
 
 

@@ -20,6 +20,7 @@ from scorestream.tasks import run_tasks
 
 # What is published, in this order.
 PUBLISHED: Final = (SCORES, REJECTS)
+MOST_FILES_A_TASK: Final = 4
 # A pause shorter than this is not worth it.
 LEAST_PAUSE_SECONDS: Final = 0.01
 
@@ -50,7 +51,9 @@ def publish(
         conditions: what rows must meet.
         rate: most records a second, of all tasks together.
     """
-    tasks = min(len(files), spark.sparkContext.defaultParallelism)
+    cores = spark.sparkContext.defaultParallelism
+    # Those that keep to a rate have to run all at once.
+    tasks = min(len(files), cores if rate else max(cores, -(-len(files) // MOST_FILES_A_TASK)))
     work = partial(
         _publish,
         topics={

@@ -15,6 +15,8 @@ from scorestream.errors import ConfigurationError
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 OWN_PREFIX: Final = "SCORESTREAM_"
+MESSAGES_A_TASK_TIME: Final = 30
+LEAST_MESSAGE_SECONDS: Final = 5.0
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
@@ -74,6 +76,7 @@ class Settings(BaseSettings):
     scorestream_warehouse: Name = "./warehouse"
     scorestream_conf: Path = PROJECT_ROOT / "conf"
     scorestream_transactions: Literal["on", "off"] = "on"
+    scorestream_task_seconds: Annotated[float, Field(ge=10, le=86_400)] = 600.0
     wallet_messages: Literal["full", "incremental"] = "full"
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9108
@@ -165,6 +168,14 @@ class Settings(BaseSettings):
     def is_incremental(self) -> bool:
         """Whether a message carries only what is new, not the wallet's whole list."""
         return self.wallet_messages == "incremental"
+
+    @property
+    def message_seconds(self) -> float:
+        """The most that messages may take that are scored in a process of their own.
+
+        One that takes for ever is found in a handful of attempts, within the time of a task.
+        """
+        return max(LEAST_MESSAGE_SECONDS, self.scorestream_task_seconds / MESSAGES_A_TASK_TIME)
 
     @property
     def warehouse(self) -> str:

@@ -210,11 +210,11 @@ def _parse_json(value: bytes | None) -> Any:
         text = value.decode()
     except UnicodeDecodeError as error:
         raise BadMessage(
-            "invalid_utf8", f"not UTF-8: {error.reason} at byte {error.start}", _wallet_in(value)
+            "invalid_utf8", f"not UTF-8: {error.reason} at byte {error.start}", wallet_in(value)
         ) from None
     if text.count("{") + text.count("[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise BadMessage(
-            "too_deep", f"nested deeper than {MAX_DEPTH} levels", _wallet_in(value)
+            "too_deep", f"nested deeper than {MAX_DEPTH} levels", wallet_in(value)
         ) from None
     try:
         return json.loads(
@@ -223,10 +223,10 @@ def _parse_json(value: bytes | None) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise BadMessage(
-            "invalid_json", f"not JSON: {error.msg} at {where}", _wallet_in(value)
+            "invalid_json", f"not JSON: {error.msg} at {where}", wallet_in(value)
         ) from None
     except _Problem as problem:
-        raise BadMessage(problem.code, str(problem), _wallet_in(value)) from None
+        raise BadMessage(problem.code, str(problem), wallet_in(value)) from None
 
 
 class _Problem(Exception):
@@ -256,8 +256,8 @@ def _depth(text: str) -> int:
 _WALLET = re.compile(rb'\s*\{\s*"wallet_address"\s*:\s*"([^"\\\x00-\x1f]{1,1024})"')
 
 
-def _wallet_in(value: bytes) -> str | None:
-    """The address at the head of a message that is not JSON, cut off for instance."""
+def wallet_in(value: bytes) -> str | None:
+    """The address at the head of a message that cannot be read, cut off for instance."""
     found = _WALLET.match(value)
     if found is None:
         return None

@@ -28,8 +28,15 @@ from scorestream.tasks import run_exchange, run_tasks
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
 RECORDS_A_TASK = 1000
+# What a task has done is lost with it; it fetches up to 10,000 more than it needs.
+MOST_RECORDS_A_TASK = 50_000
 # So many messages, and the history of their wallets, are held in memory at once.
 MOST_RECORDS_A_BUCKET = 50_000
+
+
+def task_count(records: int, cores: int) -> int:
+    """How many tasks do a batch of so many records, on so many cores."""
+    return max(min(cores, records // RECORDS_A_TASK + 1), -(-records // MOST_RECORDS_A_TASK))
 
 
 @dataclass
@@ -103,6 +110,7 @@ class Delivery:
             facts,
             self.settings.keeps_history,
             stored,
+            self.settings.message_seconds,
         )
         tasks = self._tasks(ranges)
         items = split_ranges(ranges, tasks)
@@ -118,8 +126,7 @@ class Delivery:
         )
 
     def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
-        cores = self.spark.sparkContext.defaultParallelism
-        return min(cores, sum(map(len, ranges)) // RECORDS_A_TASK + 1)
+        return task_count(sum(map(len, ranges)), self.spark.sparkContext.defaultParallelism)
 
     def _publish(
         self,

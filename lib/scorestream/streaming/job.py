@@ -36,6 +36,7 @@ from scorestream.streaming.start import (
     starting_state,
 )
 from scorestream.streaming.stop import StopSignal
+from scorestream.streaming.watchdog import Watchdog
 from scorestream.version import code_version
 
 log = structlog.get_logger()
@@ -120,7 +121,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         )
         query = _start(options, cluster, delivery, location)
         # 5.
-        _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
+        with Watchdog(spark, settings.scorestream_task_seconds):
+            _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
         _finish(query, stop, listener)
 
 
