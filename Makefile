@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka kafka-stop demo sql test lint unit format bench lock clean
+.PHONY: help setup kafka kafka-stop demo sql test lint unit format bench fuzz lock clean
 
 PY := .venv/bin/python
 BROKER := $(PY) -m scorestream.local.broker
@@ -67,6 +67,9 @@ format: setup ## mend what ruff can mend
 
 bench: setup .bench/.done ## measure everything, peers too: docs/benchmarks.md (BENCH="--quick --output DIR": minutes)
 	@PYTHONPATH=lib:. .bench/venv/bin/python -m benchmarks $(BENCH)
+
+fuzz: setup ## hostile messages through the decoder and the scorer (FUZZ="--seconds 3600")
+	@PYTHONPATH=lib:tests:. $(PY) -m chaos.fuzzing $(FUZZ)
 
 # What the peers need is in no job's environment; Quix Streams asks for older packages than ours.
 .bench/.done: benchmarks/requirements.lock benchmarks/quix-requirements.lock

@@ -11,10 +11,11 @@ import pytest
 
 from golden import golden_wallets
 from scorestream.core import decode as decoding
+from scorestream.core.brackets import count_brackets
 from scorestream.core.decode import Decoded, decode, history_of
 from scorestream.core.exact import parse_exact
 from scorestream.core.features import usd_values
-from scorestream.core.messages import BadMessage, count_brackets
+from scorestream.core.messages import BadMessage
 from scorestream.local.samples import sample_records
 
 SWAP: dict[str, Any] = {

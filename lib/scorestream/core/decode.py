@@ -14,18 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.core import schemas
+from scorestream.core.brackets import MAX_DEPTH, count_brackets, is_deep
 from scorestream.core.exact import parse_exact
 from scorestream.core.messages import (
     DEXES,
-    MAX_DEPTH,
     MAX_SECONDS,
     BadMessage,
     Leg,
     Message,
     Transaction,
     are_amounts,
-    count_brackets,
-    is_deep,
     parse_fast,
 )
 

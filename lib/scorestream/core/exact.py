@@ -19,10 +19,10 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from scorestream.core.brackets import MAX_DEPTH, count_brackets, is_deep
 from scorestream.core.messages import (
     DEXES,
     LEGS_OF_ACTION,
-    MAX_DEPTH,
     MAX_SECONDS,
     MAX_WALLET_CHARACTERS,
     MIN_SECONDS,
@@ -33,9 +33,7 @@ from scorestream.core.messages import (
     Message,
     Transaction,
     are_amounts,
-    count_brackets,
     decode_transactions,
-    is_deep,
 )
 
 SHOWN_CHARACTERS: Final = 80
@@ -118,7 +116,7 @@ _ESCAPES = re.compile(
 
 
 def _with_lone_surrogates(value: bytes, error: msgspec.DecodeError) -> Any:
-    """The document, if lone surrogates are all that is wrong: text that is not kept may have them."""
+    """The document, if only lone surrogates are wrong: text that is not kept may have them."""
     harmless = _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], value)
     if harmless == value:
         raise _not_json(value, error)

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
-import numpy as np
 
-MAX_DEPTH: Final = 512
 MAX_WALLET_CHARACTERS: Final = 256
 MAX_AMOUNT: Final = str(2**256 - 1)
 # Beyond this a timestamp is milliseconds. It is also the last second that is believed (year 5138).
@@ -119,7 +117,7 @@ def parse_fast(value: bytes) -> Message | None:
     """Decode a usual message; None for any that :func:`parse_exact` must look at.
 
     The types leave open how deep skipped values are nested, and what amounts are: that is checked
-    for many messages at once, with :func:`count_brackets` and :func:`are_amounts`.
+    for many messages at once, by `brackets.py` and :func:`are_amounts`.
     """
     if not value.isascii() and not _is_utf8(value):
         return None
@@ -142,27 +140,6 @@ def _parse_open(value: bytes) -> Message | None:
     except (msgspec.MsgspecError, RecursionError):
         return None
     return Message(message.wallet_address, entries, message.chainId)
-
-
-def count_brackets(values: Sequence[bytes]) -> int:
-    """Opening brackets in the bytes of messages, those within strings too."""
-    joined = np.frombuffer(b"".join(values), dtype=np.uint8)
-    # "[" and "{" differ in this one bit.
-    return int(np.count_nonzero((joined & 0xDF) == ord("[")))
-
-
-def is_deep(value: bytes) -> bool:
-    """Whether a JSON value is nested deeper than `MAX_DEPTH`; brackets within strings are text."""
-    if b"\\" in value:
-        value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
-    letters = np.frombuffer(value, dtype=np.uint8)
-    # "[" and "{", as "]" and "}", differ in this one bit.
-    folded = letters & 0xDF
-    brackets = np.flatnonzero((folded == ord("[")) | (folded == ord("]")))
-    quotes_before = np.searchsorted(np.flatnonzero(letters == ord('"')), brackets)
-    outside = folded[brackets[quotes_before % 2 == 0]]
-    depths = np.cumsum(np.where(outside == ord("["), 1, -1))
-    return bool(depths.max(initial=0) > MAX_DEPTH)
 
 
 def _is_utf8(value: bytes) -> bool:
