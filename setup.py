@@ -24,7 +24,13 @@ RUNTIME = [
     "structlog>=25,<27",
 ]
 
+# libFuzzer comes for this platform only; elsewhere hostile messages are drawn by chance.
+WITH_LIBFUZZER = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'"
+)
+
 DEV = [
+    f"atheris~=3.0; {WITH_LIBFUZZER}",
     "hypothesis~=6.150",
     "jsonschema~=4.26",
     "mypy>=1.19,<3",

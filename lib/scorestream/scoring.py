@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from scorestream.careful import Helper, carefully, is_retry
 from scorestream.core import schemas
 from scorestream.core.decode import Reject
-from scorestream.core.messages import wallet_in
+from scorestream.core.exact import wallet_in
 from scorestream.core.pipeline import Scored, ScoringModel, reject_rows, score_messages
 from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.warehouse import Warehouse
