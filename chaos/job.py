@@ -16,8 +16,8 @@ import psutil
 
 from scorestream.settings import PROJECT_ROOT
 
-START_SECONDS = 90.0
-END_SECONDS = 120.0
+START_SECONDS = 240.0
+END_SECONDS = 300.0
 POLL_SECONDS = 0.05
 
 

@@ -24,7 +24,7 @@ from scorestream.io.kafka.connection import client_options
 from scorestream.local.broker import LocalBroker
 from scorestream.settings import PROJECT_ROOT
 
-CAUGHT_UP_SECONDS = 180.0
+CAUGHT_UP_SECONDS = 300.0
 HOOKS = PROJECT_ROOT / "chaos" / "hooks"
 
 
