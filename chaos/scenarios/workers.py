@@ -12,6 +12,7 @@ from chaos.whale import expected_score, small_rows, whale
 from scorestream.io.kafka.producing import Record
 
 SCORING = "scorestream.core.pipeline:score_messages"
+TASK = "scorestream.streaming.work:BatchWork.score"
 KILLS = 5
 WHALE_TRANSACTIONS = 100_000
 SMALL_TRANSACTIONS = 1_200_000
@@ -49,15 +50,15 @@ def killed(site: Site) -> str:
 )
 def stopped_and_hanging(site: Site) -> str:
     faults = [
-        {"point": SCORING, "call": 2, "action": "stop"},
-        {"point": SCORING, "call": 3, "action": "hang"},
+        {"point": TASK, "call": 2, "action": "stop"},
+        {"point": TASK, "call": 3, "action": "hang"},
     ]
     job = site.start(inject=faults, SCORESTREAM_TASK_SECONDS=SHORT_TASK)
     with site.load():
-        job.wait_for("both faults", lambda: len(site.struck()) == len(faults), 180)
+        job.wait_for("both faults", lambda: len(site.struck()) == len(faults), 300)
         site.faulted()
         enough = len(job.events("batch")) + 2
-        job.wait_for("more batches", lambda: len(job.events("batch")) >= enough, 120)
+        job.wait_for("more batches", lambda: len(job.events("batch")) >= enough, 180)
     site.catch_up(job)
     site.finish(job)
     delivered = site.check()
