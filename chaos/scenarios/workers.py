@@ -14,6 +14,8 @@ from scorestream.io.kafka.producing import Record
 SCORING = "scorestream.core.pipeline:score_messages"
 TASK = "scorestream.streaming.work:BatchWork.score"
 KILLS = 5
+# With care it takes some seconds; on a machine that is busy with other things, minutes.
+CAREFUL_SECONDS = 420.0
 WHALE_TRANSACTIONS = 100_000
 SMALL_TRANSACTIONS = 1_200_000
 # Of each worker. It counts addresses: Python, its libraries and their threads alone take 1.8 GB.
@@ -84,7 +86,7 @@ def deadly_message(site: Site) -> str:
     site.publish(60)
     site.faulted()
     job = site.start(inject=faults)
-    site.catch_up(job)
+    site.catch_up(job, CAREFUL_SECONDS)
     site.publish(60)
     site.catch_up(job)
     site.finish(job)
@@ -109,7 +111,7 @@ def endless_message(site: Site) -> str:
     site.publish(60)
     site.faulted()
     job = site.start(inject=[fault], SCORESTREAM_TASK_SECONDS=SHORT_TASK)
-    site.catch_up(job)
+    site.catch_up(job, CAREFUL_SECONDS)
     site.finish(job)
     site.check()
     assert _unscorable(site) == {"poison-3": "scoring it failed: it took longer than 5 s"}
@@ -151,7 +153,7 @@ def wallet_beyond_memory(site: Site) -> str:
         spark=f"--conf spark.executor.pyspark.memory={TOO_LITTLE_MEMORY}",
         MALLOC_ARENA_MAX="2",  # each arena takes 64 MB of addresses
     )
-    site.catch_up(job)
+    site.catch_up(job, CAREFUL_SECONDS)
     site.publish(60)
     site.catch_up(job)
     site.finish(job)
