@@ -18,8 +18,8 @@ KILLS = 5
 CAREFUL_SECONDS = 420.0
 WHALE_TRANSACTIONS = 100_000
 SMALL_TRANSACTIONS = 1_200_000
-# Of each worker. It counts addresses: Python, its libraries and their threads alone take 1.8 GB.
-TOO_LITTLE_MEMORY = "2250m"
+# Of each worker. It counts addresses: Python, its libraries and their threads alone take 1.6 GB.
+TOO_LITTLE_MEMORY = "2000m"
 SHORT_TASK = "30"
 
 
