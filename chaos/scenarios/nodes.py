@@ -15,7 +15,7 @@ from scorestream.local.cluster import Cluster, running_cluster
 
 # Long enough for the death of the node to be the end of it.
 HANG = {"point": "scorestream.core.pipeline:score_messages", "call": 2, "action": "hang"}
-NODE_SECONDS = 120.0
+NODE_SECONDS = 240.0
 
 
 @scenario(
