@@ -28,7 +28,6 @@ ANSWER_SECONDS = 15.0
     "the broker is killed, then it hangs",
     injected=f"kill -9 and a start; SIGSTOP for {FAULT_SECONDS} s; both under load",
     expected="the job goes on by itself",
-    quick=True,
 )
 def killed_and_paused(site: Site) -> str:
     with site.load():

@@ -63,7 +63,6 @@ def random_moments(site: Site) -> str:
     "the checkpoint has forgotten its last commit",
     injected="the newest file of commits/ is deleted",
     expected="the batch is repeated: Delta as before, Kafka may repeat it",
-    quick=True,
 )
 def lost_commit(site: Site) -> str:
     site.publish(60)

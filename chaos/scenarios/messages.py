@@ -26,7 +26,6 @@ A_BATCH = 1000
     "messages twice, out of order, and out of time",
     injected="one 50 times, shuffled; steps of a day back and forth; years 1970 and 2200; no time",
     expected="each is scored once, for the moment that it names",
-    quick=True,
 )
 def strange_times(site: Site) -> str:
     golden = golden_records()

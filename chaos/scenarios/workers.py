@@ -30,7 +30,6 @@ SHORT_TASK = "30"
     "a Python worker is killed",
     injected=f"kill -9 in the midst of two tasks, and {KILLS} times of any worker, under load",
     expected="the task is done again, the stream goes on; nothing lost or double",
-    quick=True,
 )
 def killed(site: Site) -> str:
     fault = {"point": SCORING, "call": 3, "action": "die", "times": 2}
