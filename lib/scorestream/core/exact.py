@@ -406,4 +406,6 @@ def _shown(value: Any) -> str:
         value = _opened(value)
     if isinstance(value, _Number):
         return value[:SHOWN_CHARACTERS]
-    return json.dumps(value[:SHOWN_CHARACTERS] if isinstance(value, str) else value)
+    # Cut once more: a character that is escaped takes six.
+    text = json.dumps(value[:SHOWN_CHARACTERS] if isinstance(value, str) else value)
+    return text[: SHOWN_CHARACTERS + 2]
