@@ -16,7 +16,7 @@ import psutil
 
 from scorestream.settings import PROJECT_ROOT
 
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 END_SECONDS = 120.0
 POLL_SECONDS = 0.05
 
@@ -109,6 +109,9 @@ class Job:
         return [p for p in daemons if p.ppid() in numbers]
 
     def _processes(self) -> list[psutil.Process]:
+        if not self.is_running:
+            # Its number may be another's by now.
+            return []
         try:
             root = psutil.Process(self.process.pid)
             return [root, *root.children(recursive=True)]

@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 # What Spark's planning and a task's fetch say of offsets that are not there any more.
 _LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
+_CRASHED: Final = "Python worker exited unexpectedly"
+_TOO_LONG: Final = r"a task took longer than \S+ s, \d+ times"
 _RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception): .+)$"
 
 
@@ -148,6 +150,20 @@ def _explained(error: StreamingQueryException) -> ScorestreamError:
             "topic was recreated): nothing was skipped; see docs/troubleshooting.md"
         )
     # What Python raised, in a task or on the driver, stands in Spark's account of it.
-    raised = re.findall(_RAISED, text, re.MULTILINE)
-    reason = raised[-1] if raised else text.strip().splitlines()[0]
+    found = re.findall(_RAISED, text, re.MULTILINE)
+    # That Java raised something says nothing yet.
+    raised = [each for each in found if not each.startswith("py4j.")]
+    reason = raised[-1] if raised else _given_up(text) or text.strip().splitlines()[0]
     return ScorestreamError(f"the stream failed: {reason}")
+
+
+def _given_up(text: str) -> str | None:
+    """Why Spark gave up a task, if it did for one of these two reasons."""
+    if too_long := re.search(_TOO_LONG, text):
+        return f"{too_long[0]}; see docs/troubleshooting.md"
+    if _CRASHED in text:
+        return (
+            "the Python worker of a task ended at every attempt: out of memory, killed, or a crash "
+            "of a library; see docs/troubleshooting.md"
+        )
+    return None
