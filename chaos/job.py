@@ -123,6 +123,9 @@ class Job:
         return [p for p in daemons if p.ppid() in numbers]
 
     def _processes(self) -> list[psutil.Process]:
+        if not self.is_running:
+            # Its number may be another's by now.
+            return []
         try:
             root = psutil.Process(self.process.pid)
             return [root, *root.children(recursive=True)]

@@ -73,6 +73,25 @@ def stopped_and_hanging(site: Site) -> str:
 
 
 @scenario(
+    "a Python worker dies at every attempt of a task",
+    injected="kill -9 at the begin of each task, where no message is to blame",
+    expected="the job ends after four attempts, exit code 1, with the reason; the next start goes "
+    "on; nothing is rejected for it",
+)
+def killed_always(site: Site) -> str:
+    site.publish(60)
+    job = site.start(inject=[{"point": TASK, "call": 0, "times": 0, "action": "die"}])
+    assert job.wait() == 1, job.output[-4000:]
+    last = job.output.strip().splitlines()[-1]
+    assert "the Python worker of a task ended at every attempt" in last, last
+    site.faulted()
+    site.drain()
+    site.check()
+    assert _unscorable(site) == {}
+    return last.partition(": ")[2].partition(":")[0]
+
+
+@scenario(
     "a message ends the process that scores it",
     injected="kill -9 wherever one message is scored, MemoryError wherever another is",
     expected="both become rejects (`unscorable`), all others are scored, the stream goes on",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from chaos.proxy import Proxy
 from chaos.run import broker_and_proxy, run
 from chaos.scenario import Scenario, all_scenarios
+
 from scorestream.local.broker import LocalBroker
 
 pytestmark = pytest.mark.broker

@@ -164,7 +164,10 @@ def test_the_last_of_a_repeated_key_counts(model: DexV1, checker: Checker) -> No
         assert first["features"] == second["features"]
 
 
-FOUND = {"found/escaped-brackets-hide-depth": "too_deep"}
+FOUND = {
+    "found/escaped-brackets-hide-depth": "too_deep",
+    "found/escaped-characters-lengthen-error": "invalid_amount",
+}
 
 
 def test_what_once_broke_something_has_its_outcome(checker: Checker) -> None:

@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 # What Spark's planning and a task's fetch say of offsets that are not there any more.
 _LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
+_CRASHED: Final = "Python worker exited unexpectedly"
+_TOO_LONG: Final = r"a task took longer than \S+ s, \d+ times"
 # What Kafka's own client says, which only plans.
 _PLANNING: Final = r"org\.apache\.kafka\.common\.errors\.\w+: (.+?)(?: SQLSTATE: \w+)?$"
 _RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$"
@@ -191,11 +193,26 @@ def explained_failure(error: StreamingQueryException) -> ScorestreamError:
 
 def _raised(text: str) -> ScorestreamError:
     """What Python raised, in a task or on the driver, stands in Spark's account of it."""
-    raised: list[tuple[str, str]] = re.findall(_RAISED, text, re.MULTILINE)
+    found: list[tuple[str, str]] = re.findall(_RAISED, text, re.MULTILINE)
+    # That Java raised something says nothing yet.
+    raised = [each for each in found if not each[0].startswith("py4j.")]
     if not raised:
-        return ScorestreamError(f"the stream failed: {text.strip().splitlines()[0]}")
+        reason = _given_up(text) or text.strip().splitlines()[0]
+        return ScorestreamError(f"the stream failed: {reason}")
     name, reason = raised[-1]
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, ScorestreamError):
         return kind(reason)
     return ScorestreamError(f"the stream failed: {name}: {reason}")
+
+
+def _given_up(text: str) -> str | None:
+    """Why Spark gave up a task, if it did for one of these two reasons."""
+    if too_long := re.search(_TOO_LONG, text):
+        return f"{too_long[0]}; see docs/troubleshooting.md"
+    if _CRASHED in text:
+        return (
+            "the Python worker of a task ended at every attempt: out of memory, killed, or a crash "
+            "of a library; see docs/troubleshooting.md"
+        )
+    return None

@@ -31,7 +31,7 @@ class Watchdog:
 
         Args:
             spark: the session.
-            seconds: the most that a task may take.
+            seconds: the most that a task may take; twice that when it is done again.
         """
         self._spark = spark
         self._seconds = seconds
@@ -75,7 +75,9 @@ class Watchdog:
         for number in range(tasks.size()):
             task = tasks.apply(number)
             age = time.time() - task.launchTime().getTime() / 1000
-            if task.status() == "RUNNING" and age > self._seconds:
+            # What is done again is done with care, which takes longer.
+            limit = self._seconds * (2 if task.attempt() else 1)
+            if task.status() == "RUNNING" and age > limit:
                 self._kill(scala, stage, task, age)
 
     def _kill(self, scala: Any, stage: int, task: Any, age: float) -> None:
