@@ -57,6 +57,7 @@ class Stream:
             start,
             lambda _: None,
             self.reports.append,
+            lambda: None,
         )
 
     def publish(self, records: list[Record]) -> list[OffsetRange]:

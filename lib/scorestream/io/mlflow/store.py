@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow
@@ -25,7 +25,7 @@ class ModelStore:
         artifacts: folder of files, where the store has none of its own.
     """
 
-    uri: str
+    uri: str = field(repr=False)
     artifacts: str | None
 
     @classmethod
@@ -60,8 +60,14 @@ class ModelStore:
         try:
             yield
         except (MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+            told = self._without_password(str(error))
+            reason = told.splitlines()[0][:500] if told else type(error).__name__
             raise ModelError(f"{what}: {reason}; the store is {self.shown}") from None
+
+    def _without_password(self, text: str) -> str:
+        """An error of MLflow, which may hold the URI, or the part with user and password."""
+        secret = self.uri.partition("://")[2].rpartition("@")[0]
+        return text.replace(f"{secret}@", "") if secret else text
 
     @property
     def shown(self) -> str:
