@@ -5,12 +5,19 @@ from __future__ import annotations
 from pymongo import MongoClient
 
 from chaos.job import Job
+from chaos.proxy import Proxy, Weather
+from chaos.registry import registry_behind_proxy
 from chaos.scenario import Skipped, scenario
 from chaos.site import Site
 from mongo_server import NO_GO, has_go, own_server
+from pyfuncs import register
 from scorestream.local.broker import HOST, free_port
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
+
+AWAY = Weather(refuse=True)
+# The registry is left alone for a while after it did not answer.
+PATIENCE_SECONDS = 240.0
 
 
 @scenario(
@@ -50,6 +57,61 @@ def mongodb_dies(site: Site) -> str:
     assert again.wait() == 0, again.output[-4000:]
     site.check()
     return _warning(again)
+
+
+@scenario(
+    "the registry of models is away",
+    injected="nothing answers at MLFLOW_TRACKING_URI: at the first start, while the job runs, and "
+    "at the next start; then it is back with another version",
+    expected="exit code 1 with a message, before anything is read; later the job goes on with the "
+    "version that served last, and takes the new one when it can, without a restart",
+)
+def registry_away(site: Site) -> str:
+    own = site.installation.settings.model_copy(update={"mlflow_tracking_uri": None})
+    register(own, site.folder, "swaps", "rows['num_swaps'] * 2.0")
+    with registry_behind_proxy(own) as registry:
+        models = {
+            "MLFLOW_TRACKING_URI": f"http://{registry.address}",
+            "WALLET_MODELS": "swaps@champion",
+        }
+        site.publish(20)
+        registry.weather = AWAY
+        refused = site.start("--available-now", **models)
+        line = site.refused(refused, 1, "swaps@champion", "cannot be applied")
+        assert site.stored() == 0
+        registry.pass_through()
+        job = site.start(**models)
+        site.catch_up(job)
+        _cut(registry)
+        site.faulted()
+        site.publish(20)
+        site.catch_up(job)
+        site.finish(job)
+        again = site.start(**models)
+        site.publish(20)
+        site.catch_up(again)
+        assert again.events("model_from_last_copy"), again.output[-4000:]
+        assert _versions(site) == {"1"}
+        register(own, site.folder, "swaps", "rows['num_swaps'] * 3.0")
+        registry.pass_through()
+        with site.load():
+            again.wait_for("the new version", lambda: "2" in _versions(site), PATIENCE_SECONDS)
+        site.catch_up(again)
+        site.finish(again)
+        site.check()
+    return line
+
+
+def _cut(registry: Proxy) -> None:
+    registry.weather = AWAY
+    registry.cut()
+
+
+def _versions(site: Site) -> set[str]:
+    """The versions of the model that scores have; every one has its value."""
+    found = [dict(row["models"])["swaps"] for row in site.installation.rows("scores")]
+    assert all(each["value"] is not None for each in found)
+    return {each["version"] for each in found}
 
 
 def _fill(url: str) -> None:

@@ -21,6 +21,8 @@ from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.records import Records
 from scorestream.rows import BatchFacts, table_rows
+from scorestream.serving.applying import Applier
+from scorestream.serving.choices import ModelUse
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
 # Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
@@ -50,6 +52,7 @@ class ScoringReport(msgspec.Struct):
         ages: messages by their age when the batch started, in steps of `AGE_STEP_SECONDS`.
         late: transactions that an earlier score of their wallet should have counted.
         corrected: transactions that came again with another content.
+        models: calls of registered models.
     """
 
     files: list[DataFile] = []
@@ -59,6 +62,7 @@ class ScoringReport(msgspec.Struct):
     ages: dict[int, int] = {}
     late: int = 0
     corrected: int = 0
+    models: list[ModelUse] = []
 
 
 def score_records(
@@ -134,6 +138,8 @@ def write_scored(
 ) -> ScoringReport:
     """Write the rows of scored batches into one new file a table, as the batches come.
 
+    The registered models of the batch are applied to them on the way.
+
     Args:
         batches: what the core made of records, and the records.
         root: the warehouse.
@@ -144,13 +150,14 @@ def write_scored(
     tables = (SCORES, REJECTS, TRANSACTIONS) if history else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
-    for scored, records in batches:
-        rows = keep(table_rows(scored, records, facts))
-        for table, writer in writers.items():
-            writer.write(rows[table])
-        counts.add(rows)
+    with Applier(facts.models) as applier:
+        for scored, records in batches:
+            rows = keep(table_rows(applier.apply(scored), records, facts))
+            for table, writer in writers.items():
+                writer.write(rows[table])
+            counts.add(rows)
     files = [file for writer in writers.values() if (file := writer.close()) is not None]
-    return counts.report(files)
+    return msgspec.structs.replace(counts.report(files), models=applier.uses)
 
 
 def commit_files(

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     scorestream_transactions: Literal["on", "off"] = "on"
     scorestream_task_seconds: Annotated[float, Field(ge=10, le=86_400)] = 600.0
     wallet_messages: Literal["full", "incremental"] = "full"
+    wallet_models: str | None = None
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9108
     host: Name = "127.0.0.1"

@@ -23,6 +23,7 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
+from scorestream.serving.serving import Serving, Unwatched
 from scorestream.streaming.checkpoint import Checkpoint, StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.metrics import BatchSummary
@@ -73,6 +74,7 @@ def deliverer(
             lambda _: None,
             reports.append,
             lambda: None,
+            Serving((), settings, Unwatched()),
         ),
         reports,
     )

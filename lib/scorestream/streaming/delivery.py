@@ -18,6 +18,7 @@ from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ran
 from scorestream.publishing import publish, stored_files, written_files
 from scorestream.rows import BatchFacts
 from scorestream.scoring import ScoringReport, commit_files
+from scorestream.serving.serving import Serving
 from scorestream.settings import Settings
 from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
@@ -45,9 +46,9 @@ class Delivery:
 
     Each batch goes through four steps; their order is what makes a crash harmless:
 
-    1. Score once, in the tasks: fetch what Spark planned, score it, write the rows of all tables
-       into data files that nobody knows of yet. Then make sure that the topic is the one that the
-       offsets are of.
+    1. Find out which versions of the registered models serve. Score once, in the tasks: fetch what
+       Spark planned, score it, apply the models, write the rows of all tables into data files that
+       nobody knows of yet. Then make sure that the topic is the one that the offsets are of.
     2. Commit the files of transactions, rejects and scores to Delta, in a transaction of the run
        and batch.
     3. Publish to Kafka what the committed files hold.
@@ -69,6 +70,7 @@ class Delivery:
     gate: Callable[[SparkSession], None]
     report: Callable[[BatchSummary], None]
     check_topic: Callable[[], None]
+    serving: Serving
     _first: bool = field(default=True, init=False)
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
@@ -80,7 +82,8 @@ class Delivery:
     def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
         """Deliver the messages of ranges as one batch."""
         started = time.time()
-        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version)
+        models = self.serving.refreshed()
+        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version, models)
         may_be_stored = (self._first and self.start.may_repeat) or self._overlaps(ranges)
         stored = Stored.of(self.warehouse, self._ours(facts)) if may_be_stored else None
         # 1.
@@ -97,6 +100,7 @@ class Delivery:
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False
+        self.serving.learn(use for report in reports for use in report.models)
         note_progress()
         self.report(BatchSummary.of(reports, batch_id, started, time.time()))
 

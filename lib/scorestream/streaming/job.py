@@ -23,6 +23,8 @@ from scorestream.io.kafka.connection import UNKNOWN_SECONDS
 from scorestream.io.kafka.fetching import read_stream
 from scorestream.locks import exclusive_lock
 from scorestream.reference_data import current_reference, keep_copy
+from scorestream.serving.config import load_wallet_models
+from scorestream.serving.serving import Serving
 from scorestream.session import build_session
 from scorestream.settings import Settings
 from scorestream.streaming.checkpoint import Checkpoint
@@ -79,12 +81,13 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     1. topics: a broker that answers, and all three topics
     2. lock: no other stream on this checkpoint
     3. session, tables, reference data, scoring model
-    4. start: after the checkpoint, or after what the warehouse holds
+    4. start: registered models, then after the checkpoint, or after what the warehouse holds
     5. run until drained, stopped or failed
 
     Raises:
         ScorestreamError: the environment is not as the job needs it, or the query failed.
     """
+    wallet_models = load_wallet_models(settings)
     stop = StopSignal()
     stop.listen()
     # 1.
@@ -106,6 +109,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         # 4.
         metrics = StreamMetrics()
         metrics.serve(settings)
+        serving = Serving(wallet_models, settings, metrics)
+        serving.start()
         listener = StreamListener(cluster, metrics, line)
         spark.streams.addListener(listener)
         checkpoint = Checkpoint(spark, location)
@@ -120,6 +125,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
             stop.gate,
             listener.report,
             partial(refuse_recreated, cluster, start.state),
+            serving,
         )
         query = _start(options, cluster, delivery, location)
         # 5.

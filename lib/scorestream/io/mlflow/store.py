@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,8 +47,9 @@ class ModelStore:
         for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)
         # The functions that log models and load them know no store but this global one.
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
+        with _same_environment():
+            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_registry_uri(self.uri)
         return MlflowClient(self.uri, self.uri)
 
     @contextmanager
@@ -74,3 +76,16 @@ class ModelStore:
         """The URI without what could be a password."""
         scheme, separator, rest = self.uri.partition("://")
         return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take back what MLflow tells the processes that come: they have settings of their own."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    known = {name: os.environ.get(name) for name in names}
+    yield
+    for name, value in known.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
