@@ -27,7 +27,7 @@ Asked = dict[str, str]
 
 
 def _by_alias(client: MlflowClient, asked: Asked) -> str:
-    found = client.get_model_version_by_alias(asked["name"], asked["alias"])
+    found: Any = client.get_model_version_by_alias(asked["name"], asked["alias"])
     answer = GetModelVersionByAlias.Response(model_version=found.to_proto())
     return str(message_to_json(answer))
 

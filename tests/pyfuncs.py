@@ -29,7 +29,7 @@ mlflow.models.set_model(Model())
 """
 # What a model may do wrong, as code, and what is told of it.
 WRONG: Final = {
-    "1 / 0": "ZeroDivisionError",
+    "1 / 0": "division by zero",
     "np.full(len(rows), np.inf)": "not finite",
     "np.zeros(len(rows) + 1)": "values for",
     "['yes'] * len(rows)": "not numbers",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pymongo import MongoClient
 
 from chaos.job import Job
@@ -70,24 +72,25 @@ def registry_away(site: Site) -> str:
     own = site.installation.settings.model_copy(update={"mlflow_tracking_uri": None})
     register(own, site.folder, "swaps", "rows['num_swaps'] * 2.0")
     with registry_behind_proxy(own) as registry:
-        models = {
-            "MLFLOW_TRACKING_URI": f"http://{registry.address}",
-            "WALLET_MODELS": "swaps@champion",
-        }
+        start = partial(
+            site.start,
+            MLFLOW_TRACKING_URI=f"http://{registry.address}",
+            WALLET_MODELS="swaps@champion",
+        )
         site.publish(20)
         registry.weather = AWAY
-        refused = site.start("--available-now", **models)
+        refused = start("--available-now")
         line = site.refused(refused, 1, "swaps@champion", "cannot be applied")
         assert site.stored() == 0
         registry.pass_through()
-        job = site.start(**models)
+        job = start()
         site.catch_up(job)
         _cut(registry)
         site.faulted()
         site.publish(20)
         site.catch_up(job)
         site.finish(job)
-        again = site.start(**models)
+        again = start()
         site.publish(20)
         site.catch_up(again)
         assert again.events("model_from_last_copy"), again.output[-4000:]
