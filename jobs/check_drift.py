@@ -1,4 +1,4 @@
-"""Check whether data are still like those that a model was trained on; exit code 3 if not."""
+"""Check whether data are still like those that a model was trained on; exit code 4 if not."""
 
 from __future__ import annotations
 

@@ -40,7 +40,11 @@ class Installation:
 
     folder: Path
     bootstrap_servers: str
+    security: dict[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    # What topics cannot tell any more, where records of them were removed on purpose.
+    known_offsets: set[tuple[int, int]] | None = None
+    removed_messages: dict[str, list[Published]] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,7 +57,7 @@ class Installation:
             "SCORESTREAM_WAREHOUSE": str(self.folder / "warehouse"),
             "METRICS_PORT": "0",
             "SPARK_SUBMIT_ARGS": "--conf spark.ui.enabled=false",
-        }
+        } | self.security
 
     @property
     def settings(self) -> Settings:
@@ -109,14 +113,17 @@ class Installation:
         return rows
 
     def messages(self, topic: str) -> list[Published]:
-        """All messages of a topic."""
-        return [
+        """All messages of a topic, those that were removed first."""
+        there = [
             Published(m.key(), dict(m.headers() or []), json.loads(m.value() or b"null"))
             for m in self.cluster.consume(topic, None, self.cluster.end_offsets(topic))
         ]
+        return [*self.removed_messages.get(topic, []), *there]
 
     def offsets(self) -> set[tuple[int, int]]:
-        """Every offset of the input topic, of which no record was ever removed."""
+        """Every offset of the input topic; as known, where records of it were removed."""
+        if self.known_offsets is not None:
+            return self.known_offsets
         ends = self.cluster.end_offsets(self.input_topic)
         return {(p, offset) for p, end in ends.items() for offset in range(end)}
 

@@ -16,6 +16,13 @@ def control_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
+def note_progress() -> None:
+    """Tell the wrapper that something was brought to its end since the start."""
+    folder = control_folder()
+    if folder is not None:
+        (folder / "progress").touch()
+
+
 def take_outputs() -> None:
     """Write to the wrapper's stdout and stderr themselves.
 

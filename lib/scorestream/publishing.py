@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql import SparkSession
 
 from scorestream.io.delta.files import Condition, DataFile, read_file
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.connection import producer_options
 from scorestream.io.kafka.producing import Record, produce
 from scorestream.results import failure_records, success_records
 from scorestream.settings import Settings
@@ -20,6 +20,7 @@ from scorestream.tasks import run_tasks
 
 # What is published, in this order.
 PUBLISHED: Final = (SCORES, REJECTS)
+MOST_FILES_A_TASK: Final = 4
 # A pause shorter than this is not worth it.
 LEAST_PAUSE_SECONDS: Final = 0.01
 
@@ -50,7 +51,9 @@ def publish(
         conditions: what rows must meet.
         rate: most records a second, of all tasks together.
     """
-    tasks = min(len(files), spark.sparkContext.defaultParallelism)
+    cores = spark.sparkContext.defaultParallelism
+    # Those that keep to a rate have to run all at once.
+    tasks = min(len(files), cores if rate else max(cores, -(-len(files) // MOST_FILES_A_TASK)))
     work = partial(
         _publish,
         topics={
@@ -58,7 +61,7 @@ def publish(
             REJECTS.name: settings.kafka_failure_topic,
         },
         conditions=conditions,
-        options=client_options(settings) | {"group.id": settings.kafka_consumer_group},
+        options=producer_options(settings),
         rate=rate / tasks if rate and tasks else None,
     )
     run_tasks(spark, work, [files[i::tasks] for i in range(tasks)])
@@ -68,7 +71,7 @@ def _publish(
     files: Sequence[tuple[Table, str]],
     topics: dict[str, str],
     conditions: Sequence[Condition],
-    options: dict[str, str],
+    options: dict[str, Any],
     rate: float | None,
 ) -> int:
     """In a task."""

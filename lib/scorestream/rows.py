@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from scorestream.core.pipeline import Scored, ScoringModel
 from scorestream.records import Records
+from scorestream.serving.choices import Choice
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
 
@@ -21,6 +22,7 @@ class BatchFacts:
     Attributes:
         started_at: unix seconds; rows have it as `scored_at`.
         scoring: name of the scoring model.
+        models: registered models that are applied.
     """
 
     run_id: str
@@ -29,13 +31,22 @@ class BatchFacts:
     scoring: str
     config_hash: str
     code_version: str
+    models: tuple[Choice, ...] = ()
 
     @classmethod
     def of(
-        cls, run_id: str, batch_id: int, started_at: float, model: ScoringModel, code_version: str
+        cls,
+        run_id: str,
+        batch_id: int,
+        started_at: float,
+        model: ScoringModel,
+        code_version: str,
+        models: tuple[Choice, ...] = (),
     ) -> BatchFacts:
         """The facts of a batch that a model scores."""
-        return cls(run_id, batch_id, started_at, model.name, model.config_hash, code_version)
+        return cls(
+            run_id, batch_id, started_at, model.name, model.config_hash, code_version, models
+        )
 
 
 def table_rows(scored: Scored, records: Records, facts: BatchFacts) -> dict[Table, pa.Table]:

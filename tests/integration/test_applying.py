@@ -241,7 +241,7 @@ def test_drift_is_told_by_exit_code_page_and_numbers(
     out = tmp_path / "report"
     with pytest.raises(DriftFound, match="income_annum") as caught:
         check_drift(DriftOptions("loan-approval@champion", str(moved), str(out)), settings)
-    assert caught.value.exit_code == 3
+    assert caught.value.exit_code == 4
     numbers = json.loads((out / "drift.json").read_text())
     assert {"income_annum", "education", "loan_to_income"} <= set(numbers["drifted"])
     assert "cibil_score" not in numbers["drifted"]

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from installation import Installation
+from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import KafkaError
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import BATCH_BYTES, OffsetRange, fetch
@@ -48,6 +49,16 @@ def test_everything_of_a_record_is_kept(installation: Installation) -> None:
     assert batch.timestamps.tolist() == [1_600_000_000_123] * 4 + [1_700_000_000_999]
     assert batch.as_of.tolist() == [1_600_000_000] * 4 + [1_700_000_000]
     assert batch.topics.to_pylist() == [installation.input_topic] * 5
+
+
+def test_a_timestamp_that_no_table_can_hold_is_the_last_that_is_believed(
+    installation: Installation,
+) -> None:
+    one_partition(installation)
+    installation.publish([Record(None, b"v", time) for time in (10**14, 10**14 + 1, 2**63 - 1)])
+    [batch] = fetched(installation, (0, 0, 3))
+    assert batch.timestamps.tolist() == [10**14] * 3
+    assert batch.as_of.tolist() == [MAX_SECONDS] * 3
 
 
 def test_batches_are_bounded_by_bytes(installation: Installation) -> None:

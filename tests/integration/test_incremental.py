@@ -23,6 +23,7 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
 from scorestream.io.kafka.producing import Record
+from scorestream.serving.serving import Serving, Unwatched
 from scorestream.settings import Settings
 from scorestream.streaming.checkpoint import StreamState
 from scorestream.streaming.delivery import Delivery
@@ -57,6 +58,8 @@ class Stream:
             start,
             lambda _: None,
             self.reports.append,
+            lambda: None,
+            Serving((), self.settings, Unwatched()),
         )
 
     def publish(self, records: list[Record]) -> list[OffsetRange]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
 from pyspark.sql import SparkSession
 
 from scorestream.backfill.lines import LinesSplit
@@ -16,7 +17,7 @@ from scorestream.backfill.progress import Progress
 from scorestream.backfill.publishing import Publishing
 from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import ScoringModel
-from scorestream.incremental import Piece, split_by_wallet, write_increments
+from scorestream.incremental import Piece, score_pieces, split_by_wallet, write_increments
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import remove_folder
@@ -25,11 +26,15 @@ from scorestream.locks import exclusive_lock
 from scorestream.reference_data import current_reference, keep_copy
 from scorestream.rows import BatchFacts
 from scorestream.scoring import ScoringReport, commit_files, write_scored
+from scorestream.serving.choices import Choice, ModelUse
+from scorestream.serving.kept import KeptModels
 from scorestream.session import build_session
 from scorestream.settings import Settings
 from scorestream.tables import SCORES
 from scorestream.tasks import run_exchange, run_tasks
 from scorestream.version import code_version
+
+log = structlog.get_logger()
 
 
 def run_backfill(options: BackfillOptions, settings: Settings) -> None:
@@ -56,15 +61,18 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
         )
         spark = build_session("backfill_scores", settings)
         # 1.
-        planner = Planner(options, settings, spark, warehouse, model, location)
+        kept = KeptModels(settings)
+        planner = Planner(options, settings, spark, warehouse, model, location, kept.now)
         plan = planner.plan()
+        models = kept.choices(plan.models)
         # 2.
         publishing = (
             Publishing(spark, settings, warehouse, options.publish, f"{location}.published")
             if options.publish is not None
             else None
         )
-        _Run(spark, warehouse, model, run_id, settings.keeps_history, publishing).finish(plan)
+        keeps = settings.keeps_history
+        _Run(spark, warehouse, model, run_id, keeps, publishing, models).finish(plan)
         remove_folder(planner.folder)
 
 
@@ -76,6 +84,7 @@ class _Run:
     run_id: str
     keeps_history: bool
     publishing: Publishing | None
+    models: tuple[Choice, ...]
 
     def finish(self, plan: Plan) -> None:
         """Score, commit and publish what is not yet."""
@@ -92,7 +101,9 @@ class _Run:
         print(f"{progress.scores:,} scores, {progress.rejects:,} rejects, run {self.run_id}")
 
     def _score(self, plan: Plan, items: Sequence[Item], number: int) -> list[ScoringReport]:
-        facts = BatchFacts.of(self.run_id, number, time.time(), self.model, code_version())
+        facts = BatchFacts.of(
+            self.run_id, number, time.time(), self.model, code_version(), self.models
+        )
         # The table's own rows are in the history already.
         history = self.keeps_history and not (plan.ranges or plan.stored)
         work = _ChunkWork(self.warehouse.root, self.model, facts, history)
@@ -114,7 +125,17 @@ class _Run:
         self.warehouse.mark(SCORES, (f"{self.run_id}/{SCORES.name}", number))
         if self.publishing is not None:
             self.publishing.publish(self.run_id, number, files)
+        _tell_failures(use for report in reports for use in report.models)
         return reports
+
+
+def _tell_failures(uses: Iterable[ModelUse]) -> None:
+    """Warn of wallets that lack the value of a model; their scores stand."""
+    for use in uses:
+        if use.problem is not None:
+            log.warning(
+                "model_failed", model=str(use.version), wallets=use.wallets, reason=use.problem
+            )
 
 
 @dataclass(frozen=True)
@@ -140,4 +161,5 @@ class _ChunkWork:
         self, pieces: Sequence[Piece], files: Sequence[WalletFile]
     ) -> ScoringReport:
         """Score messages that hold what is new, all of their wallets, and write."""
-        return write_increments(pieces, files, self.model, self.root, self.facts)
+        increments = score_pieces(pieces, files, self.model)
+        return write_increments(increments, self.root, self.facts)

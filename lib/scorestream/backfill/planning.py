@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -22,6 +22,7 @@ from scorestream.errors import BackfillError, ConfigurationError
 from scorestream.io.delta.upkeep import CLUSTERED
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, read_text, write_text
+from scorestream.serving.choices import Version
 from scorestream.settings import Settings
 from scorestream.tables import TRANSACTIONS
 
@@ -62,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True):
         moments: unix seconds at which wallets are scored; none: each message's own.
         incremental: whether messages carry only what is new.
         chunk: items that are scored at once and committed together.
+        models: versions of registered models that are applied.
     """
 
     input: str
@@ -76,6 +78,7 @@ class Plan(msgspec.Struct, frozen=True):
     ranges: list[HistoryRange] = []
     stored: list[StoredWallets] = []
     foreign: list[ForeignWallets] = []
+    models: list[Version] = []
 
     def chunks(self) -> list[Sequence[Item]]:
         """All items, chunk by chunk."""
@@ -89,6 +92,7 @@ class Planner:
 
     Attributes:
         location: of the run's own files, without an ending.
+        versions: of the registered models that a new run applies; asked once.
     """
 
     options: BackfillOptions
@@ -97,6 +101,7 @@ class Planner:
     warehouse: Warehouse
     model: ScoringModel
     location: str
+    versions: Callable[[], Sequence[Version]] = tuple
 
     @property
     def folder(self) -> str:
@@ -116,7 +121,8 @@ class Planner:
             self._refuse_another(known)
             return known
         items = self._items()
-        plan = msgspec.structs.replace(self._outline(), **items)
+        models = list(self.versions())
+        plan = msgspec.structs.replace(self._outline(), models=models, **items)
         write_text(f"{self.location}.json", msgspec.json.encode(plan).decode())
         return plan
 

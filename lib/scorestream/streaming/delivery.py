@@ -9,6 +9,7 @@ from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 
+from scorestream.control import note_progress
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
@@ -17,17 +18,26 @@ from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ran
 from scorestream.publishing import publish, stored_files, written_files
 from scorestream.rows import BatchFacts
 from scorestream.scoring import ScoringReport, commit_files
+from scorestream.serving.serving import Serving
 from scorestream.settings import Settings
 from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.streaming.work import BatchWork
+from scorestream.tables import SCORES
 from scorestream.tasks import run_exchange, run_tasks
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
 RECORDS_A_TASK = 1000
+# What a task has done is lost with it; it fetches up to 10,000 more than it needs.
+MOST_RECORDS_A_TASK = 50_000
 # So many messages, and the history of their wallets, are held in memory at once.
 MOST_RECORDS_A_BUCKET = 50_000
+
+
+def task_count(records: int, cores: int) -> int:
+    """How many tasks do a batch of so many records, on so many cores."""
+    return max(min(cores, records // RECORDS_A_TASK + 1), -(-records // MOST_RECORDS_A_TASK))
 
 
 @dataclass
@@ -36,8 +46,9 @@ class Delivery:
 
     Each batch goes through four steps; their order is what makes a crash harmless:
 
-    1. Score once, in the tasks: fetch what Spark planned, score it, write the rows of all tables
-       into data files that nobody knows of yet.
+    1. Find out which versions of the registered models serve. Score once, in the tasks: fetch what
+       Spark planned, score it, apply the models, write the rows of all tables into data files that
+       nobody knows of yet. Then make sure that the topic is the one that the offsets are of.
     2. Commit the files of transactions, rejects and scores to Delta, in a transaction of the run
        and batch.
     3. Publish to Kafka what the committed files hold.
@@ -58,6 +69,8 @@ class Delivery:
     start: Start
     gate: Callable[[SparkSession], None]
     report: Callable[[BatchSummary], None]
+    check_topic: Callable[[], None]
+    serving: Serving
     _first: bool = field(default=True, init=False)
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
@@ -69,19 +82,26 @@ class Delivery:
     def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
         """Deliver the messages of ranges as one batch."""
         started = time.time()
-        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version)
+        models = self.serving.refreshed()
+        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version, models)
         may_be_stored = (self._first and self.start.may_repeat) or self._overlaps(ranges)
         stored = Stored.of(self.warehouse, self._ours(facts)) if may_be_stored else None
         # 1.
         reports = self._score(ranges, facts, stored)
+        self.check_topic()
         # 2.
         files = [file for report in reports for file in report.files]
         # What a repetition writes is only what lacked, which another commit of the same batch does
-        # not hold; it needs no transaction, and a further crash is repeated likewise.
-        commit_files(self.warehouse, files, None if stored else (run_id, batch_id))
+        # not hold; a further crash is repeated likewise.
+        commit_files(self.warehouse, files, (run_id, batch_id), repeated=stored is not None)
+        if not files:
+            # By its number the next start knows the tables for those of the checkpoint.
+            self.warehouse.mark(SCORES, (f"{run_id}/{SCORES.name}", batch_id))
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False
+        self.serving.learn(use for report in reports for use in report.models)
+        note_progress()
         self.report(BatchSummary.of(reports, batch_id, started, time.time()))
 
     def _score(
@@ -94,6 +114,7 @@ class Delivery:
             facts,
             self.settings.keeps_history,
             stored,
+            self.settings.message_seconds,
         )
         tasks = self._tasks(ranges)
         items = split_ranges(ranges, tasks)
@@ -109,8 +130,7 @@ class Delivery:
         )
 
     def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
-        cores = self.spark.sparkContext.defaultParallelism
-        return min(cores, sum(map(len, ranges)) // RECORDS_A_TASK + 1)
+        return task_count(sum(map(len, ranges)), self.spark.sparkContext.defaultParallelism)
 
     def _publish(
         self,

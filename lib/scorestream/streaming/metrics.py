@@ -15,6 +15,8 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scorestream.scoring import AGE_STEP_SECONDS, ScoringReport
+from scorestream.serving.choices import ModelUse
+from scorestream.serving.serving import FailureKind
 from scorestream.settings import Settings
 
 log = structlog.get_logger()
@@ -138,11 +140,46 @@ class StreamMetrics:
             "When the last micro-batch was done, unix seconds",
             registry=self.registry,
         )
+        self.model_alarms = self._gauge(
+            "model_alarm", "1: a model fails, or what serves is not what the registry names"
+        )
+        self.model_versions = self._gauge(
+            "model_version", "Which version of a model serves; 0: none"
+        )
+        self.model_failures = self._counter(
+            "model_failures",
+            "Versions of models that could not be had, loaded or applied",
+            ["model", "kind"],
+        )
+        self.model_wallets = self._counter("model_wallets", "Wallets judged by a model", ["model"])
+        self.model_seconds = self._counter("model_seconds", "Time in calls of a model", ["model"])
         self.latency = _LatencyHistogram()
         self.registry.register(self.latency)
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> PrometheusCounter:
         return PrometheusCounter(f"scorestream_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        """A gauge of each registered model."""
+        return Gauge(f"scorestream_{name}", text, ["model"], registry=self.registry)
+
+    def model_serves(self, name: str, version: str | None) -> None:
+        """A version serves from now on; None: no version does."""
+        self.model_versions.labels(name).set(float(version or 0))
+
+    def model_alarm(self, name: str, alarm: bool) -> None:
+        """Whether what serves is another version than the registry names, or failed."""
+        self.model_alarms.labels(name).set(alarm)
+
+    def model_failed(self, name: str, kind: FailureKind) -> None:
+        """A version could not be had, loaded or applied."""
+        self.model_failures.labels(name, kind).inc()
+
+    def model_used(self, use: ModelUse) -> None:
+        """A version was called."""
+        self.model_seconds.labels(use.version.name).inc(use.seconds)
+        if use.problem is None:
+            self.model_wallets.labels(use.version.name).inc(use.wallets)
 
     def observe(self, summary: BatchSummary) -> None:
         """Count a batch whose results are in all sinks."""

@@ -24,6 +24,7 @@ from scorestream.errors import DeltaError
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.evolution import missing_columns, missing_properties, table_properties
 from scorestream.io.delta.files import Condition, DataFile
+from scorestream.io.delta.log import refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
@@ -52,6 +53,7 @@ class Warehouse:
 
         Raises:
             DeltaError: a column has another type than the code's, or the folder cannot be written.
+            DamagedTableError: a commit of a table's log cannot be read.
         """
         for table in TABLES:
             self.create_table(table)
@@ -72,6 +74,7 @@ class Warehouse:
 
     def _create(self, table: Table) -> None:
         path = self.path(table)
+        refuse_damaged_log(path)
         try:
             present = DeltaTable(path)
         except TableNotFoundError:
@@ -137,8 +140,17 @@ class Warehouse:
         """The last version of the application that the table holds."""
         return DeltaTable(self.path(table)).transaction_version(application)
 
+    def table_id(self, table: Table) -> str:
+        """What tells the table from all others, wherever it is moved to."""
+        return str(DeltaTable(self.path(table)).metadata().id)
+
     def append(
-        self, table: Table, files: Sequence[DataFile], transaction: tuple[str, int] | None
+        self,
+        table: Table,
+        files: Sequence[DataFile],
+        transaction: tuple[str, int] | None,
+        *,
+        repeated: bool = False,
     ) -> None:
         """Commit files that tasks have written.
 
@@ -147,24 +159,29 @@ class Warehouse:
             files: all or nothing of them; none: no commit.
             transaction: (application id, version); nothing is committed if the table holds that
                 version of the application already. None commits always.
+            repeated: commit in any case, and note the transaction.
 
         Raises:
             DeltaError: the commit failed.
         """
         if not files:
             return
-        self._append(table, files, transaction)
+        self._append(table, files, transaction, repeated)
 
     def mark(self, table: Table, transaction: tuple[str, int]) -> None:
         """Note that the table holds a version of an application which had no rows for it."""
         self._append(table, [], transaction)
 
     def _append(
-        self, table: Table, files: Sequence[DataFile], transaction: tuple[str, int] | None
+        self,
+        table: Table,
+        files: Sequence[DataFile],
+        transaction: tuple[str, int] | None,
+        repeated: bool = False,
     ) -> None:
         def attempt() -> None:
             log = DeltaTable(self.path(table))
-            if transaction is not None and _holds(log, transaction):
+            if transaction is not None and not repeated and _holds(log, transaction):
                 return
             log.create_write_transaction(
                 [_add_action(file) for file in files],
@@ -181,6 +198,7 @@ class Warehouse:
         try:
             retried(what, attempt)
         except DeltaRsError as error:
+            refuse_damaged_log(self.path(table))
             raise DeltaError(f"{what}: {error}") from error
 
     def replace(

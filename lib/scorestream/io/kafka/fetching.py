@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka import KafkaError as Errors
 from pyspark.sql import DataFrame, SparkSession
 
+from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import KafkaError
 from scorestream.io.kafka.connection import (
     ANSWER_SECONDS,
@@ -200,7 +201,8 @@ def _records(messages: Sequence[Message], topic: str) -> Records:
         topics=same_topic(topic, len(messages)),
         partitions=np.array([m.partition() for m in messages], dtype=np.int32),
         offsets=np.array([m.offset() for m in messages], dtype=np.int64),
-        timestamps=np.array([m.timestamp()[1] for m in messages], dtype=np.int64),
+        # Nobody's clock is right who is further ahead, and the tables could not hold it.
+        timestamps=np.minimum([m.timestamp()[1] for m in messages], MAX_SECONDS * 1000),
         attempts=np.array([_attempt(m.headers()) for m in messages], dtype=np.int32),
         keys=[m.key() for m in messages],
         values=[m.value() for m in messages],

@@ -91,11 +91,7 @@ class LoadedModel:
     @property
     def own(self) -> TabularModel | None:
         """The model of ours that it is, if it is one."""
-        try:
-            found = cast("Any", self.pyfunc).get_raw_model()
-        except (AttributeError, NotImplementedError, MlflowException):
-            return None
-        return found if isinstance(found, TabularModel) else None
+        return own_model(self.pyfunc)
 
     def predict(self, table: pa.Table, first_row: int = 1) -> Predictions:
         """Predict rows; of a model that is not ours, all or none.
@@ -114,6 +110,15 @@ class LoadedModel:
         except Exception as error:  # noqa: BLE001  whatever a foreign model raises
             raise InputError(f"model {self.registered}: {str(error).splitlines()[0]}") from None
         return Predictions(_column(values), None, pa.nulls(table.num_rows, pa.string()))
+
+
+def own_model(pyfunc: PyFuncModel) -> TabularModel | None:
+    """The model of ours that is behind MLflow's interface, if it is one."""
+    try:
+        found = cast("Any", pyfunc).get_raw_model()
+    except (AttributeError, NotImplementedError, MlflowException):
+        return None
+    return found if isinstance(found, TabularModel) else None
 
 
 def load(store: ModelStore, model: Registered) -> LoadedModel:

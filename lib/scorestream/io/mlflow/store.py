@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow
@@ -25,7 +26,7 @@ class ModelStore:
         artifacts: folder of files, where the store has none of its own.
     """
 
-    uri: str
+    uri: str = field(repr=False)
     artifacts: str | None
 
     @classmethod
@@ -46,8 +47,9 @@ class ModelStore:
         for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)
         # The functions that log models and load them know no store but this global one.
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
+        with _same_environment():
+            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_registry_uri(self.uri)
         return MlflowClient(self.uri, self.uri)
 
     @contextmanager
@@ -60,11 +62,30 @@ class ModelStore:
         try:
             yield
         except (MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+            told = self._without_password(str(error))
+            reason = told.splitlines()[0][:500] if told else type(error).__name__
             raise ModelError(f"{what}: {reason}; the store is {self.shown}") from None
+
+    def _without_password(self, text: str) -> str:
+        """An error of MLflow, which may hold the URI, or the part with user and password."""
+        secret = self.uri.partition("://")[2].rpartition("@")[0]
+        return text.replace(f"{secret}@", "") if secret else text
 
     @property
     def shown(self) -> str:
         """The URI without what could be a password."""
         scheme, separator, rest = self.uri.partition("://")
         return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take back what MLflow tells the processes that come: they have settings of their own."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    known = {name: os.environ.get(name) for name in names}
+    yield
+    for name, value in known.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,132 @@
+"""The services beside the broker are away."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pymongo import MongoClient
+
+from chaos.job import Job
+from chaos.proxy import Proxy, Weather
+from chaos.registry import registry_behind_proxy
+from chaos.scenario import Skipped, scenario
+from chaos.site import Site
+from mongo_server import NO_GO, has_go, own_server
+from pyfuncs import register
+from scorestream.local.broker import HOST, free_port
+from scorestream.reference import load_conf_reference
+from scorestream.settings import PROJECT_ROOT
+
+AWAY = Weather(refuse=True)
+# The registry is left alone for a while after it did not answer.
+PATIENCE_SECONDS = 240.0
+
+
+@scenario(
+    "MongoDB is away at the first start",
+    injected="nothing listens at MONGODB_URL, and the warehouse holds no copy of its data",
+    expected="exit code 1 with a message, before anything is read; a start without it goes on",
+)
+def mongodb_away(site: Site) -> str:
+    site.publish(20)
+    job = site.start("--available-now", MONGODB_URL=f"mongodb://{HOST}:{free_port()}/")
+    line = site.refused(job, 1, "ReferenceDataUnavailable", "MONGODB_URL")
+    assert site.stored() == 0
+    site.drain()
+    site.check()
+    return line
+
+
+@scenario(
+    "MongoDB dies, and stays away",
+    injected="its server is stopped while the job runs; then the job is started again",
+    expected="the job goes on; the next start takes the last copy in Delta, with a warning",
+)
+def mongodb_dies(site: Site) -> str:
+    if not has_go():
+        raise Skipped(NO_GO)
+    with own_server() as url:
+        _fill(url)
+        site.publish(20)
+        job = site.start(MONGODB_URL=url)
+        site.catch_up(job)
+    site.faulted()
+    site.publish(20)
+    site.catch_up(job)
+    site.finish(job)
+    site.publish(20)
+    again = site.start("--available-now", MONGODB_URL=url)
+    assert again.wait() == 0, again.output[-4000:]
+    site.check()
+    return _warning(again)
+
+
+@scenario(
+    "the registry of models is away",
+    injected="nothing answers at MLFLOW_TRACKING_URI: at the first start, while the job runs, and "
+    "at the next start; then it is back with another version",
+    expected="exit code 1 with a message, before anything is read; later the job goes on with the "
+    "version that served last, and takes the new one when it can, without a restart",
+)
+def registry_away(site: Site) -> str:
+    own = site.installation.settings.model_copy(update={"mlflow_tracking_uri": None})
+    register(own, site.folder, "swaps", "rows['num_swaps'] * 2.0")
+    with registry_behind_proxy(own) as registry:
+        start = partial(
+            site.start,
+            MLFLOW_TRACKING_URI=f"http://{registry.address}",
+            WALLET_MODELS="swaps@champion",
+        )
+        site.publish(20)
+        registry.weather = AWAY
+        refused = start("--available-now")
+        line = site.refused(refused, 1, "swaps@champion", "cannot be applied")
+        assert site.stored() == 0
+        registry.pass_through()
+        job = start()
+        site.catch_up(job)
+        _cut(registry)
+        site.faulted()
+        site.publish(20)
+        site.catch_up(job)
+        site.finish(job)
+        again = start()
+        site.publish(20)
+        site.catch_up(again)
+        assert again.events("model_from_last_copy"), again.output[-4000:]
+        assert _versions(site) == {"1"}
+        register(own, site.folder, "swaps", "rows['num_swaps'] * 3.0")
+        registry.pass_through()
+        with site.load():
+            again.wait_for("the new version", lambda: "2" in _versions(site), PATIENCE_SECONDS)
+        site.catch_up(again)
+        site.finish(again)
+        site.check()
+    return line
+
+
+def _cut(registry: Proxy) -> None:
+    registry.weather = AWAY
+    registry.cut()
+
+
+def _versions(site: Site) -> set[str]:
+    """The versions of the model that scores have; every one has its value."""
+    found = [dict(row["models"])["swaps"] for row in site.installation.rows("scores")]
+    assert all(each["value"] is not None for each in found)
+    return {each["version"] for each in found}
+
+
+def _fill(url: str) -> None:
+    """Put the reference data of `conf/` into the database, by the names of the settings."""
+    reference = load_conf_reference(PROJECT_ROOT / "conf")
+    with MongoClient[dict[str, object]](url) as client:
+        database = client["scorestream"]
+        database["tokens"].insert_many([token.model_dump() for token in reference.tokens])
+        thresholds = [threshold.model_dump() for threshold in reference.thresholds]
+        database["protocol-thresholds-percentiles"].insert_many(thresholds)
+
+
+def _warning(job: Job) -> str:
+    [warning] = job.events("reference_data_from_last_copy")
+    return f"{warning['event']}: {str(warning['reason']).partition(':')[0]} …"

@@ -1,0 +1,144 @@
+"""Models applied to scored wallets, in a task: one call an Arrow batch.
+
+A model that fails is never a wallet's fault: its score stands, and lacks the model's value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, Self
+
+import numpy as np
+import pyarrow as pa
+
+from scorestream.careful import Helper, Undoable, is_retry
+from scorestream.core import schemas
+from scorestream.core.pipeline import Scored
+from scorestream.serving.choices import Choice, ModelUse, Version
+
+# In a task that failed before, a model is given up that takes longer, loading it included.
+MODEL_SECONDS: Final = 60.0
+_SHOWN_CHARACTERS: Final = 300
+_SCORES: Final = {
+    "zscore": "final_score",
+    "lp_score": "lp_score",
+    "swap_score": "swap_score",
+    "transaction_count": "transaction_count",
+}
+# The columns that every model sees.
+MODEL_COLUMNS: Final = (*(field.name for field in schemas.FEATURES), *_SCORES)
+
+
+class Applier:
+    """Applies the models of a batch in a task, and keeps account of it.
+
+    In a task that failed before, they run in a process of its own, so that a model that ends its
+    process, or takes for ever, costs no score.
+    """
+
+    def __init__(self, choices: Sequence[Choice], seconds: float = MODEL_SECONDS) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            choices: the models.
+            seconds: the most that a call may take in a task that failed before.
+        """
+        self.uses: list[ModelUse] = []
+        self._choices = choices
+        self._helper = Helper(seconds, ready) if choices and is_retry() else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._helper is not None:
+            self._helper.stop()
+
+    def apply(self, scored: Scored) -> Scored:
+        """The same with the models' values in `models`."""
+        if not self._choices or scored.scores.num_rows == 0:
+            return scored
+        rows = model_rows(scored.scores)
+        found = [self._first(choice, rows) for choice in self._choices]
+        column = models_column([each for each in found if each is not None], rows.num_rows)
+        place = scored.scores.schema.get_field_index("models")
+        field = scored.scores.schema.field(place)
+        return replace(scored, scores=scored.scores.set_column(place, field, column))
+
+    def _first(self, choice: Choice, rows: pa.Table) -> tuple[Version, pa.Array] | None:
+        """The values of the first version that gives some."""
+        for version in choice.versions:
+            values = self._tried(version, rows)
+            if values is not None:
+                return version, values
+        return None
+
+    def _tried(self, version: Version, rows: pa.Table) -> pa.Array | None:
+        started = time.perf_counter()
+        values, problem = None, None
+        try:
+            values = self._values(version, rows)
+        except Exception as error:  # noqa: BLE001  whatever a model raises, the scores stand
+            problem = explained(error)
+        seconds = time.perf_counter() - started
+        self.uses.append(ModelUse(version, rows.num_rows, seconds, problem))
+        return values
+
+    def _values(self, version: Version, rows: pa.Table) -> pa.Array:
+        if self._helper is None:
+            return model_values(version, rows)
+        return self._helper.run(partial(model_values, version, rows))
+
+
+def model_rows(scores: pa.Table) -> pa.Table:
+    """What models see of scored wallets: `MODEL_COLUMNS`, one row a wallet.
+
+    `zscore` is a 64-bit float, as models know no decimals.
+    """
+    features = scores["features"].combine_chunks().flatten()
+    of_scores = [scores[column] for column in _SCORES.values()]
+    return pa.Table.from_arrays([*features, *of_scores], names=list(MODEL_COLUMNS))
+
+
+def models_column(found: Sequence[tuple[Version, pa.Array]], wallets: int) -> pa.MapArray:
+    """The column `models`: for each wallet the name, version and value of every model."""
+    count = len(found)
+    names = pa.array([version.name for version, _ in found], pa.string())
+    versions = pa.array([version.version for version, _ in found], pa.string())
+    every = np.tile(np.arange(count), wallets)
+    # Values come model by model, and are needed wallet by wallet.
+    order = np.arange(count * wallets).reshape(count, wallets).T.ravel()
+    values = pa.concat_arrays([pa.array([], pa.float64()), *(values for _, values in found)])
+    items = pa.StructArray.from_arrays(
+        [versions.take(pa.array(every)), values.take(pa.array(order))],
+        fields=list(schemas.MODELS.item_type),
+    )
+    offsets = pa.array(np.arange(wallets + 1) * count, pa.int32())
+    return pa.MapArray.from_arrays(offsets, names.take(pa.array(every)), items)
+
+
+def model_values(version: Version, rows: pa.Table) -> pa.Array:
+    """A model's values, float64, null where it has none for a wallet.
+
+    Raises:
+        Exception: whatever the model raises.
+        ModelError: it cannot be loaded, or gives something else than one finite number a wallet.
+    """
+    # Importing MLflow takes seconds, which those without models need not spend.
+    from scorestream.io.mlflow.copies import loaded_copy  # noqa: PLC0415
+
+    return loaded_copy(version).values(rows)
+
+
+def explained(error: Exception) -> str:
+    """Why a model gave nothing, in one line."""
+    lines = str(error).strip().splitlines()
+    kind = "" if isinstance(error, Undoable) else f"{type(error).__name__}: "
+    return f"{kind}{lines[0] if lines else ''}".removesuffix(": ")[:_SHOWN_CHARACTERS]
+
+
+def ready() -> None:
+    """All that a process of its own has to show before it loads a model."""

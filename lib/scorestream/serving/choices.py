@@ -1,0 +1,56 @@
+"""What a batch is told of the models that it applies, and what it tells of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        uri: of the folder in the warehouse that holds a copy of its files.
+    """
+
+    name: str
+    version: str
+    uri: str
+
+    def __str__(self) -> str:
+        """As a reference."""
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The version that a batch applies.
+
+    Attributes:
+        fallback: the one that served before, for wallets where this one fails.
+    """
+
+    version: Version
+    fallback: Version | None = None
+
+    @property
+    def versions(self) -> list[Version]:
+        """Those that are tried, in this order."""
+        return [v for v in (self.version, self.fallback) if v is not None]
+
+
+class ModelUse(msgspec.Struct, frozen=True):
+    """One call of a version.
+
+    Attributes:
+        wallets: how many it was called with.
+        seconds: how long it took, with loading it where that was the first call.
+        problem: why it gave nothing that can be used; None where it did.
+    """
+
+    version: Version
+    wallets: int
+    seconds: float
+    problem: str | None

@@ -1,0 +1,56 @@
+"""Models of a run that keeps to its end the versions that it has begun with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from scorestream.errors import ModelError
+from scorestream.serving.applying import explained
+from scorestream.serving.choices import Choice, Version
+from scorestream.serving.config import load_wallet_models
+from scorestream.serving.serving import Serving, Unwatched, try_version
+from scorestream.settings import Settings
+
+
+@dataclass(frozen=True)
+class KeptModels:
+    """The models of a backfill."""
+
+    settings: Settings
+    _tried: list[Version] = field(default_factory=list)
+
+    def now(self) -> list[Version]:
+        """The versions that serve now, for a run that begins.
+
+        Raises:
+            ConfigurationError: the models are not listed as they should be.
+            ModelError: there is no version of a model that must not be missing.
+        """
+        serving = Serving(load_wallet_models(self.settings), self.settings, Unwatched())
+        serving.start()
+        self._tried[:] = [choice.version for choice in serving.choices]
+        return list(self._tried)
+
+    def choices(self, versions: Sequence[Version]) -> tuple[Choice, ...]:
+        """The versions that a run has begun with.
+
+        Raises:
+            ModelError: one of them cannot be applied any more.
+        """
+        for version in versions:
+            if version not in self._tried:
+                self._try(version)
+        return tuple(Choice(version) for version in versions)
+
+    def _try(self, version: Version) -> None:
+        # Importing MLflow takes seconds, which those without models need not spend.
+        from scorestream.io.mlflow.copies import ModelCopies  # noqa: PLC0415
+
+        try:
+            try_version(ModelCopies(self.settings), version)
+        except Exception as error:  # noqa: BLE001  whatever a model or registry raises
+            why = explained(error)
+            raise ModelError(
+                f"model {version}, which the run has begun with, cannot be applied: {why}"
+            ) from None

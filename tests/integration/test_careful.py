@@ -1,0 +1,187 @@
+"""Work that ends the process that does it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+
+from golden import differences, golden_records, golden_wallets, results
+from records import records_of
+from scorestream.careful import OUT_OF_MEMORY, Helper, Undoable, carefully
+from scorestream.core import schemas
+from scorestream.core.decode import decode
+from scorestream.core.dex_v1 import DexV1
+from scorestream.errors import ScorestreamError
+from scorestream.incremental import Piece, score_increments, score_pieces_carefully
+from scorestream.io.kafka.producing import Record
+from scorestream.scoring import score_carefully
+
+SECONDS = 1.0
+
+
+def total(numbers: list[int]) -> int:
+    """The sum; a 1 ends the process, a 2 exhausts memory, a 3 takes for ever, a 4 raises."""
+    if 1 in numbers:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if 2 in numbers:
+        raise MemoryError
+    if 3 in numbers:
+        time.sleep(3600)
+    if 4 in numbers:
+        raise ValueError("four")
+    if 5 in numbers:
+        os._exit(9)
+    return sum(numbers)
+
+
+def halves(numbers: list[int]) -> list[list[int]]:
+    middle = len(numbers) // 2
+    return [part for part in (numbers[:middle], numbers[middle:]) if part]
+
+
+@pytest.fixture
+def helper() -> Iterator[Helper]:
+    with Helper(SECONDS, partial(total, [])) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (1, "it ended the process: signal 9"),
+        (2, OUT_OF_MEMORY),
+        (3, "it took longer than 1 s"),
+        (4, "ValueError: four"),
+        (5, "it ended the process: exit code 9"),
+    ],
+)
+def test_the_one_to_blame_is_found_and_the_others_are_done(
+    helper: Helper, bad: int, why: str
+) -> None:
+    given_up: list[tuple[list[int], str]] = []
+
+    def give_up(numbers: list[int], why: str) -> int:
+        given_up.append((list(numbers), why))
+        return -1
+
+    numbers = [10, 20, bad, 30, 40, 50]
+    done = list(carefully(helper, lambda n: partial(total, n), numbers, halves, give_up))
+    assert given_up == [([bad], why)]
+    assert [n for part, _ in done for n in part] == numbers
+    assert sum(answer for _, answer in done) == 150 - 1
+
+
+def test_what_is_well_is_done_at_once(helper: Helper) -> None:
+    numbers = list(range(10, 20))
+    done = list(carefully(helper, lambda n: partial(total, n), numbers, halves, lambda *_: -1))
+    assert done == [(numbers, sum(numbers))]
+
+
+def test_nothing_outlives_the_helper(helper: Helper) -> None:
+    number = helper.run(os.getpid)
+    assert psutil.pid_exists(number)
+    helper.stop()
+    assert not psutil.pid_exists(number)
+
+
+@pytest.mark.parametrize("trial", [partial(total, [1]), partial(total, [2]), partial(total, [4])])
+def test_where_not_even_a_trial_succeeds_nothing_is_given_up(trial: Callable[[], int]) -> None:
+    with Helper(SECONDS, trial) as helper, pytest.raises(ScorestreamError, match="not even a good"):
+        list(carefully(helper, lambda n: partial(total, n), [10], halves, lambda *_: -1))
+
+
+def test_an_answer_that_cannot_be_handed_over_is_the_work_s_own_problem(helper: Helper) -> None:
+    with pytest.raises(Undoable, match="pickle"):
+        helper.run(unpicklable)
+    assert helper.run(partial(total, [10])) == 10
+
+
+def unpicklable() -> Callable[[], int]:
+    return lambda: 1
+
+
+class Mortal(DexV1):
+    """Scores as the model does, and dies of a wallet whose swaps are of no pool."""
+
+    def score(self, rows, as_of):  # type: ignore[no-untyped-def]
+        if "the end" in rows["pool_id"].to_pylist():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().score(rows, as_of)
+
+
+def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
+    model: DexV1,
+) -> None:
+    swap = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
+    poison = (
+        b'{"wallet_address": "0xdead", "data": [{"protocolType": "dexes", "transactions": ['
+        + swap
+        + b"]}]}"
+    )
+    records = golden_records()
+    records.insert(7, Record(None, poison, 0))
+    scored = list(score_carefully([records_of(records)], Mortal(model.config), True, 20))
+    assert sum(len(part) for _, part in scored) == len(records)
+    rows = [
+        row | {"offset": int(part.offsets[i])}
+        for each, part in scored
+        for i, row in enumerate(results(each))
+    ]
+    assert [row["offset"] for row in rows] == list(range(len(records)))
+    [reject] = [row for row in rows if "error_code" in row]
+    assert (reject["offset"], reject["error_code"], reject["wallet_address"]) == (
+        7,
+        "unscorable",
+        "0xdead",
+    )
+    assert reject["error"] == "scoring it failed: it ended the process: signal 9"
+    good = [row for row in rows if "error_code" not in row]
+    for row, golden in zip(good, golden_wallets(), strict=True):
+        assert differences(row, golden.expected) == []
+
+
+def test_records_are_cut_until_they_are_single() -> None:
+    records = records_of([Record(None, b"%d" % i, i) for i in range(40)])
+    parts = records.parts(16)
+    assert len(parts) == 16
+    assert np.concatenate([part.offsets for part in parts]).tolist() == list(range(40))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert [len(part) for part in records.filter(np.arange(40) < 3).parts(16)] == [1, 1, 1]
+    assert len(records.filter(np.arange(40) < 1).parts(16)) == 1
+
+
+def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
+    swap = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
+    entry = b'[{"protocolType": "dexes", "transactions": [' + swap + b"]}]"
+    poison = Record(None, b'{"wallet_address": "0xDead", "data": ' + entry + b"}", 0)
+    records = golden_records()
+    records = [poison, *records[:20], Record(None, b"nonsense", 0), *records[20:], poison]
+    batch = records_of(records)
+    piece = Piece(batch, decode(batch.values))
+    asked: list[set[str]] = []
+
+    def stored(keys: Sequence[str]) -> pa.Table:
+        asked.append(set(keys))
+        return schemas.WALLET_ROWS.empty_table()
+
+    done = list(score_pieces_carefully(piece, stored, Mortal(model.config), 20))
+    rows = {
+        int(each.records.offsets[i]): row
+        for each in done
+        for i, row in enumerate(results(each.scored))
+    }
+    assert set(rows) == set(range(len(records)))
+    rejected = {at: row["error_code"] for at, row in rows.items() if "error_code" in row}
+    assert rejected == {0: "unscorable", 21: "invalid_json", len(records) - 1: "unscorable"}
+    assert asked[-1] != asked[0]
+    alone = score_increments(piece, lambda _: schemas.WALLET_ROWS.empty_table(), model)
+    expected = {i: row for i, row in enumerate(results(alone.scored)) if i not in rejected}
+    assert {i: row for i, row in rows.items() if i not in rejected} == expected

@@ -1,0 +1,134 @@
+"""Registered models as they are tried, loaded and called, out of a real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from golden import golden_wallets
+from models import settings_of, train, write_csv
+from pyfuncs import WRONG, register
+from scorestream.careful import Undoable
+from scorestream.core.dex_v1 import DexV1
+from scorestream.core.pipeline import score_messages
+from scorestream.io.mlflow.copies import ModelCopies, loaded_copy, loaded_versions
+from scorestream.serving.applying import Applier, model_values
+from scorestream.serving.choices import Choice, Version
+from scorestream.serving.config import WalletModel
+from scorestream.serving.serving import Serving, Unwatched, trial_rows, try_version
+
+ACTIVITY = """
+name: activity
+description: Whether a wallet is active
+task: classification
+data: rows.csv
+target: {column: active, labels: ["no", "yes"], positive: "yes"}
+columns: {num_swaps: {kind: number, min: 0}}
+search: {metric: log_loss, trials: 1, folds: 3, repeats: 1, workers: 1}
+candidates: {plain: {family: logistic, params: {C: 10.0}}}
+"""
+
+
+def copied(folder: Path, expression: str, columns: tuple[str, ...] = ()) -> Version:
+    """A model that gives an expression, in the warehouse."""
+    settings = settings_of(folder)
+    register(settings, folder, "given", expression, columns)
+    copies = ModelCopies(settings)
+    version = copies.resolve("given")
+    copies.fetch(version)
+    return version
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_not_one_number_a_wallet_is_told(wrong: str, tmp_path: Path) -> None:
+    version = copied(tmp_path, wrong)
+    with pytest.raises(Exception, match=WRONG[wrong]):
+        model_values(version, trial_rows())
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("rows['num_swaps'] > 500", [0.0, 0.0, 1.0]),
+        ("[None, float('nan'), 2]", [None, None, 2.0]),
+        ("rows[['num_swaps', 'lp_score']] * 1.5", [0.0, 1.5, 1500.0]),
+        ("rows[['num_swaps']].to_numpy()", [0.0, 1.0, 1000.0]),
+    ],
+)
+def test_values_are_floats_or_null(
+    expression: str, expected: list[float | None], tmp_path: Path
+) -> None:
+    assert model_values(copied(tmp_path, expression), trial_rows()).to_pylist() == expected
+
+
+def test_a_signature_gets_its_columns_in_its_types(tmp_path: Path) -> None:
+    columns = ("num_swaps", "lp_score")
+    count = "[float(len(rows.columns)) + (rows.dtypes == 'float64').all()] * len(rows)"
+    assert model_values(copied(tmp_path, count, columns), trial_rows()).to_pylist() == [3.0] * 3
+    with pytest.raises(Exception, match="given/2 needs no_such: wallets have none"):
+        model_values(copied(tmp_path, "rows['no_such']", ("no_such",)), trial_rows())
+
+
+def test_a_model_that_ends_its_process_is_only_refused(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    register(settings, tmp_path, "deadly", "__import__('os')._exit(9)")
+    copies = ModelCopies(settings)
+    with pytest.raises(Undoable, match="exit code 9"):
+        try_version(copies, copies.resolve("deadly"))
+
+
+def test_a_process_holds_the_newest_versions_of_a_model(
+    tmp_path: Path,
+) -> None:
+    settings = settings_of(tmp_path)
+    found = []
+    for factor in (1, 2, 3):
+        register(settings, tmp_path, "held", f"rows['num_swaps'] * {factor}")
+        serving = Serving([WalletModel(model="held")], settings, Unwatched())
+        serving.start()
+        [choice] = serving.choices
+        loaded = loaded_copy(choice.version)
+        assert loaded_copy(choice.version) is loaded
+        found.append(choice.version)
+    assert list(loaded_versions("held")) == [found[2], found[1]]
+
+
+def test_a_classifier_of_ours_gives_its_probability(model: DexV1, tmp_path: Path) -> None:
+    """One that a configuration trains, over columns that wallets have."""
+    settings = settings_of(tmp_path)
+    rows = [{"num_swaps": n % 90, "active": "yes" if n % 90 > 40 else "no"} for n in range(400)]
+    write_csv(tmp_path / "rows.csv", rows)
+    (tmp_path / "activity.yaml").write_text(ACTIVITY, encoding="utf-8")
+    train(settings, tmp_path / "activity.yaml")
+    serving = Serving([WalletModel(model="activity")], settings, Unwatched())
+    serving.start()
+    golden = golden_wallets()[:20]
+    moments = np.array([g.as_of for g in golden])
+    with Applier(serving.choices) as applier:
+        scored = applier.apply(score_messages([g.value for g in golden], moments, model))
+    found = {
+        row["features"]["num_swaps"]: dict(row["models"])["activity"]["value"]
+        for row in scored.scores.to_pylist()
+    }
+    assert all(0 <= value <= 1 for value in found.values())
+    assert found[min(found)] < 0.5 < found[max(found)]
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_scores_and_the_other_models(
+    model: DexV1, tmp_path: Path
+) -> None:
+    good = copied(tmp_path, "rows['num_swaps'] * 2.0")
+    lost = Version("lost", "1", str(tmp_path / "no such folder"))
+    golden = golden_wallets()[:5]
+    moments = np.array([g.as_of for g in golden])
+    scored = score_messages([g.value for g in golden], moments, model)
+    with Applier([Choice(lost), Choice(good)]) as applier:
+        rows = applier.apply(scored).scores
+    assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
+    assert [dict(each).keys() for each in rows["models"].to_pylist()] == [{"given"}] * 5
+    assert [(use.version.name, use.problem is None) for use in applier.uses] == [
+        ("lost", False),
+        ("given", True),
+    ]

@@ -1,0 +1,278 @@
+"""Registered models in the stream and in backfills, with a real store, Spark and broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from prometheus_client import generate_latest
+from pyspark.sql import SparkSession
+
+from golden import differences, golden_records, golden_wallets
+from installation import Installation
+from pyfuncs import register
+from scorestream.backfill.job import run_backfill
+from scorestream.backfill.planning import BackfillOptions
+from scorestream.core.dex_v1 import DexV1
+from scorestream.errors import ModelError
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.fetching import OffsetRange
+from scorestream.local.broker import HOST, free_port
+from scorestream.serving.config import WalletModel
+from scorestream.serving.serving import Serving
+from scorestream.streaming.checkpoint import StreamState
+from scorestream.streaming.delivery import Delivery
+from scorestream.streaming.metrics import StreamMetrics
+from scorestream.streaming.start import Start
+from scorestream.tables import SCORES
+
+pytestmark = [pytest.mark.spark, pytest.mark.broker]
+
+RECORDS = golden_records()[:12]
+GOLDEN = {(g.wallet, g.as_of): g.expected for g in golden_wallets()}
+SWAPS = WalletModel(model="swaps")
+
+
+class Stream:
+    """A topic with the golden wallets, and batches of three of them with models."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        spark: SparkSession,
+        warehouse: Warehouse,
+        model: DexV1,
+        models: Sequence[WalletModel],
+        incremental: bool = False,
+    ) -> None:
+        mode = {"wallet_messages": "incremental" if incremental else "full"}
+        self.settings = installation.settings.model_copy(update=mode)
+        self.installation = installation
+        self.warehouse = warehouse
+        self.metrics = StreamMetrics()
+        self.serving = Serving(models, self.settings, self.metrics, pause=0.0)
+        self.serving.start()
+        self.number = 0
+        state = StreamState(topic=installation.input_topic, topic_id="id")
+        self.delivery = Delivery(
+            self.settings,
+            spark,
+            warehouse,
+            model,
+            "1",
+            Start(state, may_repeat=True),
+            lambda _: None,
+            lambda _: None,
+            lambda: None,
+            self.serving,
+        )
+
+    def batch(self) -> list[dict[str, Any]]:
+        """Deliver the next three messages; their rows, by offset."""
+        first = self.number * 3
+        self.again(self.number)
+        self.number += 1
+        rows = [r for r in self.warehouse.rows(SCORES) if first <= r["source_offset"] < first + 3]
+        assert len(rows) == 3
+        for row in rows:
+            assert differences(row, GOLDEN[row["wallet_address"], row["as_of"]]) == []
+        return sorted(rows, key=lambda row: int(row["source_offset"]))
+
+    def again(self, number: int) -> None:
+        """Deliver a batch, or what it lacks."""
+        topic, first = self.installation.input_topic, number * 3
+        self.delivery.deliver([OffsetRange(topic, 0, first, first + 3)], "run", number)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def filled(installation: Installation, warehouse: Warehouse) -> Installation:
+    """The records in partition 0 of the input topic, over empty tables."""
+    admin = AdminClient(client_options(installation.settings))
+    admin.create_topics([NewTopic(installation.input_topic, 1)])[installation.input_topic].result()
+    installation.publish(RECORDS)
+    assert warehouse.root == installation.settings.warehouse
+    return installation
+
+
+def values(rows: Sequence[dict[str, Any]], name: str = "swaps") -> list[tuple[str, Any] | None]:
+    """Version and value of a model, a row each; None where the model is not named."""
+    found = [dict(row["models"]).get(name) for row in rows]
+    return [None if each is None else (each["version"], each["value"]) for each in found]
+
+
+def swaps(rows: Sequence[dict[str, Any]], factor: float, version: str) -> list[tuple[str, float]]:
+    return [(version, row["features"]["num_swaps"] * factor) for row in rows]
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_batch(
+    incremental: bool,
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    tmp_path: Path,
+) -> None:
+    settings = filled.settings
+    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0", ("num_swaps",))
+    register(settings, tmp_path, "some", "[None, *rows['zscore'][1:]]")
+    some = WalletModel(model="some@champion")
+    stream = Stream(filled, spark, warehouse, model, [SWAPS, some], incremental)
+    first = stream.batch()
+    assert values(first) == swaps(first, 2.0, "1")
+    # One wallet of each Arrow batch has no value; that is no failure of it or of the model.
+    assert all(each is not None for each in values(first, "some"))
+    assert None in [each and each[1] for each in values(first, "some")]
+    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 3.0", ("num_swaps",))
+    second = stream.batch()
+    assert values(second) == swaps(second, 3.0, "2")
+    assert stream.metric("scorestream_model_version", model="swaps") == 2.0
+    assert stream.metric("scorestream_model_alarm", model="swaps") == 0.0
+    assert stream.metric("scorestream_model_wallets_total", model="swaps") == 6.0
+    published = filled.messages(settings.kafka_success_topic)
+    stored = {row["source_offset"]: dict(row["models"]) for row in first + second}
+    assert {m.value["source"]["offset"]: m.value["models"] for m in published} == stored
+    assert {m.headers["model-swaps"] for m in published} == {b"1", b"2"}
+
+
+def test_a_version_that_cannot_be_applied_never_serves(
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    tmp_path: Path,
+) -> None:
+    register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
+    stream = Stream(filled, spark, warehouse, model, [SWAPS])
+    register(filled.settings, tmp_path, "swaps", "1 / 0")
+    rows = stream.batch()
+    assert values(rows) == swaps(rows, 2.0, "1")
+    assert stream.metric("scorestream_model_alarm", model="swaps") == 1.0
+    failures = stream.metric("scorestream_model_failures_total", model="swaps", kind="unloadable")
+    assert failures == 1.0
+    assert stream.metric("scorestream_model_version", model="swaps") == 1.0
+
+
+def test_a_version_that_fails_in_a_batch_steps_back_behind_the_one_before(
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
+) -> None:
+    good, only = "rows['num_swaps'] * 2.0", WalletModel(model="only")
+    # Wallets of the trial have no address of their own: it has numbers that no other has.
+    bad = "1 / 0 if rows['total_swap_volume'].max() > 1000 else rows['num_swaps'] * 1.0"
+    register(filled.settings, tmp_path, "swaps", good)
+    register(filled.settings, tmp_path, "only", bad)
+    stream = Stream(filled, spark, warehouse, model, [SWAPS, only])
+    first = stream.batch()
+    # With no version before it, its value lacks, and nothing else.
+    assert values(first, "only") == [None] * 3
+    register(filled.settings, tmp_path, "swaps", bad)
+    second = stream.batch()
+    third = stream.batch()
+    assert values(second) == swaps(second, 2.0, "1")
+    assert values(third) == swaps(third, 2.0, "1")
+    for name in ("swaps", "only"):
+        assert stream.metric("scorestream_model_alarm", model=name) == 1.0
+    failed = stream.metric("scorestream_model_failures_total", model="swaps", kind="failed")
+    # It was not tried a second time, and only another version is.
+    assert failed == 1.0
+    register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 4.0")
+    fourth = stream.batch()
+    assert values(fourth) == swaps(fourth, 4.0, "3")
+    assert stream.metric("scorestream_model_alarm", model="swaps") == 0.0
+    assert b'scorestream_model_alarm{model="swaps"}' in generate_latest(stream.metrics.registry)
+
+
+def test_a_batch_that_is_stored_keeps_its_versions_when_it_comes_again(
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
+) -> None:
+    register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
+    stored = Stream(filled, spark, warehouse, model, [SWAPS]).batch()
+    register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 3.0")
+    Stream(filled, spark, warehouse, model, [SWAPS]).again(0)
+    assert sorted(warehouse.rows(SCORES), key=lambda r: int(r["source_offset"])) == stored
+    published = filled.messages(filled.settings.kafka_success_topic)
+    assert {m.headers["model-swaps"] for m in published} == {b"1"}
+
+
+def test_without_its_registry_a_start_takes_what_served_last_or_says_why_it_cannot(
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
+    stream = Stream(filled, spark, warehouse, model, [SWAPS])
+    stream.batch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:hunter2@{HOST}:{free_port()}")
+    again = Stream(filled, spark, warehouse, model, [SWAPS])
+    again.number = 1
+    rows = again.batch()
+    assert values(rows) == swaps(rows, 2.0, "1")
+    assert again.metric("scorestream_model_alarm", model="swaps") == 1.0
+    other = "other@champion"
+    with pytest.raises(ModelError, match=rf"model {other} cannot be applied") as failed:
+        Stream(filled, spark, warehouse, model, [WalletModel(model=other)])
+    assert "hunter2" not in str(failed.value)
+    skipped = [WalletModel(model=other, on_missing="skip")]
+    without = Stream(filled, spark, warehouse, model, skipped)
+    without.number = 2
+    assert values(without.batch(), "other") == [None] * 3
+    assert without.metric("scorestream_model_version", model="other") == 0.0
+
+
+def test_backfills_give_the_values_of_the_stream_and_keep_their_versions_when_they_go_on(
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = filled.settings.model_copy(update={"wallet_models": "swaps"})
+    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
+    streamed = Stream(filled, spark, warehouse, model, [SWAPS]).batch()
+    path = tmp_path / "wallets.jsonl"
+    lines = [{"as_of": g.as_of, "message": g.message} for g in golden_wallets()[:3]]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    options = BackfillOptions(str(path), run_id="files")
+    with monkeypatch.context() as patched:
+        patched.setattr("scorestream.backfill.job.commit_files", _cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_backfill(options, settings)
+    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 3.0")
+    run_backfill(options, settings)
+    run_backfill(BackfillOptions("transactions", run_id="history"), settings)
+    of_run = {run: _values_by_wallet(warehouse, run) for run in ("run", "files", "history")}
+    assert (
+        of_run["files"]
+        == of_run["run"]
+        == {
+            (r["wallet_address"], *v)
+            for r, v in zip(streamed, swaps(streamed, 2.0, "1"), strict=True)
+        }
+    )
+    assert {(w, v * 1.5) for w, _, v in of_run["files"]} == {
+        (w, v) for w, _, v in of_run["history"]
+    }
+    assert {version for _, version, _ in of_run["history"]} == {"2"}
+
+
+def _cut_off(*_arguments: Any, **_options: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _values_by_wallet(warehouse: Warehouse, run_id: str) -> set[tuple[str, str, float]]:
+    rows = [row for row in warehouse.rows(SCORES) if row["run_id"] == run_id]
+    found = [(row["wallet_address"], dict(row["models"])["swaps"]) for row in rows]
+    return {(wallet, model["version"], model["value"]) for wallet, model in found}

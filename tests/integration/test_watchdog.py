@@ -1,0 +1,67 @@
+"""Tasks that take too long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+import pytest
+from pyspark import TaskContext, cloudpickle
+from pyspark.sql import SparkSession
+
+from scorestream.careful import is_retry
+from scorestream.streaming import watchdog
+from scorestream.streaming.watchdog import Watchdog
+from scorestream.tasks import run_tasks
+
+# The workers cannot import this module.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+pytestmark = pytest.mark.spark
+
+# Longer than a worker takes to start on a busy machine.
+SECONDS = 12.0
+
+
+def attempt() -> int:
+    context = TaskContext.get()
+    assert context is not None
+    return context.attemptNumber()
+
+
+def stop_once(item: str) -> tuple[str, int]:
+    if item == "stop" and not is_retry():
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return item, attempt()
+
+
+def hang_once(item: str) -> tuple[str, int]:
+    if item == "hang" and not is_retry():
+        threading.Event().wait()
+    return item, attempt()
+
+
+def hang(_item: str) -> None:
+    threading.Event().wait()
+
+
+def test_a_worker_that_is_stopped_is_killed_and_its_task_done_again(spark: SparkSession) -> None:
+    with Watchdog(spark, SECONDS):
+        assert run_tasks(spark, stop_once, ["stop", "go"]) == [("stop", 1), ("go", 0)]
+
+
+def test_a_worker_that_hangs_is_killed_and_its_task_done_again(spark: SparkSession) -> None:
+    with Watchdog(spark, SECONDS):
+        assert run_tasks(spark, hang_once, ["go", "hang"]) == [("go", 0), ("hang", 1)]
+
+
+def test_a_task_that_goes_on_hanging_fails(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "ATTEMPTS", 2)
+    with (
+        Watchdog(spark, SECONDS),
+        pytest.raises(Exception, match="a task took longer than 12 s, 2 times"),
+    ):
+        run_tasks(spark, hang, ["hang"])

@@ -1,0 +1,77 @@
+"""Registered models that are not ours: MLflow pyfuncs of a few lines, in a real store."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Final
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.models import infer_signature
+
+from scorestream.io.mlflow.registry import Registered, Registry
+from scorestream.io.mlflow.store import ModelStore
+from scorestream.settings import Settings
+
+CODE: Final = """
+import mlflow
+import numpy as np
+import pandas as pd
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input: pd.DataFrame, params=None):
+        rows = model_input
+        return {expression}
+
+mlflow.models.set_model(Model())
+"""
+# What a model may do wrong, as code, and what is told of it.
+WRONG: Final = {
+    "1 / 0": "division by zero",
+    "np.full(len(rows), np.inf)": "not finite",
+    "np.zeros(len(rows) + 1)": "values for",
+    "['yes'] * len(rows)": "not numbers",
+    "rows['no_such_column']": "no_such_column",
+}
+
+
+def register(
+    settings: Settings,
+    folder: Path,
+    name: str,
+    expression: str,
+    columns: tuple[str, ...] = (),
+    promote: bool = True,
+) -> Registered:
+    """Register a model that gives an expression over the frame `rows`, as the champion.
+
+    Args:
+        settings: with the store.
+        folder: for its code.
+        name: of the model.
+        expression: Python.
+        columns: of its signature, numbers; none: it has no signature.
+        promote: whether it is the champion from now on.
+    """
+    store = ModelStore.of(settings)
+    client = store.client
+    if client.get_experiment_by_name(name) is None:
+        client.create_experiment(name, (folder / "artifacts").as_uri())
+    mlflow.set_experiment(name)
+    code = folder / "model.py"
+    code.write_text(CODE.format(expression=expression), encoding="utf-8")
+    example = pd.DataFrame({column: [0.5] for column in columns})
+    signature = infer_signature(example, [0.5]) if columns else None
+    # MLflow advises to log an example, too, and a signature.
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"), mlflow.start_run() as run:
+        logged = mlflow.pyfunc.log_model(
+            name="model", python_model=str(code), signature=signature, pip_requirements=[]
+        )
+    registry = Registry(store)
+    made = registry.register(name, logged.model_uri, run.info.run_id, name, {})
+    if promote:
+        registry.promote(made)
+    return made

@@ -1,0 +1,135 @@
+"""Which models are applied, and what becomes of their values."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from golden import golden_wallets
+from message_schemas import validator
+from records import records_of
+from scorestream.core import schemas
+from scorestream.core.dex_v1 import DexV1
+from scorestream.core.pipeline import Scored, score_messages
+from scorestream.errors import ConfigurationError
+from scorestream.io.kafka.producing import Record
+from scorestream.results import success_records
+from scorestream.rows import BatchFacts, table_rows
+from scorestream.serving.applying import MODEL_COLUMNS, Applier, model_rows, models_column
+from scorestream.serving.choices import Version
+from scorestream.serving.config import FILE, WalletModel, load_wallet_models
+from scorestream.settings import PROJECT_ROOT, Settings
+from scorestream.tables import SCORES
+
+
+def listed(folder: Path, text: str) -> tuple[WalletModel, ...]:
+    (folder / FILE).write_text(text, encoding="utf-8")
+    return load_wallet_models(Settings(scorestream_conf=folder))
+
+
+def test_models_are_listed_by_reference_and_what_to_do_without_them(tmp_path: Path) -> None:
+    models = listed(tmp_path, "models: [a, b/3, {model: c@new, on_missing: skip}]")
+    assert [(m.name, m.model, m.on_missing) for m in models] == [
+        ("a", "a", "fail"),
+        ("b", "b/3", "fail"),
+        ("c", "c@new", "skip"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("models: [a b]", "models.0.model"),
+        ("models: [{model: a, on_missing: ignore}]", "on_missing"),
+        ("models: [{model: a, alias: b}]", "alias"),
+        ("models: [a@champion, a/3]", "a: listed twice"),
+        ("model: [a]", "model"),
+        ("models: a", "models"),
+        ("models: [", "cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_the_list_is_told_with_its_place(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=FILE) as failed:
+        listed(tmp_path, text)
+    assert told in str(failed.value)
+
+
+def test_the_setting_stands_in_for_the_file(tmp_path: Path) -> None:
+    listed(tmp_path, "models: [a]")
+    settings = Settings(scorestream_conf=tmp_path, wallet_models="b@new, c,")
+    assert [model.model for model in load_wallet_models(settings)] == ["b@new", "c"]
+    wrong = Settings(scorestream_conf=tmp_path, wallet_models="b@@")
+    with pytest.raises(ConfigurationError, match="WALLET_MODELS"):
+        load_wallet_models(wrong)
+
+
+def test_without_a_file_there_are_none(tmp_path: Path) -> None:
+    assert load_wallet_models(Settings(scorestream_conf=tmp_path)) == ()
+    assert load_wallet_models(Settings(scorestream_conf=PROJECT_ROOT / "conf")) == ()
+
+
+@pytest.fixture
+def scored(model: DexV1) -> Scored:
+    golden = golden_wallets()[:3]
+    moments = np.array([g.as_of for g in golden])
+    return score_messages([g.value for g in golden], moments, model)
+
+
+def test_models_see_the_features_and_scores_of_every_wallet(scored: Scored) -> None:
+    rows = model_rows(scored.scores)
+    assert tuple(rows.column_names) == MODEL_COLUMNS
+    for row, score in zip(rows.to_pylist(), scored.scores.to_pylist(), strict=True):
+        names = ("lp_score", "swap_score", "transaction_count")
+        expected = score["features"] | {name: score[name] for name in names}
+        assert row == expected | {"zscore": score["final_score"]}
+    kinds = {field.name: field.type for field in schemas.FEATURES}
+    assert {name: rows.schema.field(name).type for name in kinds} == kinds
+
+
+def test_values_stand_in_the_row_and_the_message_of_their_wallet(
+    scored: Scored, model: DexV1
+) -> None:
+    one, two = Version("one", "7", ""), Version("two", "1", "")
+    found = [(one, pa.array([0.5, None, 1.5])), (two, pa.array([10.0, 20.0, 30.0]))]
+    column = models_column(found, 3)
+    assert column.type == schemas.MODELS
+    place = scored.scores.schema.get_field_index("models")
+    scores = scored.scores.set_column(place, schemas.SCORED.field(place), column)
+    records = records_of([Record(None, b"", 0)] * 3, 0)
+    facts = BatchFacts.of("run", 0, 1.7e9, model, "1")
+    rows = table_rows(Scored(scores, scored.rejects, None), records, facts)[SCORES]
+    sent = list(success_records(rows))
+    values = [json.loads(record.value or b"") for record in sent]
+    assert [value["models"] for value in values] == [
+        {"one": {"version": "7", "value": 0.5}, "two": {"version": "1", "value": 10.0}},
+        {"one": {"version": "7", "value": None}, "two": {"version": "1", "value": 20.0}},
+        {"one": {"version": "7", "value": 1.5}, "two": {"version": "1", "value": 30.0}},
+    ]
+    for value, record in zip(values, sent, strict=True):
+        assert list(validator("wallet-scores-success").iter_errors(value)) == []
+        assert {("model-one", b"7"), ("model-two", b"1")} <= set(record.headers)
+
+
+def test_without_models_nothing_changes(scored: Scored) -> None:
+    with Applier(()) as applier:
+        assert applier.apply(scored) is scored
+    assert models_column([], 3).to_pylist() == [[], [], []]
+
+
+def test_without_models_mlflow_is_not_imported() -> None:
+    code = (
+        "import sys, scorestream.streaming.job, scorestream.backfill.job;"
+        "from scorestream.serving.serving import Serving, Unwatched;"
+        "from scorestream.settings import Settings;"
+        "serving = Serving((), Settings(), Unwatched()); serving.start(); serving.refreshed();"
+        "sys.exit('mlflow' in sys.modules or 'sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
