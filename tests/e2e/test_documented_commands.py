@@ -22,6 +22,9 @@ WRITTEN: Final = (
     "scored.csv",
     "explained.parquet",
     "drift",
+    "wallets.jsonl.gz",
+    "wallets.truth.csv",
+    "warehouse/training/wallets",
 )
 
 
@@ -72,3 +75,17 @@ def test_models(tmp_path: Path) -> None:
     assert promoted == "loan-approval/2 is the champion\n"
     assert "loan-approval/1 is the champion again, loan-approval/2 was" in rolled_back
     assert len((tmp_path / "scored.csv").read_text().splitlines()) == 3416
+
+
+def test_wallet_models(tmp_path: Path) -> None:
+    printed = run_commands("wallet_models.md", tmp_path)
+    generated, backfilled, examples, retention, anomaly, explained = printed
+    assert generated.startswith("400 wallets, ")
+    assert backfilled.startswith("400 scores, 0 rejects")
+    assert "examples at 3 cutoffs, with labels of 30 days" in examples
+    assert "of baseline active_before" in retention
+    assert "wallet-retention/1 is the champion: there is no champion yet" in retention
+    assert "of baseline swaps_a_day" in anomaly
+    assert "wallet-anomaly/1 is the champion: there is no champion yet" in anomaly
+    assert "explained by wallet-anomaly/1" in explained
+    assert (tmp_path / "explained.parquet").is_file()

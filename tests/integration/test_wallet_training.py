@@ -16,10 +16,12 @@ from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.examples.job import ExamplesOptions, make_examples
+from scorestream.io.mlflow.copies import ModelCopies
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import past_runs
 from scorestream.local.wallets import GenerateOptions, generate_wallets, truth_path
+from scorestream.serving.applying import MODEL_COLUMNS, model_values
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.training.applying import ApplyOptions, explain_table, score_table
 from scorestream.training.drift_job import DriftOptions, check_drift
@@ -143,6 +145,17 @@ def test_models_are_promoted_rolled_back_and_score_tables(made: Settings, tmp_pa
         assert scored["error"].null_count == scored.num_rows == examples(made).num_rows
         assert 0 < values.min() < values.max() < 1
         check_drift(DriftOptions(name, path), made)
+
+
+def test_the_stream_gives_the_values_that_tables_get(made: Settings, tmp_path: Path) -> None:
+    found, copies = examples(made), ModelCopies(made)
+    for name, column in (("wallet-anomaly", "prediction"), ("wallet-retention", "probability")):
+        version = copies.resolve(f"{name}@champion")
+        copies.fetch(version)
+        out = str(tmp_path / f"{name}.parquet")
+        score_table(ApplyOptions(name, f"{made.warehouse}/training/wallets", out), made)
+        values = model_values(version, found.select(MODEL_COLUMNS))
+        assert values.equals(read_table(out)[column].combine_chunks())
 
 
 def test_the_reasons_of_an_anomaly_sum_to_its_score(made: Settings, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from scorestream.core import schemas
 from scorestream.core.history import WalletHistory, fixed_moments, score_moments
 from scorestream.core.pipeline import Scored, ScoringModel
+from scorestream.serving.applying import MODEL_COLUMNS, model_rows
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -26,19 +26,17 @@ Flags = npt.NDArray[np.bool_]
 # What is left when less than this share was withdrawn is liquidity, not the dust of a price move.
 WITHDRAWN: Final = 0.95
 BEHAVIOUR: Final = "behaviour"
-_BESIDE: Final = ("zscore", "lp_score", "swap_score", "transaction_count")
+_WHOLE: Final = frozenset(
+    {"transaction_count", *(f.name for f in schemas.FEATURES if pa.types.is_integer(f.type))}
+)
 _LABELS: Final = ("active_before", "holds_liquidity", "active_later", "holds_later", "retained")
 
-# What a wallet model sees, in the stream and here.
-MODEL_COLUMNS: Final = pa.schema(
-    [*schemas.FEATURES, *(schemas.SCORED.field(name) for name in _BESIDE)]
-)
 EXAMPLES: Final = pa.schema(
     [
         ("wallet_key", pa.string()),
         ("wallet_address", pa.string()),
         ("as_of", pa.int64()),
-        *MODEL_COLUMNS,
+        *((name, pa.int64() if name in _WHOLE else pa.float64()) for name in MODEL_COLUMNS),
         *((name, pa.bool_()) for name in _LABELS),
         (BEHAVIOUR, pa.string()),
     ]
@@ -108,8 +106,8 @@ def examples_of(history: WalletHistory, cutoffs: Cutoffs, model: ScoringModel) -
     chosen = _examples(np.asarray(scores["position"]), cutoffs, course)
     scores = scores.take(pa.array(chosen))
     columns = {
-        **{name: scores[name] for name in ("wallet_key", "wallet_address", "as_of", *_BESIDE)},
-        **{name: pc.struct_field(scores["features"], name) for name in schemas.FEATURES.names},
+        **{name: scores[name] for name in ("wallet_key", "wallet_address", "as_of")},
+        **dict(zip(MODEL_COLUMNS, model_rows(scores).columns, strict=True)),
         **_labels(np.asarray(scores["position"]), cutoffs, course),
         BEHAVIOUR: _behaviours(history, moments.wallet[np.asarray(scores["position"])]),
     }
