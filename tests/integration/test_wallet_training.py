@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,17 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
+from analysed import write
 from models import SMALL, registry_of, run_of, settings_of, train
-from scorestream.backfill.job import run_backfill
-from scorestream.backfill.planning import BackfillOptions
+from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.examples.job import ExamplesOptions, make_examples
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.copies import ModelCopies
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import past_runs
+from scorestream.local.samples import record_of
 from scorestream.local.wallets import GenerateOptions, generate_wallets, truth_path
 from scorestream.serving.applying import MODEL_COLUMNS, model_values
 from scorestream.settings import PROJECT_ROOT, Settings
@@ -36,19 +39,22 @@ MODELS = PROJECT_ROOT / "conf" / "models"
 ANOMALY, RETENTION = MODELS / "wallet_anomaly.yaml", MODELS / "wallet_retention.yaml"
 MONTH = 30 * DAY
 MOMENTS = tuple(UNTIL - MONTH * months for months in (3, 2, 1))
-WALLETS = 500
+WALLETS = 400
 FEW_TREES = "candidates.forest.params={n_estimators: 60}"
 BOOSTED = "candidates={trees: {family: lightgbm, params: {n_estimators: 50, num_leaves: 6}}}"
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def made(spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A warehouse with the history of generated wallets, their examples, and both models."""
     folder = tmp_path_factory.mktemp("wallets")
     settings = settings_of(folder)
     output = str(folder / "wallets.jsonl")
     generate_wallets(GenerateOptions(WALLETS, 150, 1, UNTIL, output))
-    run_backfill(BackfillOptions(output), settings)
+    warehouse = Warehouse(settings.warehouse)
+    warehouse.create_tables()
+    lines = Path(output).read_text().splitlines()
+    write(warehouse, model, [record_of(json.loads(line)) for line in lines], 0)
     make_examples(ExamplesOptions(MOMENTS, MONTH, truth=str(truth_path(output))), settings)
     train(settings, ANOMALY, *SMALL, FEW_TREES, "thresholds={}")
     train(settings, RETENTION, *SMALL, BOOSTED)

@@ -111,9 +111,8 @@ def _commit(
     labels = (
         f"with labels of {options.horizon / 86_400:g} days" if options.horizon else "unlabelled"
     )
-    print(
-        f"{count:,} examples at {len(options.moments)} cutoffs, {labels}: {warehouse.path(table)}"
-    )
+    cutoffs = "1 cutoff" if len(options.moments) == 1 else f"{len(options.moments)} cutoffs"
+    print(f"{count:,} examples at {cutoffs}, {labels}: {warehouse.path(table)}")
 
 
 def _refuse_overlap(options: ExamplesOptions) -> None:

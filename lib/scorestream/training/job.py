@@ -461,5 +461,7 @@ def _comparison(
     """Whether a model beats a baseline, as a line."""
     metric = metric_of(use_case.task, use_case.search.metric)
     values = [metrics.get(metric.name, float("nan")) for metrics in (ours, theirs)]
+    if np.isnan(values).any():
+        return f"{metric.name} is not defined for the held-out rows: no comparison with {name}"
     verb = "beats" if metric.better(*values) else "does not beat"
     return f"{metric.name} {values[0]:.5g} {verb} {values[1]:.5g} of baseline {name}"

@@ -52,6 +52,9 @@ def search_candidate(
     Raises:
         TrainingError: no trial gives a value, or the parameters are refused.
     """
+    if not candidate.space:
+        found = judged(Learner(name, ((candidate, {}),)), card, examples, search)
+        return replace(found, trials=({"value": found.value},))
     metric = metric_of(card.task, search.metric)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=8)
@@ -70,7 +73,7 @@ def search_candidate(
             best[:] = [found]
         return found.value
 
-    study.optimize(attempt, n_trials=search.trials if candidate.space else 1)
+    study.optimize(attempt, n_trials=search.trials)
     if not best:
         raise TrainingError(f"candidates.{name}: no trial gives a {metric.name}: mend its space")
     [found] = best

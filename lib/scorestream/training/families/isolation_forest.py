@@ -16,11 +16,16 @@ from scorestream.training.families.forest import Forest
 def fit(x: Floats, _truth: Floats, learning: Learning) -> Forest:
     """Learn, with the parameters of scikit-learn's `IsolationForest`.
 
+    `max_samples` are those of a tree, or all rows where they are fewer.
+
     Raises:
         TrainingError: a parameter that it refuses.
     """
+    params = dict(learning.params)
+    if isinstance(params.get("max_samples"), int):
+        params["max_samples"] = min(params["max_samples"], len(x))
     try:
-        model = IsolationForest(**learning.params, random_state=learning.seed, n_jobs=1).fit(x)
+        model = IsolationForest(**params, random_state=learning.seed, n_jobs=1).fit(x)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"family isolation_forest: {error}") from None
     return _forest(model)

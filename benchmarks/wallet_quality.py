@@ -1,0 +1,136 @@
+"""What the models of wallets reach: learned from generated wallets, judged on others.
+
+    python -m benchmarks.wallet_quality [--pairs 5] [--wallets 1500] [--trials 2]
+
+For each pair of seeds a model learns wallets of the one at the earlier cutoffs, and is judged on
+those of the other at the last. Prints mean and deviation over the pairs, of the baselines too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from scorestream.configuration import load_scoring_model
+from scorestream.core.history import wallet_history
+from scorestream.examples.cutoffs import BEHAVIOUR, Cutoffs, examples_of
+from scorestream.local.behaviours import draw_histories
+from scorestream.local.histories import ROWS, stored_rows
+from scorestream.reference import load_conf_reference
+from scorestream.settings import PROJECT_ROOT
+from scorestream.training import learning
+from scorestream.training.baselines import baseline_metrics
+from scorestream.training.config import UseCase
+from scorestream.training.configuration import load_use_case
+from scorestream.training.datasets import Source, prepared
+from scorestream.training.evaluation import evaluate
+from scorestream.training.metrics import metric_of
+from scorestream.training.model import Card
+from scorestream.training.search import search_candidate
+
+CONF: Final = PROJECT_ROOT / "conf"
+UNTIL: Final = 1_767_225_600
+MONTH: Final = 30 * 86_400
+CUTOFFS: Final = Cutoffs([UNTIL - months * MONTH for months in range(5, 0, -1)], MONTH)
+FIRST_SEED: Final = 11
+SEEN_BEFORE: Final = 'columns.active_before={kind: category, values: ["false", "true"]}'
+# What is trained, and how its configuration is changed.
+MODELS: Final[Mapping[str, tuple[str, ...]]] = {
+    "wallet_retention": (),
+    "wallet_retention, told when a wallet was seen": (SEEN_BEFORE,),
+    "wallet_anomaly": (),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--wallets", type=int, default=1500)
+    parser.add_argument("--trials", type=int, default=2)
+    given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    rows = []
+    for seed in range(FIRST_SEED, FIRST_SEED + given.pairs):
+        table = pair(seed, given.wallets)
+        for title, changes in MODELS.items():
+            for what, metrics in judged(title, table, (f"search.trials={given.trials}", *changes)):
+                rows.append({"model": title, "judged": what, **metrics})
+        print(f"seed {seed} done", flush=True)
+    found = pd.DataFrame(rows).groupby(["model", "judged"], sort=False).agg(["mean", "std"])
+    print(found.round(3).T.unstack().T.to_string())
+
+
+def pair(seed: int, wallets: int) -> pa.Table:
+    """Wallets of a seed at the earlier cutoffs, and of another at the last."""
+    last = CUTOFFS.moments[-1]
+    learned, judge = examples(seed, wallets), examples(seed + 100, wallets)
+    return pa.concat_tables(
+        [
+            learned.filter(pc.less(learned["as_of"], last)),
+            judge.filter(pc.equal(judge["as_of"], last)),
+        ]
+    )
+
+
+def examples(seed: int, wallets: int) -> pa.Table:
+    """Examples of generated wallets, whose keys are those of their seed alone."""
+    model = load_scoring_model(CONF, "dex-v1", load_conf_reference(CONF).stable_symbols)
+    histories = draw_histories(wallets, 180, UNTIL, seed)
+    history = wallet_history(pa.Table.from_pylist(stored_rows(histories, UNTIL), ROWS))
+    found = examples_of(history, CUTOFFS, model)
+    keys = pc.binary_join_element_wise(str(seed), found["wallet_key"], "/")
+    return found.set_column(0, "wallet_key", keys)
+
+
+def judged(
+    title: str, table: pa.Table, changes: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Metrics of the best candidate and of the baselines on the last cutoff."""
+    path = CONF / "models" / f"{title.partition(',')[0]}.yaml"
+    use_case = load_use_case(path, ["search.folds=3", *changes])
+    data = prepared(use_case, Source(title, table))
+    card = learning.card_of(use_case, data.rows)
+    every = learning.examples_of(card, data.rows, use_case.search.group)
+    learner = best(use_case, card, every.where(~data.held_out))
+    model = learner.learn(card, every.where(~data.held_out), use_case.search.seed)
+    held = every.where(data.held_out)
+    margin = model.margin(held.features)
+    yield (
+        "model",
+        evaluate(card, held.truth, margin) | flagged(card, data.rows, data.held_out, margin),
+    )
+    yield from baseline_metrics(use_case, card, data.rows, every, data.held_out).items()
+
+
+def best(use_case: UseCase, card: Card, rows: learning.Examples) -> learning.Learner:
+    """The candidate that cross-validation prefers."""
+    candidates = use_case.candidates.items()
+    found = [search_candidate(name, c, card, rows, use_case.search) for name, c in candidates]
+    sign = -1 if metric_of(use_case.task, use_case.search.metric).more_is_better else 1
+    return min(found, key=lambda one: sign * one.value).learner
+
+
+def flagged(
+    card: Card,
+    rows: pa.Table,
+    held_out: np.ndarray[Any, Any],
+    margin: np.ndarray[Any, Any],
+) -> dict[str, float]:
+    """The share of each behaviour that an anomaly model flags."""
+    if card.task != "anomaly":
+        return {}
+    flags = margin >= np.quantile(margin, 1 - card.flag, method="higher")
+    shares = pd.Series(flags).groupby(rows[BEHAVIOUR].to_pandas()[held_out].to_numpy()).mean()
+    return {f"flagged {name}": float(share) for name, share in shares.items()}
+
+
+if __name__ == "__main__":
+    main()
