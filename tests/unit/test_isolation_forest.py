@@ -68,6 +68,8 @@ def test_path_lengths_and_scores_are_those_of_scikit_learn(
     scale = ours.scale[0] * len(ours.roots)
     # The same sum of the same numbers in the same order: equal to the last digit.
     assert (2.0 ** (-ours._lengths(rows) / scale) == -theirs.score_samples(rows)).all()
+    alone = [ours.margin(row[None, :])[0] for row in rows[:50]]
+    assert (ours.margin(rows)[:50] == alone).all()
     assert np.abs(np.exp(ours.margin(rows)) + theirs.score_samples(rows)).max() < 1e-15
 
 

@@ -322,7 +322,11 @@ def _learning_curve(
 def _profile(use_case: UseCase, data: Dataset, trained: Trained) -> Profile:
     card = trained.model.card
     names = [*card.columns, *card.derived, card.target]
-    values, probability = trained.model.values(trained.found.margins)
+    # What no truth has taught knows its own rows no better than others; and scores of another
+    # forest, of which many rows share one, would lie beside the edges of the bins.
+    unsupervised = card.task == "anomaly"
+    margins = trained.model.margin(data.rows) if unsupervised else trained.found.margins
+    values, probability = trained.model.values(margins)
     predictions = {"prediction": profile_column(values)}
     if probability is not None:
         predictions["probability"] = profile_column(pa.array(probability), PROBABILITY_EDGES)

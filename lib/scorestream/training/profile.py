@@ -74,8 +74,8 @@ class Profile(Frozen):
         held_out: of the rows, those that the evaluation was on.
         transformations: what was done to them, in order.
         columns: features, derived ones too, and the target.
-        predictions: of rows by models that had not learned them; for classifications, too, the
-            probability that is told.
+        predictions: of rows by models that had not learned them, or by the one that nobody told
+            what they are; for classifications, too, the probability that is told.
     """
 
     format: Literal[1] = 1

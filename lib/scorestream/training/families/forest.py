@@ -74,12 +74,18 @@ class Forest:
         return float(-np.log(2) / (len(self.roots) * self.scale[0]))
 
     def _lengths(self, x: Floats) -> Floats:
-        """Path lengths of rows, summed over the trees in their order."""
+        """Path lengths of rows, summed over the trees in their order.
+
+        A sum along an axis would add in another order where there is one row only.
+        """
         nodes = self._start(x)
         values = _single(x)
         for _ in range(self.depth[0]):
             nodes = self._step(nodes, values)
-        return np.asarray(self.length[nodes].sum(axis=0))
+        found = np.zeros(len(x))
+        for lengths in self.length[nodes]:
+            found += lengths
+        return found
 
     def _changes(self, x: Floats) -> Floats:
         """Changes of the expected path length by column (rows x columns)."""
