@@ -20,6 +20,7 @@ from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ModelError
+from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
@@ -142,6 +143,18 @@ def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_b
     stored = {row["source_offset"]: dict(row["models"]) for row in first + second}
     assert {m.value["source"]["offset"]: m.value["models"] for m in published} == stored
     assert {m.headers["model-swaps"] for m in published} == {b"1", b"2"}
+    # As the documentation reads it, by both engines.
+    statement = "SELECT wallet_address, models['swaps'].value FROM latest_scores"
+    newest = {
+        row["wallet_address"]: value
+        for row, (_, value) in zip(
+            first + second, swaps(first, 2.0, "1") + swaps(second, 3.0, "2"), strict=True
+        )
+    }
+    assert dict(spark.sql(statement).collect()) == newest
+    duck = connect()
+    refresh(duck, warehouse, statement)
+    assert dict(duck.execute(statement).fetchall()) == newest
 
 
 def test_a_version_that_cannot_be_applied_never_serves(

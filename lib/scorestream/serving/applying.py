@@ -14,12 +14,12 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
-from scorestream.careful import Helper, Undoable, is_retry
+from scorestream.careful import Helper, Undoable
 from scorestream.core import schemas
 from scorestream.core.pipeline import Scored
 from scorestream.serving.choices import Choice, ModelUse, Version
 
-# In a task that failed before, a model is given up that takes longer, loading it included.
+# Of a call in a process of its own, loading the model included.
 MODEL_SECONDS: Final = 60.0
 _SHOWN_CHARACTERS: Final = 300
 _SCORES: Final = {
@@ -33,22 +33,22 @@ MODEL_COLUMNS: Final = (*(field.name for field in schemas.FEATURES), *_SCORES)
 
 
 class Applier:
-    """Applies the models of a batch in a task, and keeps account of it.
+    """Applies the models of a batch in a task, and keeps account of it."""
 
-    In a task that failed before, they run in a process of its own, so that a model that ends its
-    process, or takes for ever, costs no score.
-    """
-
-    def __init__(self, choices: Sequence[Choice], seconds: float = MODEL_SECONDS) -> None:
+    def __init__(
+        self, choices: Sequence[Choice], careful: bool = False, seconds: float = MODEL_SECONDS
+    ) -> None:
         """Nothing is loaded yet.
 
         Args:
             choices: the models.
-            seconds: the most that a call may take in a task that failed before.
+            careful: whether they run in a process of its own, so that a model that ends its
+                process, or takes for ever, costs no score.
+            seconds: the most that a call may take there.
         """
         self.uses: list[ModelUse] = []
         self._choices = choices
-        self._helper = Helper(seconds, ready) if choices and is_retry() else None
+        self._helper = Helper(seconds, ready) if choices and careful else None
 
     def __enter__(self) -> Self:
         return self
