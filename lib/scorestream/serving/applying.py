@@ -17,6 +17,7 @@ import pyarrow as pa
 from scorestream.careful import Helper, Undoable
 from scorestream.core import schemas
 from scorestream.core.pipeline import Scored
+from scorestream.errors import ModelError
 from scorestream.serving.choices import Choice, ModelUse, Version
 
 # Of a call in a process of its own, loading the model included.
@@ -136,7 +137,7 @@ def model_values(version: Version, rows: pa.Table) -> pa.Array:
 def explained(error: Exception) -> str:
     """Why a model gave nothing, in one line."""
     lines = str(error).strip().splitlines()
-    kind = "" if isinstance(error, Undoable) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, Undoable | ModelError) else f"{type(error).__name__}: "
     return f"{kind}{lines[0] if lines else ''}".removesuffix(": ")[:_SHOWN_CHARACTERS]
 
 
