@@ -90,6 +90,7 @@ class Results:
         cluster: seconds of the drain on a standalone cluster, and scores.
         peers: wallets a second of each.
         long: what `benchmarks.long` printed.
+        models: what `benchmarks.models` printed.
     """
 
     size: Size
@@ -100,6 +101,7 @@ class Results:
     cluster: dict[str, Any] = field(default_factory=dict)
     peers: list[PeerRates] = field(default_factory=list)
     long: list[dict[str, float]] = field(default_factory=list)
+    models: dict[str, Any] = field(default_factory=dict)
 
 
 def measure_all(site: Site, size: Size) -> Results:
@@ -113,6 +115,7 @@ def measure_all(site: Site, size: Size) -> Results:
         _cluster,
         _peers,
         _long,
+        _models,
     )
     for part in parts:
         started = time.monotonic()
@@ -222,3 +225,12 @@ def _long(site: Site, results: Results) -> None:
         run_json("benchmarks.long", f"--folder={site.folder}", f"--wallets={wallets}")
         for wallets in results.size.long_wallets
     ]
+
+
+def _models(site: Site, results: Results) -> None:
+    results.models = run_json(
+        "benchmarks.models",
+        f"--folder={site.folder}",
+        f"--wallets={results.size.messages}",
+        f"--repeats={results.size.repeats}",
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import subprocess
 import sys
 import time
 import warnings
@@ -22,12 +23,9 @@ from typing import Any, Final
 
 import mlflow
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from benchmarks.machine import MEGABYTE
-from benchmarks.measure import run_json
 from benchmarks.workload import AS_OF, Workload
 from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import score_messages
@@ -38,7 +36,7 @@ from scorestream.reference import load_conf_reference
 from scorestream.serving.applying import MODEL_COLUMNS, model_rows, model_values
 from scorestream.serving.choices import Version
 from scorestream.serving.config import WalletModel
-from scorestream.serving.serving import Serving, Unwatched, trial_rows
+from scorestream.serving.serving import Serving, Unwatched
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.training.job import TrainOptions, train_model
 
@@ -53,6 +51,18 @@ class Model(mlflow.pyfunc.PythonModel):
 
 mlflow.models.set_model(Model())
 """
+# What a worker has imported before it applies a model.
+FIRST_CALL: Final = """
+import time, psutil
+import scorestream.scoring
+from scorestream.serving.applying import model_values
+from scorestream.serving.choices import Version
+from scorestream.serving.serving import trial_rows
+process, rows = psutil.Process(), trial_rows()
+before, started = process.memory_info().rss, time.perf_counter()
+model_values(Version(*{version}), rows)
+print(time.perf_counter() - started, (process.memory_info().rss - before) / 1e6)
+"""
 OURS: Final = {
     "linear": {"family": "logistic", "params": {"C": 1.0}},
     "trees": {"family": "lightgbm", "params": {"n_estimators": 300}},
@@ -61,14 +71,10 @@ OURS: Final = {
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--wallets", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--first-call", nargs=3, metavar=("NAME", "VERSION", "URI"))
     arguments = parser.parse_args()
-    if arguments.first_call:
-        print(json.dumps(first_call(Version(*arguments.first_call))))
-        return
     configure_logs("WARNING")
     folder = arguments.folder / "models"
     folder.mkdir()
@@ -101,18 +107,15 @@ def cost(version: Version, batches: list[pa.Table], repeats: int) -> dict[str, A
         for rows in batches:
             model_values(version, rows)
         seconds.append(time.perf_counter() - started)
-    arguments = ("--first-call", *astuple(version))
-    return {"seconds": seconds[1:], **run_json("benchmarks.models", *arguments)}
+    return {"seconds": seconds[1:], **first_call(version)}
 
 
 def first_call(version: Version) -> dict[str, float]:
-    """Seconds of the first call in this process, with imports, and megabytes that it added."""
-    process = psutil.Process()
-    before, started = process.memory_info().rss, time.perf_counter()
-    with contextlib.redirect_stdout(sys.stderr):
-        model_values(version, trial_rows())
-    seconds = time.perf_counter() - started
-    return {"first": seconds, "megabytes": (process.memory_info().rss - before) / MEGABYTE}
+    """Seconds of the first call in a new process, with imports, and megabytes that it adds."""
+    code = FIRST_CALL.format(version=astuple(version))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, megabytes = map(float, done.stdout.split()[-2:])
+    return {"first": seconds, "megabytes": megabytes}
 
 
 def registered(folder: Path, rows: pa.Table) -> dict[str, Version]:
@@ -138,22 +141,21 @@ def _use_case(name: str) -> dict[str, Any]:
         "columns": {column: {"kind": "number"} for column in MODEL_COLUMNS},
         "search": {"metric": "log_loss", "trials": 1, "folds": 2, "repeats": 1, "workers": 1},
         "candidates": {name: OURS[name]},
-        "validation": {"most_bad": 1.0},
     }
 
 
 def _register_foreign(settings: Settings, folder: Path) -> None:
     store = ModelStore.of(settings)
-    store.client.create_experiment("foreign", (folder / "artifacts").as_uri())
-    mlflow.set_experiment("foreign")
+    experiment = store.client.create_experiment("foreign", (folder / "artifacts").as_uri())
+    run_id = store.client.create_run(experiment).info.run_id
     (folder / "foreign.py").write_text(FOREIGN, encoding="utf-8")
     # MLflow advises to log an example, too.
-    with warnings.catch_warnings(action="ignore"), mlflow.start_run() as run:
+    with warnings.catch_warnings(action="ignore"), mlflow.start_run(run_id):
         logged = mlflow.pyfunc.log_model(
             name="model", python_model=str(folder / "foreign.py"), pip_requirements=[]
         )
     registry = Registry(store)
-    registry.promote(registry.register("foreign", logged.model_uri, run.info.run_id, "", {}))
+    registry.promote(registry.register("foreign", logged.model_uri, run_id, "", {}))
 
 
 def _served(settings: Settings) -> Iterator[tuple[str, Version]]:

@@ -38,6 +38,7 @@ def write_report(results: Results, folder: Path) -> None:
         latencies=_latencies(results),
         peers=_peers(results),
         long=_long(results),
+        models=_models(results.models),
     )
     # Both are tracked files: the code's own state is asked for before they change.
     (folder / "benchmarks.md").write_text(text, encoding="utf-8")
@@ -148,6 +149,15 @@ def _long(results: Results) -> str:
     ]
     head = ["wallets", "transactions", "s", "wallets/s", "peak memory, MB", "MB read", "MB written"]
     return _table(head, rows)
+
+
+def _models(found: Mapping[str, Any]) -> str:
+    a_wallet = 1e6 / found["wallets"]
+    rows = [["scoring alone", f"{found['scoring'] * a_wallet:,.0f}", "", ""]]
+    for name, each in found["models"].items():
+        costs = [seconds * a_wallet for seconds in each["seconds"]]
+        rows.append([name, _spread(costs), f"{each['first']:.1f}", f"{each['megabytes']:,.0f}"])
+    return _table(["model", "µs a wallet", "first call, s", "MB a worker"], rows)
 
 
 def _rate_of(results: Results, name: str) -> float:

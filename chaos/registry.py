@@ -15,7 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.model_registry_pb2 import GetModelVersionByAlias, GetModelVersionDownloadUri
+from mlflow.protos.model_registry_pb2 import (
+    GetModelVersionByAlias,
+    GetModelVersionDownloadUri,
+    GetRegisteredModel,
+)
 from mlflow.utils.proto_json_utils import message_to_json
 
 from chaos.proxy import Proxy
@@ -32,6 +36,11 @@ def _by_alias(client: MlflowClient, asked: Asked) -> str:
     return str(message_to_json(answer))
 
 
+def _registered(client: MlflowClient, asked: Asked) -> str:
+    found: Any = client.get_registered_model(asked["name"])
+    return str(message_to_json(GetRegisteredModel.Response(registered_model=found.to_proto())))
+
+
 def _place(client: MlflowClient, asked: Asked) -> str:
     uri = client.get_model_version_download_uri(asked["name"], asked["version"])
     return str(message_to_json(GetModelVersionDownloadUri.Response(artifact_uri=uri)))
@@ -39,6 +48,7 @@ def _place(client: MlflowClient, asked: Asked) -> str:
 
 _ANSWERS: Final[dict[str, Callable[[MlflowClient, Asked], str]]] = {
     "registered-models/alias": _by_alias,
+    "registered-models/get": _registered,
     "model-versions/get-download-uri": _place,
 }
 

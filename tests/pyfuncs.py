@@ -57,21 +57,22 @@ def register(
     """
     store = ModelStore.of(settings)
     client = store.client
-    if client.get_experiment_by_name(name) is None:
-        client.create_experiment(name, (folder / "artifacts").as_uri())
-    mlflow.set_experiment(name)
+    known = client.get_experiment_by_name(name)
+    artifacts = (folder / "artifacts").as_uri()
+    experiment = known.experiment_id if known else client.create_experiment(name, artifacts)
+    made_in = client.create_run(experiment).info.run_id
     code = folder / "model.py"
     code.write_text(CODE.format(expression=expression), encoding="utf-8")
     example = pd.DataFrame({column: [0.5] for column in columns})
     signature = infer_signature(example, [0.5]) if columns else None
     # MLflow advises to log an example, too, and a signature.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
-    with warnings.catch_warnings(action="ignore"), mlflow.start_run() as run:
+    with warnings.catch_warnings(action="ignore"), mlflow.start_run(made_in):
         logged = mlflow.pyfunc.log_model(
             name="model", python_model=str(code), signature=signature, pip_requirements=[]
         )
     registry = Registry(store)
-    made = registry.register(name, logged.model_uri, run.info.run_id, name, {})
+    made = registry.register(name, logged.model_uri, made_in, name, {})
     if promote:
         registry.promote(made)
     return made

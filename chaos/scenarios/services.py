@@ -18,6 +18,9 @@ from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
 
 AWAY = Weather(refuse=True)
+DEADLY = (
+    "rows['num_swaps'] * (__import__('os')._exit(9) if max(rows['avg_swap_size']) > 1e3 else 1)"
+)
 # The registry is left alone for a while after it did not answer.
 PATIENCE_SECONDS = 240.0
 
@@ -103,6 +106,32 @@ def registry_away(site: Site) -> str:
         site.finish(again)
         site.check()
     return line
+
+
+@scenario(
+    "a model ends the process that applies it",
+    injected="a version is promoted that ends its process for wallets that have traded, not for "
+    "those that a version is tried with",
+    expected="the task is done again with care; every wallet has its score, and the value of the "
+    "version before; the job goes on with that",
+)
+def deadly_model(site: Site) -> str:
+    own = site.installation.settings.model_copy(update={"mlflow_tracking_uri": None})
+    register(own, site.folder, "swaps", "rows['num_swaps'] * 2.0")
+    job = site.start(WALLET_MODELS="swaps@champion")
+    site.publish(20)
+    site.catch_up(job)
+    register(own, site.folder, "swaps", DEADLY)
+    site.faulted()
+    site.publish(20)
+    site.catch_up(job)
+    site.publish(20)
+    site.catch_up(job)
+    site.finish(job)
+    site.check()
+    assert _versions(site) == {"1"}
+    [failed] = job.events("model_failed")
+    return f"{failed['event']}: {failed['model']}: {failed['reason']}"
 
 
 def _cut(registry: Proxy) -> None:

@@ -138,7 +138,8 @@ def write_scored(
 ) -> ScoringReport:
     """Write the rows of scored batches into one new file a table, as the batches come.
 
-    The registered models of the batch are applied to them on the way.
+    The registered models of the batch are applied to them on the way; in a task that failed before,
+    with care.
 
     Args:
         batches: what the core made of records, and the records.
@@ -150,7 +151,7 @@ def write_scored(
     tables = (SCORES, REJECTS, TRANSACTIONS) if history else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
-    with Applier(facts.models) as applier:
+    with Applier(facts.models, careful=is_retry()) as applier:
         for scored, records in batches:
             rows = keep(table_rows(applier.apply(scored), records, facts))
             for table, writer in writers.items():

@@ -28,6 +28,7 @@ def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
         "The stream drains a topic",
         "Latency",
         "A long backfill",
+        "Registered models",
         "Peers",
     ]
     for row in (
@@ -37,6 +38,7 @@ def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
         "| standalone cluster, two workers of one core |",
         "| 1,000 a minute |",
         "| wallets | transactions | s | wallets/s |",
+        "| foreign |",
         "| Polars, expressions, two threads |",
         "| Quix Streams with our core, one process |",
     ):

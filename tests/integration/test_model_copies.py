@@ -31,12 +31,14 @@ candidates: {plain: {family: logistic, params: {C: 10.0}}}
 """
 
 
-def copied(folder: Path, expression: str, columns: tuple[str, ...] = ()) -> Version:
+def copied(
+    folder: Path, expression: str, columns: tuple[str, ...] = (), name: str = "given"
+) -> Version:
     """A model that gives an expression, in the warehouse."""
     settings = settings_of(folder)
-    register(settings, folder, "given", expression, columns)
+    register(settings, folder, name, expression, columns)
     copies = ModelCopies(settings)
-    version = copies.resolve("given")
+    version = copies.resolve(name)
     copies.fetch(version)
     return version
 
@@ -116,19 +118,25 @@ def test_a_classifier_of_ours_gives_its_probability(model: DexV1, tmp_path: Path
     assert found[min(found)] < 0.5 < found[max(found)]
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_scores_and_the_other_models(
-    model: DexV1, tmp_path: Path
+@pytest.mark.parametrize(
+    ("careful", "expression", "told"),
+    [
+        (False, "1 / 0", "ZeroDivisionError: division by zero"),
+        (True, "1 / 0", "ZeroDivisionError: division by zero"),
+        (True, "__import__('os')._exit(9)", "it ended the process: exit code 9"),
+        (True, "__import__('time').sleep(3600)", "it took longer than 30 s"),
+    ],
+)
+def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
+    careful: bool, expression: str, told: str, model: DexV1, tmp_path: Path
 ) -> None:
     good = copied(tmp_path, "rows['num_swaps'] * 2.0")
-    lost = Version("lost", "1", str(tmp_path / "no such folder"))
+    bad = copied(tmp_path, expression, name="bad")
     golden = golden_wallets()[:5]
     moments = np.array([g.as_of for g in golden])
     scored = score_messages([g.value for g in golden], moments, model)
-    with Applier([Choice(lost), Choice(good)]) as applier:
+    with Applier([Choice(bad), Choice(good)], careful, seconds=30.0) as applier:
         rows = applier.apply(scored).scores
     assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
     assert [dict(each).keys() for each in rows["models"].to_pylist()] == [{"given"}] * 5
-    assert [(use.version.name, use.problem is None) for use in applier.uses] == [
-        ("lost", False),
-        ("given", True),
-    ]
+    assert [(use.version, use.problem) for use in applier.uses] == [(bad, told), (good, None)]

@@ -20,6 +20,7 @@ from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ModelError
+from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
@@ -142,6 +143,18 @@ def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_b
     stored = {row["source_offset"]: dict(row["models"]) for row in first + second}
     assert {m.value["source"]["offset"]: m.value["models"] for m in published} == stored
     assert {m.headers["model-swaps"] for m in published} == {b"1", b"2"}
+    # As the documentation reads it, by both engines.
+    statement = "SELECT wallet_address, models['swaps'].value FROM latest_scores"
+    newest = {
+        row["wallet_address"]: value
+        for row, (_, value) in zip(
+            first + second, swaps(first, 2.0, "1") + swaps(second, 3.0, "2"), strict=True
+        )
+    }
+    assert dict(spark.sql(statement).collect()) == newest
+    duck = connect()
+    refresh(duck, warehouse, statement)
+    assert dict(duck.execute(statement).fetchall()) == newest
 
 
 def test_a_version_that_cannot_be_applied_never_serves(
@@ -210,6 +223,7 @@ def test_without_its_registry_a_start_takes_what_served_last_or_says_why_it_cann
     model: DexV1,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
     stream = Stream(filled, spark, warehouse, model, [SWAPS])
@@ -223,12 +237,14 @@ def test_without_its_registry_a_start_takes_what_served_last_or_says_why_it_cann
     other = "other@champion"
     with pytest.raises(ModelError, match=rf"model {other} cannot be applied") as failed:
         Stream(filled, spark, warehouse, model, [WalletModel(model=other)])
-    assert "hunter2" not in str(failed.value)
     skipped = [WalletModel(model=other, on_missing="skip")]
     without = Stream(filled, spark, warehouse, model, skipped)
     without.number = 2
     assert values(without.batch(), "other") == [None] * 3
     assert without.metric("scorestream_model_version", model="other") == 0.0
+    told = capfd.readouterr()
+    assert "model_from_last_copy" in told.out + told.err
+    assert "hunter2" not in f"{told} {failed.value}"
 
 
 def test_backfills_give_the_values_of_the_stream_and_keep_their_versions_when_they_go_on(

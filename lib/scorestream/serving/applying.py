@@ -14,12 +14,13 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
-from scorestream.careful import Helper, Undoable, is_retry
+from scorestream.careful import Helper, Undoable
 from scorestream.core import schemas
 from scorestream.core.pipeline import Scored
+from scorestream.errors import ModelError
 from scorestream.serving.choices import Choice, ModelUse, Version
 
-# In a task that failed before, a model is given up that takes longer, loading it included.
+# Of a call in a process of its own, loading the model included.
 MODEL_SECONDS: Final = 60.0
 _SHOWN_CHARACTERS: Final = 300
 _SCORES: Final = {
@@ -33,22 +34,22 @@ MODEL_COLUMNS: Final = (*(field.name for field in schemas.FEATURES), *_SCORES)
 
 
 class Applier:
-    """Applies the models of a batch in a task, and keeps account of it.
+    """Applies the models of a batch in a task, and keeps account of it."""
 
-    In a task that failed before, they run in a process of its own, so that a model that ends its
-    process, or takes for ever, costs no score.
-    """
-
-    def __init__(self, choices: Sequence[Choice], seconds: float = MODEL_SECONDS) -> None:
+    def __init__(
+        self, choices: Sequence[Choice], careful: bool = False, seconds: float = MODEL_SECONDS
+    ) -> None:
         """Nothing is loaded yet.
 
         Args:
             choices: the models.
-            seconds: the most that a call may take in a task that failed before.
+            careful: whether they run in a process of its own, so that a model that ends its
+                process, or takes for ever, costs no score.
+            seconds: the most that a call may take there.
         """
         self.uses: list[ModelUse] = []
         self._choices = choices
-        self._helper = Helper(seconds, ready) if choices and is_retry() else None
+        self._helper = Helper(seconds, ready) if choices and careful else None
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +137,7 @@ def model_values(version: Version, rows: pa.Table) -> pa.Array:
 def explained(error: Exception) -> str:
     """Why a model gave nothing, in one line."""
     lines = str(error).strip().splitlines()
-    kind = "" if isinstance(error, Undoable) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, Undoable | ModelError) else f"{type(error).__name__}: "
     return f"{kind}{lines[0] if lines else ''}".removesuffix(": ")[:_SHOWN_CHARACTERS]
 
 

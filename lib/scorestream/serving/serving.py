@@ -188,8 +188,16 @@ class _Served:
         if failed:
             self._step_back(serving, failed)
         elif serving != self._noted:
-            self._copies.note(self.model.model, serving)
-            self._noted = serving
+            self._note(serving)
+
+    def _note(self, version: Version) -> None:
+        """Note what a start without a registry would begin with; a batch does not fail by it."""
+        try:
+            self._copies.note(self.model.model, version)
+        except OSError as error:
+            log.warning("model_not_noted", model=str(version), reason=explained(error))
+            return
+        self._noted = version
 
     def _try(self, version: Version) -> bool:
         """Let a version serve if it can be copied, loaded and applied."""

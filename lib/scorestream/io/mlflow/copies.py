@@ -37,6 +37,7 @@ COMPLETE: Final = "complete.json"
 LAST_GOOD: Final = "last_good.json"
 # A stream would rather apply what it has than wait for minutes, as MLflow does by itself.
 PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+NUMBERS: Final = (DataType.integer, DataType.long, DataType.float, DataType.double)
 # In a worker: a version, and the one that stands in for it.
 MOST_LOADED: Final = 2
 
@@ -66,7 +67,8 @@ class ModelCopies:
         Raises:
             ModelError: there is none, or the registry does not answer.
         """
-        return self._of(Registry(self._store).resolve(reference))
+        with self._store.errors(f"model {reference}"):
+            return self._of(Registry(self._store).resolve(reference))
 
     def fetch(self, version: Version) -> None:
         """Copy a version into the warehouse, unless it is there.
@@ -196,8 +198,7 @@ def loaded_versions(name: str) -> Sequence[Version]:
 
 def _typed(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
     """Numbers in the type of a signature; MLflow refuses whole numbers where it wants floats."""
-    wanted = {DataType.double: np.float64, DataType.float: np.float32}.get(kind)
-    return values if wanted is None else values.astype(wanted)
+    return values.astype(kind.to_numpy()) if kind in NUMBERS else values
 
 
 def _one_column(given: Any) -> pa.Array | None:
