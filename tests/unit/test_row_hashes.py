@@ -103,6 +103,16 @@ def test_by_time_the_latest_rows_are_held_out(use_case: UseCase) -> None:
         held_out(pa.table({"when": ["2024-01-01", "soon"]}), case)
 
 
+def test_by_time_no_moment_is_on_both_sides(use_case: UseCase) -> None:
+    case = use_case.model_copy(update={"split": Split(by="time", column="when", held_out=0.2)})
+    for counts, expected in (((40, 30, 30), 30), ((60, 25, 10, 5), 15), ((10, 90), 90)):
+        when = [str(place) for place, count in enumerate(counts) for _ in range(count)]
+        rows = pa.table({"when": when, "loan_status": ["a"] * len(when)})
+        assert np.flatnonzero(held_out(rows, case)).tolist() == list(range(100 - expected, 100))
+    with pytest.raises(TrainingError, match="0 would be held out"):
+        held_out(pa.table({"when": ["1"] * 50, "loan_status": ["a"] * 50}), case)
+
+
 def test_too_few_rows_cannot_be_split(use_case: UseCase) -> None:
     with pytest.raises(TrainingError, match="need 10 each"):
         held_out(loan_table(20), use_case)
