@@ -31,6 +31,12 @@ candidates: {plain: {family: logistic, params: {C: 10.0}}}
 """
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one store and warehouse: to make a store takes longer than all else."""
+    return tmp_path_factory.mktemp("store")
+
+
 def copied(
     folder: Path, expression: str, columns: tuple[str, ...] = (), name: str = "given"
 ) -> Version:
@@ -44,8 +50,8 @@ def copied(
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_not_one_number_a_wallet_is_told(wrong: str, tmp_path: Path) -> None:
-    version = copied(tmp_path, wrong)
+def test_what_is_not_one_number_a_wallet_is_told(wrong: str, folder: Path) -> None:
+    version = copied(folder, wrong)
     with pytest.raises(Exception, match=WRONG[wrong]):
         model_values(version, trial_rows())
 
@@ -60,34 +66,34 @@ def test_what_is_not_one_number_a_wallet_is_told(wrong: str, tmp_path: Path) -> 
     ],
 )
 def test_values_are_floats_or_null(
-    expression: str, expected: list[float | None], tmp_path: Path
+    expression: str, expected: list[float | None], folder: Path
 ) -> None:
-    assert model_values(copied(tmp_path, expression), trial_rows()).to_pylist() == expected
+    assert model_values(copied(folder, expression), trial_rows()).to_pylist() == expected
 
 
-def test_a_signature_gets_its_columns_in_its_types(tmp_path: Path) -> None:
+def test_a_signature_gets_its_columns_in_its_types(folder: Path) -> None:
     columns = ("num_swaps", "lp_score")
     count = "[float(len(rows.columns)) + (rows.dtypes == 'float64').all()] * len(rows)"
-    assert model_values(copied(tmp_path, count, columns), trial_rows()).to_pylist() == [3.0] * 3
-    with pytest.raises(Exception, match="given/2 needs no_such: wallets have none"):
-        model_values(copied(tmp_path, "rows['no_such']", ("no_such",)), trial_rows())
+    assert model_values(copied(folder, count, columns), trial_rows()).to_pylist() == [3.0] * 3
+    with pytest.raises(Exception, match="needs no_such: wallets have none"):
+        model_values(copied(folder, "rows['no_such']", ("no_such",)), trial_rows())
 
 
-def test_a_model_that_ends_its_process_is_only_refused(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
-    register(settings, tmp_path, "deadly", "__import__('os')._exit(9)")
+def test_a_model_that_ends_its_process_is_only_refused(folder: Path) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "deadly", "__import__('os')._exit(9)")
     copies = ModelCopies(settings)
     with pytest.raises(Undoable, match="exit code 9"):
         try_version(copies, copies.resolve("deadly"))
 
 
 def test_a_process_holds_the_newest_versions_of_a_model(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    settings = settings_of(tmp_path)
+    settings = settings_of(folder)
     found = []
     for factor in (1, 2, 3):
-        register(settings, tmp_path, "held", f"rows['num_swaps'] * {factor}")
+        register(settings, folder, "held", f"rows['num_swaps'] * {factor}")
         serving = Serving([WalletModel(model="held")], settings, Unwatched())
         serving.start()
         [choice] = serving.choices
@@ -97,13 +103,13 @@ def test_a_process_holds_the_newest_versions_of_a_model(
     assert list(loaded_versions("held")) == [found[2], found[1]]
 
 
-def test_a_classifier_of_ours_gives_its_probability(model: DexV1, tmp_path: Path) -> None:
+def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) -> None:
     """One that a configuration trains, over columns that wallets have."""
-    settings = settings_of(tmp_path)
+    settings = settings_of(folder)
     rows = [{"num_swaps": n % 90, "active": "yes" if n % 90 > 40 else "no"} for n in range(400)]
-    write_csv(tmp_path / "rows.csv", rows)
-    (tmp_path / "activity.yaml").write_text(ACTIVITY, encoding="utf-8")
-    train(settings, tmp_path / "activity.yaml")
+    write_csv(folder / "rows.csv", rows)
+    (folder / "activity.yaml").write_text(ACTIVITY, encoding="utf-8")
+    train(settings, folder / "activity.yaml")
     serving = Serving([WalletModel(model="activity")], settings, Unwatched())
     serving.start()
     golden = golden_wallets()[:20]
@@ -128,10 +134,10 @@ def test_a_classifier_of_ours_gives_its_probability(model: DexV1, tmp_path: Path
     ],
 )
 def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
-    careful: bool, expression: str, told: str, model: DexV1, tmp_path: Path
+    careful: bool, expression: str, told: str, model: DexV1, folder: Path
 ) -> None:
-    good = copied(tmp_path, "rows['num_swaps'] * 2.0")
-    bad = copied(tmp_path, expression, name="bad")
+    good = copied(folder, "rows['num_swaps'] * 2.0")
+    bad = copied(folder, expression, name="bad")
     golden = golden_wallets()[:5]
     moments = np.array([g.as_of for g in golden])
     scored = score_messages([g.value for g in golden], moments, model)
