@@ -56,7 +56,13 @@ class Job:
         lines = [line for line in self.output.splitlines() if line.startswith("{")]
         return [event for line in lines if (event := _parsed(line)).get("event") == name]
 
-    def wait_for(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
+    def wait_for(
+        self,
+        what: str,
+        condition: Callable[[], bool],
+        seconds: float,
+        pause: float = POLL_SECONDS,
+    ) -> None:
         """Wait for a condition while the job runs.
 
         Raises:
@@ -66,7 +72,7 @@ class Job:
         while not condition():
             assert self.is_running, f"the job ended before {what}:\n{self.output[-4000:]}"
             assert time.monotonic() < deadline, f"{what} did not come:\n{self.output[-4000:]}"
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
 
     def linger(self, seconds: float) -> None:
         """Let it run for so long; it must not end meanwhile."""

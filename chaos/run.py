@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -48,6 +50,8 @@ def broker_and_proxy(folder: Path) -> Iterator[tuple[LocalBroker, Proxy]]:
     """A broker with two listeners; clients of the second reach it through the proxy only."""
     port, behind, front = free_port(), free_port(), free_port()
     broker = LocalBroker(port, folder / "kafka", overrides=two_listeners(port, behind, front))
+    # Who is asked to end stops what was started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     broker.start()
     proxy = Proxy(front, behind)
     try:

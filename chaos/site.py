@@ -25,6 +25,8 @@ from scorestream.local.broker import LocalBroker
 from scorestream.settings import PROJECT_ROOT
 
 CAUGHT_UP_SECONDS = 300.0
+# Asking tables and topics takes time from the job.
+ASK_SECONDS = 0.5
 HOOKS = PROJECT_ROOT / "chaos" / "hooks"
 
 
@@ -120,8 +122,10 @@ class Site:
     def catch_up(self, job: Job, seconds: float = CAUGHT_UP_SECONDS) -> None:
         """Wait until all that is published now is in Delta and in Kafka."""
         expected = self.published()
-        job.wait_for("the end of the backlog", lambda: self.stored() >= expected, seconds)
-        job.wait_for("the last results", lambda: self.answered() >= expected, seconds)
+        job.wait_for(
+            "the end of the backlog", lambda: self.stored() >= expected, seconds, ASK_SECONDS
+        )
+        job.wait_for("the last results", lambda: self.answered() >= expected, seconds, ASK_SECONDS)
         if self._fault_at is not None:
             self.recovery_seconds = time.monotonic() - self._fault_at
 

@@ -123,8 +123,8 @@ def check_every_offset_once(installation: Installation) -> int:
 
 def _streamed(installation: Installation, table: str) -> list[dict[str, Any]]:
     """Rows that came of the input topic, and of no backfill."""
-    rows = installation.rows(table)
-    return [row for row in rows if row["source_topic"] == installation.input_topic]
+    rows, topic = installation.rows(table), installation.input_topic
+    return [row for row in rows if row["source_topic"] == topic]
 
 
 def check_kafka_equals(messages: list[Published], rows: list[dict[str, Any]]) -> None:

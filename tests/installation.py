@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Installation:
             "SPARK_SUBMIT_ARGS": "--conf spark.ui.enabled=false",
         } | self.security
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         return Settings.model_validate({k.lower(): v for k, v in self.environment.items()})
 
