@@ -89,9 +89,10 @@ def check_delivery(
         exploded = Counter(offsets_of(_streamed(installation, "transactions")))
         streamed = _streamed(installation, "scores")
         counts = zip(offsets_of(streamed), streamed, strict=True)
-        assert exploded == {at: n for at, row in counts if (n := row["transaction_count"])}
+        expected = Counter({at: n for at, row in counts if (n := row["transaction_count"])})
+        assert exploded == expected, f"lost {expected - exploded}, made up {exploded - expected}"
     # 3.
-    assert wrong(installation, scores) == []
+    assert (differing := wrong(installation, scores)) == [], differing[:20]
     return Delivered(len(scores), len(rejects), published - len(scores) - len(rejects))
 
 
@@ -104,8 +105,9 @@ def check_every_offset_once(installation: Installation) -> int:
     scores, rejects = installation.rows("scores"), installation.rows("rejects")
     streamed = (offsets_of(_streamed(installation, name)) for name in ("scores", "rejects"))
     stored = Counter(chain.from_iterable(streamed))
-    assert set(stored) == installation.offsets()
-    assert set(stored.values()) <= {1}
+    offsets = installation.offsets()
+    assert set(stored) == offsets, f"lost {offsets - set(stored)}, made up {set(stored) - offsets}"
+    assert set(stored.values()) <= {1}, f"not once: {stored - Counter(set(stored))}"
     settings = installation.settings
     published = 0
     for topic, rows, schema in (
@@ -130,7 +132,8 @@ def _streamed(installation: Installation, table: str) -> list[dict[str, Any]]:
 def check_kafka_equals(messages: list[Published], rows: list[dict[str, Any]]) -> None:
     """Messages, repeated ones dropped by their source, say what the rows of the table say."""
     by_source = {m.headers["source"].decode(): m for m in messages}
-    assert set(by_source) == {source_of(row) for row in rows}
+    sources = {source_of(row) for row in rows}
+    assert set(by_source) == sources, f"only on one side: {set(by_source) ^ sources}"
     for row in rows:
         published = by_source[source_of(row)]
         message = published.value
