@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 from chaos.disk import small_disk
 from chaos.job import Job
 from chaos.scenario import scenario
-from chaos.site import Site
+from chaos.site import CAUGHT_UP_SECONDS, Site
 from golden import golden_records, golden_wallets
 
 BATCHES = ("--max-offsets-per-trigger", "50")
@@ -150,8 +150,8 @@ def damaged_log(site: Site) -> str:
     _move_away(commit)
     job = site.start("--checkpoint", str(site.folder / "second"))
     site.installation.publish(golden[40:60])
-    job.wait_for("all scores", lambda: site.stored() >= 60, 90)
-    job.wait_for("the last batch", lambda: _is_idle(site, job), 90)
+    job.wait_for("all scores", lambda: site.stored() >= 60, CAUGHT_UP_SECONDS)
+    job.wait_for("the last batch", lambda: _is_idle(site, job), CAUGHT_UP_SECONDS)
     commit = _newest_commit(site.warehouse / "transactions")
     commit.write_bytes(bytes(commit.stat().st_size))
     site.installation.publish(golden[60:])

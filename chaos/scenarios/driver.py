@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from chaos.job import Job
 from chaos.scenario import scenario
 from chaos.site import Site
@@ -16,8 +18,9 @@ WINDOWS = {
     "after Kafka": ("scorestream.publishing:publish", "after", 1),
 }
 RANDOM_KILLS = 30
-# A start takes about ten seconds to its first batch; kills fall before and after it.
-LATEST_KILL_SECONDS = 14.0
+SMALL_BATCHES = ("--max-offsets-per-trigger", "100")
+# The latest kill, in times from a start to its first batch: kills fall before and after it.
+LATEST_KILL = 1.5
 
 
 @scenario(
@@ -47,9 +50,10 @@ def every_window(site: Site) -> str:
 def random_moments(site: Site) -> str:
     batches = 0
     with site.load():
+        latest = LATEST_KILL * _seconds_to_first_batch(site)
         for _ in range(RANDOM_KILLS):
-            job = site.start("--max-offsets-per-trigger", "100")
-            job.linger(site.chance.uniform(0, LATEST_KILL_SECONDS))
+            job = site.start(*SMALL_BATCHES)
+            job.linger(site.chance.uniform(0, latest))
             job.kill()
             batches += len(job.events("batch"))
     assert batches > RANDOM_KILLS / 4, "the kills came too early to tell anything"
@@ -57,6 +61,15 @@ def random_moments(site: Site) -> str:
     site.drain()
     site.check()
     return f"{RANDOM_KILLS} kills; {batches} batches were delivered between them"
+
+
+def _seconds_to_first_batch(site: Site) -> float:
+    began = time.monotonic()
+    job = site.start(*SMALL_BATCHES)
+    job.wait_for_batch()
+    seconds = time.monotonic() - began
+    job.kill()
+    return seconds
 
 
 @scenario(

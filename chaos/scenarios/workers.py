@@ -62,7 +62,7 @@ def stopped_and_hanging(site: Site) -> str:
         job.wait_for("both faults", lambda: len(site.struck()) == len(faults), 300)
         site.faulted()
         enough = len(job.events("batch")) + 2
-        job.wait_for("more batches", lambda: len(job.events("batch")) >= enough, 180)
+        job.wait_for("more batches", lambda: len(job.events("batch")) >= enough, 300)
     site.catch_up(job)
     site.finish(job)
     delivered = site.check()
@@ -151,7 +151,7 @@ def huge_wallet(site: Site) -> str:
         job.wait_for_batch(2)
         site.installation.publish([big])
         site.faulted()
-        job.wait_for("the whale", lambda: _has_scored(job, WHALE_TRANSACTIONS), 120)
+        job.wait_for("the whale", lambda: _has_scored(job, WHALE_TRANSACTIONS), 300)
     site.catch_up(job)
     site.finish(job)
     delivered = site.check(partial(differences_from_core, [configured_model()]))
@@ -186,7 +186,7 @@ def wallet_beyond_memory(site: Site) -> str:
 
 
 def _kill_a_worker(site: Site, job: Job) -> None:
-    job.wait_for("a worker", lambda: bool(job.workers()), 60)
+    job.wait_for("a worker", lambda: bool(job.workers()), 300)
     os.kill(site.chance.choice(job.workers()).pid, signal.SIGKILL)
 
 
