@@ -116,7 +116,7 @@ class Job:
 
     def jvm(self) -> psutil.Process:
         """The JVM of the driver."""
-        return next(p for p in self._processes() if "SparkSubmit" in _command(p))
+        return next(p for p in self._processes() if "SparkSubmit" in command(p))
 
     def driver(self) -> psutil.Process:
         """The Python of the driver."""
@@ -124,7 +124,7 @@ class Job:
 
     def workers(self) -> list[psutil.Process]:
         """The Python workers, without the daemon that forks them."""
-        daemons = [p for p in self._processes() if "pyspark.daemon" in _command(p)]
+        daemons = [p for p in self._processes() if "pyspark.daemon" in command(p)]
         numbers = {p.pid for p in daemons}
         return [p for p in daemons if p.ppid() in numbers]
 
@@ -148,7 +148,8 @@ def _parsed(line: str) -> dict[str, Any]:
     return parsed
 
 
-def _command(process: psutil.Process) -> str:
+def command(process: psutil.Process) -> str:
+    """Its command line; empty if it is gone."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
@@ -163,8 +164,8 @@ def _status(process: psutil.Process) -> str:
 
 
 def _python_command(process: psutil.Process) -> str:
-    command = _command(process)
-    return "" if "SparkSubmit" in command or "spark-submit.sh" in command else command
+    line = command(process)
+    return "" if "SparkSubmit" in line or "spark-submit.sh" in line else line
 
 
 def kill_process(process: psutil.Process) -> None:

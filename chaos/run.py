@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +51,14 @@ def broker_and_proxy(folder: Path) -> Iterator[tuple[LocalBroker, Proxy]]:
     port, behind, front = free_port(), free_port(), free_port()
     broker = LocalBroker(port, folder / "kafka", overrides=two_listeners(port, behind, front))
     # Who is asked to end stops what was started, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    broker.start()
-    proxy = Proxy(front, behind)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        yield broker, proxy
+        broker.start()
+        with closing(Proxy(front, behind)) as proxy:
+            yield broker, proxy
     finally:
-        proxy.close()
         broker.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
 def two_listeners(port: int, behind: int, front: int) -> dict[str, str]:

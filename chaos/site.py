@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
-from chaos.job import POLL_SECONDS, Job
+from chaos.job import Job
 from chaos.load import messages, steady_load
 from chaos.proxy import Proxy
 from delivery_checks import Delivered, Differences, check_delivery, golden_differences
@@ -72,9 +72,10 @@ class Site:
     @contextmanager
     def load(self, rate: float = 50) -> Iterator[None]:
         """Publish `rate` messages a second meanwhile."""
-        with steady_load(
-            self.installation.cluster, self.installation.input_topic, self.chance, rate
-        ):
+        # Its own chance: how fast the thread is must not change what the scenario draws.
+        chance = random.Random(self.chance.random())
+        installation = self.installation
+        with steady_load(installation.cluster, installation.input_topic, chance, rate):
             yield
 
     def start(
@@ -99,6 +100,8 @@ class Site:
             environment: further variables.
         """
         given = os.environ | self.installation.environment
+        # What is killed leaves temporary files: these go with the scenario.
+        given["TMPDIR"] = given["SPARK_LOCAL_DIRS"] = str(self._temporary())
         if proxied:
             given["KAFKA_BOOTSTRAP_SERVERS"] = self.proxy.address
         given["SPARK_SUBMIT_ARGS"] += f" {spark}"
@@ -182,13 +185,10 @@ class Site:
             job.kill()
         self.proxy.pass_through()
 
+    def _temporary(self) -> Path:
+        folder = self.folder / "tmp"
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def _records(self, topic: str) -> int:
         return sum(self.installation.cluster.end_offsets(topic).values())
-
-
-def wait_for(what: str, condition: Any, seconds: float) -> None:
-    """Wait for a condition that no job has a part in."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(POLL_SECONDS)

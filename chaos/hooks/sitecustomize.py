@@ -9,6 +9,7 @@
   (SIGSTOP); `hang` for ever; `exhaust`: MemoryError; `raise:TEXT`: an error with that text
 - `error`: of which class, `module:name` (default `builtins:OSError`)
 - `times`: how often in all, over all processes and starts (default 1); 0 for always
+- `id`: to tell a fault from one that happened already
 - `holding`: a text; only calls count with a list of bytes as first argument, one of which holds it
 
 Where it happened, a file `fault-…` of `CHAOS_FOLDER` has the number of the process.

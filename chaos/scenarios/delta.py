@@ -61,9 +61,10 @@ def _ends_well(job: Job) -> None:
 
 @scenario(
     "a commit meets others, or its answer is lost",
-    injected="3 commits refused, the properties of `scores` changed all the time, then an error "
-    "after a commit",
-    expected="refused ones are made again; the lost answer ends the job with 1, the next goes on",
+    injected="3 commits refused, one that was made reported as refused; the properties of `scores` "
+    "changed all the time; then an error after a commit",
+    expected="refused ones are made again, none twice; the error ends the job with exit code 1, "
+    "the next goes on",
     quick=True,
 )
 def conflicts(site: Site) -> str:
@@ -74,15 +75,17 @@ def conflicts(site: Site) -> str:
         "action": "raise:a made-up conflict",
         "error": "deltalake.exceptions:CommitFailedError",
     }
+    unanswered = refused | {"when": "after", "call": 12, "times": 1}
     lost = {"point": APPEND, "when": "after", "call": 20, "action": "raise:the answer is lost"}
     site.publish(400)
-    job = site.start(*BATCHES, inject=[refused, lost])
+    job = site.start(*BATCHES, inject=[refused, unanswered, lost])
     job.wait_for_batch(1)
     with _changed_properties(site.warehouse / "scores") as changes:
         said = site.refused(job, 1, "the stream failed", "the answer is lost")
     site.faulted()
     site.drain()
     site.check()
+    assert len(site.struck()) == CONFLICTS + 2
     assert changes, "nothing was changed meanwhile"
     return f"{len(changes)} changes of properties; {said}"
 

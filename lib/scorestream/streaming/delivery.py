@@ -9,7 +9,6 @@ from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 
-from scorestream.control import note_progress
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
@@ -97,7 +96,6 @@ class Delivery:
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False
-        note_progress()
         self.report(BatchSummary.of(reports, batch_id, started, time.time()))
 
     def _score(
