@@ -218,7 +218,7 @@ def score_pieces_carefully(
     """Score messages in a process of their own; see :func:`score_pieces`."""
 
     def call(piece: Piece) -> Callable[[], Increments]:
-        # Read here: what hinders reading is no fault of a message.
+        # Read here, so that what hinders reading fails the task, and is no fault of a message.
         keys = pc.unique(wallet_keys(pa.array(piece.decoded.wallets, pa.string()))).to_pylist()
         return partial(_score_beside, piece, stored(keys), model)
 
