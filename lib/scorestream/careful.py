@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -44,6 +45,24 @@ def is_retry() -> bool:
     """Whether this runs in a task of Spark that failed before."""
     context = TaskContext.get()
     return context is not None and context.attemptNumber() > 0
+
+
+@dataclass(frozen=True)
+class Care:
+    """How a task works with care.
+
+    Attributes:
+        seconds: the most that a piece of work may take then.
+        at_once: whether its first attempt does so, too.
+    """
+
+    seconds: float
+    at_once: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the task that this runs in works with care."""
+        return self.at_once or is_retry()
 
 
 def carefully(

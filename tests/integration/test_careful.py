@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from golden import differences, golden_records, golden_wallets, results
+from mortal import POISON, Mortal
 from records import records_of
 from scorestream import careful
 from scorestream.careful import OUT_OF_MEMORY, Helper, Undoable, carefully
@@ -205,26 +206,11 @@ def unpicklable() -> Callable[[], int]:
     return lambda: 1
 
 
-class Mortal(DexV1):
-    """Scores as the model does, and dies of a wallet whose swaps are of no pool."""
-
-    def score(self, rows, as_of):  # type: ignore[no-untyped-def]
-        if "the end" in rows["pool_id"].to_pylist():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().score(rows, as_of)
-
-
 def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
     model: DexV1,
 ) -> None:
-    swap = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
-    poison = (
-        b'{"wallet_address": "0xdead", "data": [{"protocolType": "dexes", "transactions": ['
-        + swap
-        + b"]}]}"
-    )
     records = golden_records()
-    records.insert(7, Record(None, poison, 0))
+    records.insert(7, POISON)
     scored = list(score_carefully([records_of(records)], Mortal(model.config), True, 20))
     assert sum(len(part) for _, part in scored) == len(records)
     rows = [
@@ -237,7 +223,7 @@ def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
     assert (reject["offset"], reject["error_code"], reject["wallet_address"]) == (
         7,
         "unscorable",
-        "0xdead",
+        "0xDead",
     )
     assert reject["error"] == "scoring it failed: it ended the process: signal 9"
     good = [row for row in rows if "error_code" not in row]
@@ -256,11 +242,8 @@ def test_records_are_cut_until_they_are_single() -> None:
 
 
 def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
-    swap = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
-    entry = b'[{"protocolType": "dexes", "transactions": [' + swap + b"]}]"
-    poison = Record(None, b'{"wallet_address": "0xDead", "data": ' + entry + b"}", 0)
     records = golden_records()
-    records = [poison, *records[:20], Record(None, b"nonsense", 0), *records[20:], poison]
+    records = [POISON, *records[:20], Record(None, b"nonsense", 0), *records[20:], POISON]
     batch = records_of(records)
     piece = Piece(batch, decode(batch.values))
     asked: list[set[str]] = []
