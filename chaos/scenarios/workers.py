@@ -23,7 +23,7 @@ WHALE_TRANSACTIONS = 100_000
 SMALL_TRANSACTIONS = 1_200_000
 # Of each worker. It counts addresses: Python, its libraries and their threads alone take 1.6 GB.
 TOO_LITTLE_MEMORY = "2000m"
-SHORT_TASK = "30"
+SHORT_TASK = "60"
 
 
 @scenario(

@@ -176,7 +176,7 @@ FAILING: Final = {
     ),
     "url": ({"MONGODB_URL": "mongodb://reader:Canary4Mongo/@127.0.0.1:1"}, 2, "MONGODB_URL: must"),
     "login": ({"KAFKA_SASL_USERNAME": "nobody"}, 1, "login of 'nobody'"),
-    "key": ({"KAFKA_SSL_KEY_PASSWORD": "Canary4KeyToo"}, 1, "KAFKA_SSL_KEY_PASSWORD"),
+    "key": ({"KAFKA_SSL_KEY_PASSWORD": "Canary4KeyToo"}, 2, "KAFKA_SSL_KEY_PASSWORD"),
     "database": ({}, 1, "ReferenceDataUnavailable: MongoDB at 127.0.0.1:1"),
 }
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+import structlog
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
+from scorestream.careful import Care
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
@@ -23,7 +27,9 @@ from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.streaming.work import BatchWork
 from scorestream.tables import SCORES
-from scorestream.tasks import run_exchange, run_tasks
+from scorestream.tasks import run_exchange, run_tasks, tried_once
+
+log = structlog.get_logger()
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
 RECORDS_A_TASK = 1000
@@ -101,6 +107,19 @@ class Delivery:
     def _score(
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
     ) -> list[ScoringReport]:
+        """Score in tasks; a message that ends them is found with care, which a repetition takes."""
+        care = Care(self.settings.message_seconds)
+        try:
+            return self._score_once(ranges, facts, stored, care)
+        except (Py4JJavaError, PythonException) as error:
+            if not tried_once(error):
+                raise
+            log.warning("batch_again_with_care", batch=facts.batch_id)
+        return self._score_once(ranges, facts, stored, replace(care, at_once=True))
+
+    def _score_once(
+        self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None, care: Care
+    ) -> list[ScoringReport]:
         work = BatchWork(
             self._client_options(),
             self.warehouse.root,
@@ -108,7 +127,7 @@ class Delivery:
             facts,
             self.settings.keeps_history,
             stored,
-            self.settings.message_seconds,
+            care,
         )
         tasks = self._tasks(ranges)
         items = split_ranges(ranges, tasks)
