@@ -91,7 +91,7 @@ def check_delivery(installation: Installation, expected: Expected = AS_DEX_V1) -
 
 
 def check_every_offset_once(installation: Installation) -> None:
-    """Check that Input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta."""
+    """Check that input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta."""
     check_offsets_and_topics(collected(installation))
 
 
