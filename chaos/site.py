@@ -18,7 +18,8 @@ from deltalake import DeltaTable
 from chaos.job import Job
 from chaos.load import messages, steady_load
 from chaos.proxy import Proxy
-from delivery_checks import Delivered, Differences, check_delivery, golden_differences
+from delivery_checks import AS_DEX_V1, Delivered, check_delivery
+from expectations import Expected
 from installation import Installation
 from scorestream.io.kafka.connection import client_options
 from scorestream.local.broker import LocalBroker
@@ -174,9 +175,9 @@ class Site:
         assert lines, f"no line with {texts}:\n{job.output[-6000:]}"
         return lines[-1]
 
-    def check(self, wrong: Differences = golden_differences) -> Delivered:
+    def check(self, expected: Expected = AS_DEX_V1) -> Delivered:
         """Check all invariants; counts the repeated messages in Kafka."""
-        self.delivered = check_delivery(self.installation, wrong)
+        self.delivered = check_delivery(self.installation, expected)
         return self.delivered
 
     def close(self) -> None:
