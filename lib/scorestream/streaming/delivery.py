@@ -84,8 +84,8 @@ class Delivery:
 
     def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
         """Deliver the messages of ranges as one batch."""
-        started = time.time()
-        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version)
+        began = time.monotonic()
+        facts = BatchFacts.of(run_id, batch_id, time.time(), self.model, self.code_version)
         may_be_stored = (self._first and self.start.may_repeat) or self._overlaps(ranges)
         stored = Stored.of(self.warehouse, self._ours(facts)) if may_be_stored else None
         # 1.
@@ -102,7 +102,7 @@ class Delivery:
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False
-        self.report(BatchSummary.of(reports, batch_id, started, time.time()))
+        self.report(BatchSummary.of(reports, batch_id, time.monotonic() - began))
 
     def _score(
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
