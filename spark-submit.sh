@@ -8,8 +8,8 @@ usage() {
   cat <<EOF
 Usage: ./spark-submit.sh [--supervise] JOB [options]      (JOB --help shows the options of a job)
 
---supervise starts a job again that was killed or failed with exit code 1, and gives up when it fails
-again and again.
+--supervise is for stream_scores, which goes on where it ended: it starts the stream again that was killed
+or failed with exit code 1, and gives up when it fails again and again.
 
 Jobs:
 $(for job in "$root"/jobs/*.py; do printf '  %-18s %s\n' "$(basename "$job" .py)" "$(sed -n '1s/"""\(.*\)\("""\)\{0,1\}$/\1/p' "$job" | tr -d '"')"; done)
@@ -17,7 +17,7 @@ $(for job in "$root"/jobs/*.py; do printf '  %-18s %s\n' "$(basename "$job" .py)
 Environment:
   SPARK_MASTER       where to run (default local[*,4]: all cores, 4 attempts a task); any cluster URL
   SPARK_SUBMIT_ARGS  further arguments of spark-submit, for instance "--driver-memory 4g"
-  SUPERVISE_ATTEMPTS starts in a row without a batch delivered before --supervise gives up (default 10)
+  SUPERVISE_ATTEMPTS starts in a row that end without a batch before --supervise gives up (default 10)
   SUPERVISE_PAUSE    longest pause between two of them in seconds (default 60); it doubles from 1
   KAFKA_..., SCORESTREAM_..., METRICS_PORT, ...: see the README's table
 EOF
@@ -36,6 +36,18 @@ shift
 if [[ ! -f $root/jobs/$job.py ]]; then
   echo "no job $job; ./spark-submit.sh --help lists them" >&2
   exit 2
+fi
+attempts=${SUPERVISE_ATTEMPTS:-10}
+longest_pause=${SUPERVISE_PAUSE:-60}
+if [[ $supervise ]]; then
+  if [[ $job != stream_scores ]]; then
+    echo "--supervise is for stream_scores; $job does not go on where it ended" >&2
+    exit 2
+  fi
+  if [[ ! $attempts =~ ^[1-9][0-9]{0,5}$ || ! $longest_pause =~ ^[1-9][0-9]{0,5}$ ]]; then
+    echo "SUPERVISE_ATTEMPTS and SUPERVISE_PAUSE: must be whole numbers from 1 (are '$attempts', '$longest_pause')" >&2
+    exit 2
+  fi
 fi
 
 # shellcheck source=conf/environment.sh
@@ -142,7 +154,7 @@ run_once() {
     exec "$SPARK_HOME/bin/spark-submit" \
       --master "${SPARK_MASTER:-local[*,4]}" \
       --properties-file "$root/conf/spark-defaults.conf" \
-      --driver-java-options "-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
+      --conf "spark.driver.defaultJavaOptions=-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
       --jars "${jars%,}" \
       ${shipped[@]+"${shipped[@]}"} \
       ${SPARK_SUBMIT_ARGS:-} \
@@ -151,31 +163,34 @@ run_once() {
   await $!
   # A driver whose JVM was killed must not hold the checkpoint, or write, beside its successor.
   for _ in {1..50}; do
-    driver_runs 0 || return 0
+    driver_runs 0 || break
     sleep 0.1
   done
   driver_runs KILL || true
+  while driver_runs 0; do sleep 0.1; done
+  # From now on its number may be another's.
+  rm -f "$_SCORESTREAM_CONTROL/driver.pid"
 }
 
-# Exit codes 2 and 3 say that no restart helps; a batch that was delivered forgives all failures.
+# Exit codes 2 and 3 say that no restart helps; a batch that was committed forgives all failures.
 failures=0
 pause=1
 supervised_again() {
   [[ $supervise && ! $code =~ ^[023]$ && ! -e $_SCORESTREAM_CONTROL/stop ]] || return 1
+  failures=$((failures + 1))
   if [[ -e $_SCORESTREAM_CONTROL/progress ]]; then
     failures=0
     pause=1
   fi
-  failures=$((failures + 1))
-  if ((failures >= ${SUPERVISE_ATTEMPTS:-10})); then
-    echo "supervisor: $job failed $failures times without delivering a batch (exit code $code): gave up" >&2
+  if ((failures >= attempts)); then
+    echo "supervisor: $job ended $failures times in a row without a batch (exit code $code): gave up" >&2
     return 1
   fi
   echo "supervisor: $job ended with exit code $code; starts again in $pause s" >&2
   sleep "$pause" 8>&- 9>&- &
   local sleeping=$!
   wait "$sleeping" || kill "$sleeping" 2>/dev/null || true
-  pause=$((pause * 2 < ${SUPERVISE_PAUSE:-60} ? pause * 2 : ${SUPERVISE_PAUSE:-60}))
+  pause=$((pause * 2 < longest_pause ? pause * 2 : longest_pause))
   [[ ! -e $_SCORESTREAM_CONTROL/stop ]]
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from chaos.report import report, table, write_table
+from chaos.report import summary, table, write_table
 from chaos.run import Outcome, broker_and_proxy, run
 from chaos.scenario import Scenario, all_scenarios
 
@@ -36,7 +36,7 @@ def main() -> int:
     outcomes = _run_all(chosen, arguments.seed)
     # A file or a log is wide enough for all columns.
     Console(width=None if sys.stdout.isatty() else 220).print(table(outcomes))
-    print(report(outcomes))
+    print(summary(outcomes))
     if arguments.write:
         write_table(outcomes, arguments.write)
     return 1 if any(outcome.error for outcome in outcomes) else 0
@@ -51,7 +51,7 @@ def _run_all(chosen: list[Scenario], seed: int) -> list[Outcome]:
         for each in chosen:
             print(f"{each.name} …", flush=True)
             outcomes.append(run(each, Path(folder), broker, proxy, seed))
-            print(f"  {outcomes[-1].line}", flush=True)
+            print(f"  {outcomes[-1].line}\n{outcomes[-1].error}".rstrip(), flush=True)
     return outcomes
 
 

@@ -56,7 +56,13 @@ class Job:
         lines = [line for line in self.output.splitlines() if line.startswith("{")]
         return [event for line in lines if (event := _parsed(line)).get("event") == name]
 
-    def wait_for(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
+    def wait_for(
+        self,
+        what: str,
+        condition: Callable[[], bool],
+        seconds: float,
+        pause: float = POLL_SECONDS,
+    ) -> None:
         """Wait for a condition while the job runs.
 
         Raises:
@@ -66,7 +72,7 @@ class Job:
         while not condition():
             assert self.is_running, f"the job ended before {what}:\n{self.output[-4000:]}"
             assert time.monotonic() < deadline, f"{what} did not come:\n{self.output[-4000:]}"
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
 
     def linger(self, seconds: float) -> None:
         """Let it run for so long; it must not end meanwhile."""
@@ -110,7 +116,7 @@ class Job:
 
     def jvm(self) -> psutil.Process:
         """The JVM of the driver."""
-        return next(p for p in self._processes() if "SparkSubmit" in _command(p))
+        return next(p for p in self._processes() if "SparkSubmit" in command(p))
 
     def driver(self) -> psutil.Process:
         """The Python of the driver."""
@@ -118,7 +124,7 @@ class Job:
 
     def workers(self) -> list[psutil.Process]:
         """The Python workers, without the daemon that forks them."""
-        daemons = [p for p in self._processes() if "pyspark.daemon" in _command(p)]
+        daemons = [p for p in self._processes() if "pyspark.daemon" in command(p)]
         numbers = {p.pid for p in daemons}
         return [p for p in daemons if p.ppid() in numbers]
 
@@ -142,7 +148,8 @@ def _parsed(line: str) -> dict[str, Any]:
     return parsed
 
 
-def _command(process: psutil.Process) -> str:
+def command(process: psutil.Process) -> str:
+    """Its command line; empty if it is gone."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
@@ -157,8 +164,8 @@ def _status(process: psutil.Process) -> str:
 
 
 def _python_command(process: psutil.Process) -> str:
-    command = _command(process)
-    return "" if "SparkSubmit" in command or "spark-submit.sh" in command else command
+    line = command(process)
+    return "" if "SparkSubmit" in line or "spark-submit.sh" in line else line
 
 
 def kill_process(process: psutil.Process) -> None:

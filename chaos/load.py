@@ -16,7 +16,7 @@ _GOLDEN = golden_records()
 # One more, of 10 MB, would hide every other cost.
 _BROKEN = broken_records()[:-1]
 _BROKEN_SHARE = 0.1
-_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS = 0.25
 
 
 def messages(chance: random.Random, count: int) -> list[Record]:

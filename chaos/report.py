@@ -32,22 +32,21 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     return made
 
 
-def report(outcomes: Sequence[Outcome]) -> str:
-    """What failed, in full, and a last line."""
-    failed = [outcome for outcome in outcomes if outcome.error]
-    texts = [f"{outcome.scenario.name}\n{outcome.error}" for outcome in failed]
-    minutes = sum(outcome.seconds for outcome in outcomes) / 60
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """How many passed, in how long, in one line."""
+    failed = sum(bool(outcome.error) for outcome in outcomes)
     skipped = sum(outcome.skipped for outcome in outcomes)
-    passed = len(outcomes) - len(failed) - skipped
+    minutes = sum(outcome.seconds for outcome in outcomes) / 60
     aside = f", {skipped} skipped" if skipped else ""
-    line = f"{passed} of {len(outcomes)} scenarios passed{aside}, {minutes:.1f} min"
-    return "\n".join([*texts, line])
+    passed = len(outcomes) - failed - skipped
+    return f"{passed} of {len(outcomes)} scenarios passed{aside}, {minutes:.1f} min"
 
 
 def write_table(outcomes: Sequence[Outcome], page: Path) -> None:
     """Put the table into a page, between its two marks."""
     rows = [HEADINGS, ["---"] * len(HEADINGS), *map(_cells, outcomes)]
     lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows]
+    lines.append(f"\n{summary(outcomes)}.\n")
     text = page.read_text(encoding="utf-8")
     page.write_text(_MARKED.sub(lambda m: m[1] + "".join(lines) + m[2], text), encoding="utf-8")
 

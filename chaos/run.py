@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
+import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +50,15 @@ def broker_and_proxy(folder: Path) -> Iterator[tuple[LocalBroker, Proxy]]:
     """A broker with two listeners; clients of the second reach it through the proxy only."""
     port, behind, front = free_port(), free_port(), free_port()
     broker = LocalBroker(port, folder / "kafka", overrides=two_listeners(port, behind, front))
-    broker.start()
-    proxy = Proxy(front, behind)
+    # Who is asked to end stops what was started, too.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        yield broker, proxy
+        broker.start()
+        with closing(Proxy(front, behind)) as proxy:
+            yield broker, proxy
     finally:
-        proxy.close()
         broker.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
 def two_listeners(port: int, behind: int, front: int) -> dict[str, str]:

@@ -25,13 +25,19 @@ from scipy.stats import t as student
 from chaos.job import Job
 from chaos.run import broker_and_proxy
 from chaos.site import Site
+from scorestream.errors import InputError
 
 WARM_UP_SECONDS: Final = 120.0
 SAMPLE_SECONDS: Final = 5.0
 TRIGGER: Final = "2 seconds"
 # A JVM takes what it is given before it collects: little, so that it is at its limit early.
 MEMORY: Final = "--driver-memory 640m"
+# All of the JVM's compilers, as everywhere but in tests.
+COMPILERS: Final = "--driver-java-options -XX:TieredStopAtLevel=4"
 CONFIDENCE: Final = 0.95
+# A line through two points has no error: nothing would ever grow.
+LEAST_BLOCKS: Final = 3
+BLOCKS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -79,22 +85,25 @@ def trend(minutes: Sequence[float], values: Sequence[float], block_minutes: floa
     """The trend of values at moments in minutes, by least squares over the means of blocks.
 
     Samples that follow each other are alike, and files come and go with each compaction: only the
-    means of whole periods are observations of their own. At least three blocks.
+    means of whole periods are observations of their own.
+
+    Raises:
+        InputError: fewer than three blocks.
     """
     block = np.floor(np.asarray(minutes) / block_minutes)
     means = [np.asarray(values)[block == number].mean() for number in np.unique(block)]
+    if len(means) < LEAST_BLOCKS:
+        raise InputError(
+            f"{len(means)} blocks of {block_minutes:g} minutes tell no trend: {LEAST_BLOCKS} at "
+            "least; make --minutes longer or --compact-minutes shorter"
+        )
     fitted = linregress(np.unique(block) * block_minutes / 60, means)
     width = student.ppf((1 + CONFIDENCE) / 2, len(means) - 2)
     return Trend(statistics.median(values), float(fitted.slope), float(width * fitted.stderr))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--rate", type=int, default=1000, help="wallets a minute")
-    parser.add_argument("--compact-minutes", type=float, default=5.0, help="from one to the next")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="samples as JSON lines")
-    arguments = parser.parse_args()
+    arguments = parsed()
     with (
         tempfile.TemporaryDirectory(prefix="scorestream-soak-") as folder,
         broker_and_proxy(Path(folder)) as (broker, proxy),
@@ -110,19 +119,39 @@ def main() -> int:
     return _report(samples, arguments.compact_minutes)
 
 
+def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments; ends with 2 where they give too few blocks for a trend."""
+    parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--rate", type=int, default=1000, help="wallets a minute")
+    parser.add_argument(
+        "--compact-minutes",
+        type=float,
+        help=f"from one to the next, also the blocks of the trend (default: minutes/{BLOCKS})",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="samples as JSON lines")
+    arguments = parser.parse_args(given)
+    if arguments.compact_minutes is None:
+        arguments.compact_minutes = arguments.minutes / BLOCKS
+    if arguments.minutes < LEAST_BLOCKS * arguments.compact_minutes:
+        parser.error(f"--minutes must be {LEAST_BLOCKS} times --compact-minutes at least")
+    return arguments
+
+
 def _soak(site: Site, arguments: argparse.Namespace) -> list[Sample]:
     samples: list[Sample] = []
     with site.load(arguments.rate / 60):
-        job = site.start("--trigger", TRIGGER, spark=MEMORY)
+        job = site.start("--trigger", TRIGGER, spark=f"{MEMORY} {COMPILERS}")
         job.wait_for_batch()
         job.linger(WARM_UP_SECONDS)
         began = time.monotonic()
         upkeep = _Upkeep(site, arguments.compact_minutes * 60)
-        while time.monotonic() - began < arguments.minutes * 60:
+        while (minute := (time.monotonic() - began) / 60) < arguments.minutes:
             upkeep.look()
-            samples.append(_sample(site, job, (time.monotonic() - began) / 60))
+            samples.append(_sample(site, job, minute))
             print(json.dumps(asdict(samples[-1])), flush=True)
             job.linger(SAMPLE_SECONDS)
+    upkeep.finish()
     site.catch_up(job)
     site.finish(job)
     site.check()
@@ -141,11 +170,16 @@ class _Upkeep:
     def look(self) -> None:
         """Start the next run if it is due."""
         if self._running is not None and not self._running.is_running:
-            assert self._running.wait() == 0, self._running.output[-4000:]
-            self._running = None
+            self.finish()
         if self._running is None and time.monotonic() >= self._due:
             self._running = self._site.start("compact_tables")
             self._due += self._pause
+
+    def finish(self) -> None:
+        """Wait until the last run has ended."""
+        if self._running is not None:
+            assert self._running.wait() == 0, self._running.output[-4000:]
+            self._running = None
 
 
 def _sample(site: Site, job: Job, minute: float) -> Sample:

@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from html import unescape
@@ -50,10 +51,12 @@ class Leaks:
 
     def look_into(self, folder: Path) -> None:
         """All files of a folder but libraries, where they have changed since the last look."""
-        for path in folder.rglob("*"):
-            with suppress(FileNotFoundError):
-                if path.is_file() and path.suffix not in {".jar", ".so"}:
-                    self._file(path)
+        # Unlike Path.rglob it passes over folders that go away meanwhile.
+        for root, _, names in os.walk(folder):
+            for path in (Path(root, name) for name in names):
+                with suppress(FileNotFoundError):
+                    if path.is_file() and path.suffix not in {".jar", ".so"}:
+                        self._file(path)
 
     def _file(self, path: Path) -> None:
         status = path.stat()
@@ -65,7 +68,11 @@ class Leaks:
 
 @contextmanager
 def watched(session: int, folder: Path, leaks: Leaks) -> Iterator[None]:
-    """Look, as long as this lasts, at the command lines of a session and at temporary files."""
+    """Look, as long as this lasts, at the command lines of a session and at temporary files.
+
+    Raises:
+        BaseException: whatever kept it from looking.
+    """
     over = threading.Event()
 
     def watch() -> None:
@@ -74,13 +81,13 @@ def watched(session: int, folder: Path, leaks: Leaks) -> Iterator[None]:
                 _command_line(process, session, leaks)
             leaks.look_into(folder)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
+    with ThreadPoolExecutor(1) as threads:
+        watcher = threads.submit(watch)
+        try:
+            yield
+        finally:
+            over.set()
+        watcher.result()
 
 
 def _command_line(process: Path, session: int, leaks: Leaks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from analysed import fill
 from golden import configured_model
-from installation import Installation
+from installation import QUICK_START, Installation
 from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.sql import register
 from scorestream.io.delta.warehouse import Warehouse
@@ -43,6 +44,7 @@ def installation(broker: LocalBroker, tmp_path: Path) -> Installation:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{QUICK_START} pyspark-shell"
     session = local_session(2, str(tmp_path_factory.mktemp("spark-warehouse")))
     yield session
     session.stop()

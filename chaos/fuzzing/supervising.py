@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ from chaos.fuzzing.execution import Plan, Tally, tally_file
 
 ENGINES: Final = {"coverage": "chaos.fuzzing.guided", "random": "chaos.fuzzing.seeded"}
 PROGRESS_SECONDS: Final = 10
+# For its start and its last execution; what hangs within C heeds neither clock nor alarm.
+MARGIN_SECONDS: Final = 120
 _COVERAGE = re.compile(r"cov: (\d+) .*corp: (\d+)/")
 
 
@@ -37,18 +40,18 @@ def fuzz(plan: Plan) -> int:
         return _verdict(plan, code)
 
 
-def _watch(plan: Plan, started: float) -> int:
-    """Start the engine and wait for its end; returns its exit code."""
+def _watch(plan: Plan, started: float) -> int | None:
+    """Start the engine and wait for its end; its exit code, or None: it was overdue, and killed."""
     command = [sys.executable, "-m", ENGINES[plan.engine], msgspec.json.encode(plan).decode()]
     with _log(plan).open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        while True:
-            try:
-                return process.wait(PROGRESS_SECONDS)
-            except subprocess.TimeoutExpired:
+        try:
+            while time.monotonic() < started + plan.seconds + MARGIN_SECONDS:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(PROGRESS_SECONDS)
                 print(_progress(plan, time.monotonic() - started), flush=True)
-            except BaseException:
-                process.kill()
-                raise
+            return None
+        finally:
+            process.kill()
 
 
 def _log(plan: Plan) -> Path:
@@ -85,12 +88,15 @@ def _print_summary(plan: Plan, seconds: float) -> None:
     print(f"  peak memory {peak:.0f} MB")
 
 
-def _verdict(plan: Plan, code: int) -> int:
+def _verdict(plan: Plan, code: int | None) -> int:
     finding = _tally(plan).finding
-    if finding:
+    tail = _log(plan).read_text(errors="replace")[-3000:]
+    if code is None:
+        late = f"{MARGIN_SECONDS} s after it should have ended"
+        print(f"BROKEN: the engine hangs, and was killed {late}\n{tail}")
+    elif finding:
         print(f"BROKEN: {finding}")
     elif code != 0:
-        tail = _log(plan).read_text(errors="replace")[-3000:]
         print(f"BROKEN: the engine ended with {code}; messages are in {plan.findings}\n{tail}")
     else:
         print("nothing broke")

@@ -6,9 +6,12 @@
 - `when`: `before` (default) or `after` its call
 - `call`: the how manieth call of a process (default 1); 0 for every one
 - `action`: `kill` the process group of the driver; `die`: kill this process alone; `stop` it
-  (SIGSTOP); `hang` for ever; `exhaust`: MemoryError; `raise:TEXT`: an error with that text
+  (SIGSTOP); `hang` for ever; `exhaust`: MemoryError; `raise:TEXT`: an error with that text;
+  `return:TEXT`: that text is what the call gives; `clock:SECONDS`: from now on `time.time` of all
+  these processes, over all starts, is so far ahead of the true time
 - `error`: of which class, `module:name` (default `builtins:OSError`)
 - `times`: how often in all, over all processes and starts (default 1); 0 for always
+- `id`: to tell a fault from one that happened already
 - `holding`: a text; only calls count with a list of bytes as first argument, one of which holds it
 
 Where it happened, a file `fault-…` of `CHAOS_FOLDER` has the number of the process.
@@ -26,6 +29,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +59,8 @@ class Fault:
                 return function(*args, **kwargs)
             self._calls += 1
             due = self.call in {0, self._calls}
+            if due and self.action.startswith("return:") and self._take():
+                return self.action.partition(":")[2]
             if due and self.before and self._take():
                 self._act()
             result = function(*args, **kwargs)
@@ -92,9 +98,36 @@ class Fault:
             threading.Event().wait()
         elif self.action == "exhaust":
             raise MemoryError
+        elif self.action.startswith("clock:"):
+            _step_clock(self.action.partition(":")[2])
         else:
             module, _, name = self.error.partition(":")
             raise getattr(importlib.import_module(module), name)(self.action.partition(":")[2])
+
+
+def _step_clock(seconds: str) -> None:
+    file = _clock_file()
+    new = file.with_suffix(f".{os.getpid()}")
+    new.write_text(seconds, encoding="ascii")
+    new.replace(file)
+
+
+def _clock_file() -> Path:
+    return Path(os.environ["CHAOS_FOLDER"]) / "clock"
+
+
+def _patch_clock() -> None:
+    """Have `time.time` and `time.time_ns` look how far ahead they are to be."""
+    true, file = time.time_ns, _clock_file()
+
+    def time_ns() -> int:
+        try:
+            return true() + int(file.read_text(encoding="ascii")) * 10**9
+        except FileNotFoundError:
+            return true()
+
+    time.time_ns = time_ns
+    time.time = lambda: time_ns() / 1e9
 
 
 def _kill_driver() -> None:
@@ -143,5 +176,7 @@ def _patch(module: ModuleType, fault: Fault) -> None:
 
 
 if "CHAOS_INJECT" in os.environ:
-    given = json.loads(os.environ["CHAOS_INJECT"])
-    sys.meta_path.insert(0, _Finder([Fault(each) for each in given]))
+    faults = [Fault(each) for each in json.loads(os.environ["CHAOS_INJECT"])]
+    sys.meta_path.insert(0, _Finder(faults))
+    if any(fault.action.startswith("clock:") for fault in faults):
+        _patch_clock()

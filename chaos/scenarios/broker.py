@@ -16,7 +16,8 @@ from chaos.job import Job
 from chaos.load import messages
 from chaos.proxy import Weather
 from chaos.scenario import scenario
-from chaos.site import Site, wait_for
+from chaos.site import Site
+from installation import wait_until
 from scorestream.io.kafka import producing
 
 FAULT_SECONDS = 6
@@ -88,7 +89,7 @@ def away_too_long(site: Site) -> str:
     site.publish(40)
     for start, weather in enumerate((Weather(refuse=True), Weather(swallow=True))):
         job = site.start(
-            inject=[BEFORE_PUBLISHING | {"start": start}],
+            inject=[BEFORE_PUBLISHING | {"id": start}],
             proxied=True,
             KAFKA_DELIVERY_TIMEOUT_MS="1000",
         )
@@ -213,7 +214,7 @@ def partitions_added(site: Site) -> str:
     topic, admin = site.installation.input_topic, site.admin
     admin.create_partitions([NewPartitions(topic, 8)])[topic].result(ANSWER_SECONDS)
     ends = site.installation.cluster.end_offsets
-    wait_for("the new partitions", lambda: len(ends(topic)) == 8, ANSWER_SECONDS)
+    wait_until(lambda: len(ends(topic)) == 8)
     _new_producer()
     site.faulted()
     site.publish(100)

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from chaos.scenario import scenario
 from chaos.site import Site
-from delivery_checks import differences_from_core
+from expectations import Expected
 from golden import golden_records
 from increments import check_last_scores, increments
-from installation import offsets_of
+from installation import Offset, offsets_of
 from scorestream.configuration import load_scoring_model
+from scorestream.core.dex_v1 import DexV1
 from scorestream.io.kafka.producing import Record
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
 
 BATCHES = ("--max-offsets-per-trigger", "20")
 APPEND = "scorestream.io.delta.warehouse:Warehouse.append"
+OTHER_VERSION = "another+version"
+OTHER_CODE = {
+    "point": "scorestream.version:code_version",
+    "call": 0,
+    "times": 0,
+    "action": f"return:{OTHER_VERSION}",
+}
+POINTS = "volume: {points: 300,"
+OTHER_POINTS = "volume: {points: 310,"
 ANOTHER_STABLE = """
 - {symbol: XXX, address: "0x0000000000000000000000000000000000000bad", decimals: 18, stable: true}
 """
@@ -125,8 +135,9 @@ def _copied(folder: Path) -> Path:
 
 
 @scenario(
-    "started again with other settings",
-    injected="other constants, batch sizes, result topic, tables, messages; another input topic",
+    "started again with other settings, by other code",
+    injected="other constants, code version, batch sizes, result topic, tables, messages; another "
+    "input topic",
     expected="the cut-off batch keeps its scores; only another input topic is refused",
 )
 def other_settings(site: Site) -> str:
@@ -135,54 +146,78 @@ def other_settings(site: Site) -> str:
     site.installation.publish([*golden_records()[:40], *parts[0]])
     fault = {"point": APPEND, "when": "after", "call": 6, "action": "kill"}
     assert site.start(*BATCHES, inject=[fault]).wait() == -9
-    before = len(site.installation.rows("scores"))
+    before = set(offsets_of(site.installation.rows("scores")))
     site.faulted()
-    site.drain("--max-offsets-per-trigger", "50", "--trigger", "1 second", SCORESTREAM_CONF=conf)
-    site.check(_by_either(conf))
-    hashes = [row["config_hash"] for row in site.installation.rows("scores")]
-    assert sorted(map(hashes.count, set(hashes))) == sorted([before, len(hashes) - before])
+    site.drain(
+        "--max-offsets-per-trigger",
+        "50",
+        "--trigger",
+        "1 second",
+        inject=[OTHER_CODE],
+        SCORESTREAM_CONF=conf,
+    )
+    site.check(Expected(models=_models(conf)))
+    _check_who_scored(site, before)
 
     job = site.start(KAFKA_INPUT_TOPIC=f"{site.installation.input_topic}-other")
     said = site.refused(job, 3, "CheckpointError", "KAFKA_INPUT_TOPIC is")
-    _go_without_transactions(site)
-    _go_on_with_increments(site, [*parts[1], *parts[2]])
+    lean = _go_without_transactions(site)
+    parted = _go_on_with_increments(site, [*parts[1], *parts[2]])
+    site.check(Expected(_models(conf), increments=parted, without_history=lean))
     assert len({row["run_id"] for row in site.installation.rows("scores")}) == 1
     return said
 
 
+def _check_who_scored(site: Site, before: set[Offset]) -> None:
+    """What was stored before is the first's, all others are the other's, code and constants."""
+    rows = site.installation.rows("scores")
+    by = {(at in before, r["config_hash"], r["code_version"]) for at, r in _by_offset(rows)}
+    (_, hash_1, code_1), (_, hash_2, code_2) = sorted(by, reverse=True)
+    assert len({hash_1, hash_2}) == 2
+    assert (code_2, code_1 == code_2) == (OTHER_VERSION, False)
+
+
+def _by_offset(rows: list[dict[str, Any]]) -> list[tuple[Offset, dict[str, Any]]]:
+    return list(zip(offsets_of(rows), rows, strict=True))
+
+
 def _changed_conf(folder: Path) -> str:
-    """A configuration with one more stable token, which none of our wallets has."""
+    """Other points for volume, and one more stable token, which none of our wallets has."""
     conf = Path(shutil.copytree(PROJECT_ROOT / "conf", folder / "conf"))
     with (conf / "reference" / "tokens.yaml").open("a", encoding="utf-8") as file:
         file.write(ANOTHER_STABLE)
+    constants = conf / "scoring" / "dex-v1.yaml"
+    text = constants.read_text(encoding="utf-8")
+    assert text.count(POINTS) == 1
+    constants.write_text(text.replace(POINTS, OTHER_POINTS), encoding="utf-8")
     return str(conf)
 
 
-def _by_either(conf: str) -> partial[list[str]]:
-    confs = (PROJECT_ROOT / "conf", Path(conf))
-    models = [
+def _models(*others: str) -> list[DexV1]:
+    """`dex-v1` of `conf/` and of other folders."""
+    confs = (PROJECT_ROOT / "conf", *map(Path, others))
+    return [
         load_scoring_model(each, "dex-v1", load_conf_reference(each).stable_symbols)
         for each in confs
     ]
-    return partial(differences_from_core, models)
 
 
-def _go_without_transactions(site: Site) -> None:
-    """New scores go to another topic, and their transactions nowhere."""
+def _go_without_transactions(site: Site) -> set[Offset]:
+    """New scores go to another topic, and their transactions nowhere; their offsets."""
     topic = f"{site.installation.settings.kafka_success_topic}-other"
-    exploded = len(site.installation.rows("transactions"))
+    before = site.installation.offsets()
     site.installation.publish(golden_records()[:5])
     site.drain(KAFKA_SUCCESS_TOPIC=topic, SCORESTREAM_TRANSACTIONS="off")
     assert len(site.installation.messages(topic)) == 5
-    assert len(site.installation.rows("transactions")) == exploded
+    site.installation.other_success_topics.append(topic)
+    return site.installation.offsets() - before
 
 
-def _go_on_with_increments(site: Site, records: list[Record]) -> None:
-    """What full messages have brought counts, too."""
+def _go_on_with_increments(site: Site, records: list[Record]) -> set[Offset]:
+    """What full messages have brought counts, too; the offsets of the new ones."""
     before = site.installation.offsets()
     site.installation.publish(records)
     site.drain(WALLET_MESSAGES="incremental")
     rows = site.installation.rows("scores")
-    check_last_scores(
-        [row for at, row in zip(offsets_of(rows), rows, strict=True) if at not in before]
-    )
+    check_last_scores([row for at, row in _by_offset(rows) if at not in before])
+    return site.installation.offsets() - before

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from chaos.job import Job
+import time
+
+from chaos.job import START_SECONDS, Job
 from chaos.scenario import scenario
 from chaos.site import Site
+from installation import offsets_of
 
+# Where in a batch, and at which call of each start: the first batch of a start may resume one that
+# was cut off, so the second one is met as well.
+APPEND = "scorestream.io.delta.warehouse:Warehouse.append"
 WINDOWS = {
-    "before the commit": ("scorestream.scoring:commit_files", "before", 1),
-    "after the first table": ("scorestream.io.delta.warehouse:Warehouse.append", "after", 1),
-    "after the second table": ("scorestream.io.delta.warehouse:Warehouse.append", "after", 2),
-    "after the last table": ("scorestream.io.delta.warehouse:Warehouse.append", "after", 3),
-    "before Kafka": ("scorestream.publishing:publish", "before", 1),
-    "in the midst of Kafka": ("scorestream.io.kafka.producing:produce", "after", 1),
-    "after Kafka": ("scorestream.publishing:publish", "after", 1),
+    "before the commit": ("scorestream.scoring:commit_files", "before", 2),
+    "after the first table": (APPEND, "after", 4),
+    "after the second table": (APPEND, "after", 5),
+    "after the last table": (APPEND, "after", 6),
+    "before Kafka": ("scorestream.publishing:publish", "before", 2),
+    "in the midst of a resumed Kafka": ("scorestream.io.kafka.producing:produce", "after", 1),
+    "after Kafka": ("scorestream.publishing:publish", "after", 2),
+    "before the commit of a resumed batch": ("scorestream.scoring:commit_files", "before", 1),
+    "before Kafka of a resumed batch": ("scorestream.publishing:publish", "before", 1),
 }
+# What leaves transactions without their scores, for the next start to mend.
+TORN = ("after the first table", "after the second table")
 RANDOM_KILLS = 30
-# A start takes about ten seconds to its first batch; kills fall before and after it.
-LATEST_KILL_SECONDS = 14.0
+SMALL_BATCHES = ("--max-offsets-per-trigger", "100")
 
 
 @scenario(
     "the driver is killed in every window of a batch",
-    injected="kill -9 of all its processes at 7 points of the code, in turn",
+    injected=f"kill -9 of all its processes at {len(WINDOWS)} points of the code, in turn",
     expected="the next start goes on; nothing lost, nothing double in Delta",
     quick=True,
 )
@@ -32,6 +41,7 @@ def every_window(site: Site) -> str:
         fault = {"point": point, "when": when, "call": call, "action": "kill"}
         job = site.start("--max-offsets-per-trigger", "20", inject=[fault])
         assert job.wait() == -9, f"{name}: {job.output[-4000:]}"
+        assert _is_torn(site) == (name in TORN), name
         site.publish(20)
     site.faulted()
     site.drain()
@@ -47,9 +57,13 @@ def every_window(site: Site) -> str:
 def random_moments(site: Site) -> str:
     batches = 0
     with site.load():
-        for _ in range(RANDOM_KILLS):
-            job = site.start("--max-offsets-per-trigger", "100")
-            job.linger(site.chance.uniform(0, LATEST_KILL_SECONDS))
+        starting, scoring = _pace(site)
+        for number in range(RANDOM_KILLS):
+            job = site.start(*SMALL_BATCHES)
+            # Most of them while it scores: a third falls into its start.
+            if number % 3:
+                _wait_for_stream(job)
+            job.linger(site.chance.uniform(0, 2 * scoring if number % 3 else starting))
             job.kill()
             batches += len(job.events("batch"))
     assert batches > RANDOM_KILLS / 4, "the kills came too early to tell anything"
@@ -57,6 +71,28 @@ def random_moments(site: Site) -> str:
     site.drain()
     site.check()
     return f"{RANDOM_KILLS} kills; {batches} batches were delivered between them"
+
+
+def _pace(site: Site) -> tuple[float, float]:
+    """Seconds until the stream starts, and from there to its first batch, on this machine."""
+    began = time.monotonic()
+    job = site.start(*SMALL_BATCHES)
+    _wait_for_stream(job)
+    started = time.monotonic()
+    job.wait_for_batch()
+    scored = time.monotonic()
+    job.kill()
+    return started - began, scored - started
+
+
+def _wait_for_stream(job: Job) -> None:
+    job.wait_for("the stream", lambda: bool(job.events("stream_started")), START_SECONDS)
+
+
+def _is_torn(site: Site) -> bool:
+    """Whether `transactions` has messages that `scores` lacks."""
+    rows = site.installation.rows
+    return bool(set(offsets_of(rows("transactions"))) - set(offsets_of(rows("scores"))))
 
 
 @scenario(

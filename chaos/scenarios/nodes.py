@@ -8,7 +8,7 @@ import subprocess
 
 import psutil
 
-from chaos.job import Job, kill_process
+from chaos.job import Job, command, kill_process
 from chaos.scenario import scenario
 from chaos.site import HOOKS, Site
 from scorestream.local.cluster import Cluster, running_cluster
@@ -67,11 +67,15 @@ def _node_of(cluster: Cluster, process: int) -> subprocess.Popen[bytes]:
 
 
 def _has_executor(worker: subprocess.Popen[bytes]) -> bool:
-    return bool(psutil.Process(worker.pid).children())
+    return any("CoarseGrainedExecutorBackend" in command(p) for p in _below(worker))
+
+
+def _below(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(worker.pid).children(recursive=True)
 
 
 def _kill_node(worker: subprocess.Popen[bytes]) -> None:
-    for each in psutil.Process(worker.pid).children(recursive=True):
+    for each in _below(worker):
         kill_process(each)
     worker.kill()
     worker.wait()

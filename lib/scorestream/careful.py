@@ -7,13 +7,18 @@ blame. It is given up, and all others are done as always.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 from pyspark import TaskContext
 
@@ -27,6 +32,7 @@ START_SECONDS: Final = 60.0
 END_SECONDS: Final = 10.0
 OUT_OF_MEMORY: Final = "out of memory"
 _OUT_OF_MEMORY_CODE: Final = 77
+_PR_SET_PDEATHSIG: Final = 1
 _SHOWN_CHARACTERS: Final = 300
 _spawn = get_context("spawn")
 
@@ -41,6 +47,29 @@ def is_retry() -> bool:
     return context is not None and context.attemptNumber() > 0
 
 
+@dataclass(frozen=True)
+class Care:
+    """How a task works with care.
+
+    Attributes:
+        seconds: the most that a piece of work may take then.
+        at_once: whether its first attempt does so, too.
+    """
+
+    seconds: float
+    at_once: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the task that this runs in works with care."""
+        return self.at_once or is_retry()
+
+
+def care_is_due(care: Care | None) -> bool:
+    """Whether a task works with care; without a word on it, where it failed before."""
+    return is_retry() if care is None else care.is_due
+
+
 def carefully(
     helper: Helper,
     call: Callable[[Item], Callable[[], Answer]],
@@ -50,35 +79,56 @@ def carefully(
 ) -> Iterator[tuple[Item, Answer]]:
     """Do work for an item as a whole, or where that does not succeed, for its parts.
 
+    What cannot be cut is tried once more, alone in a new process, before it is given up.
+
     Args:
         helper: does the work.
-        call: the work for an item; it and its answer are pickled.
+        call: the work for an item, prepared in this process; it and its answer are pickled.
         item: all there is to do.
         parts: cuts an item; what it gives back in one part is not cut further.
         give_up: the answer for an item that cannot be cut and cannot be done, and why not.
 
     Yields:
         Each part that was done as a whole, and the answer.
+
+    Raises:
+        MemoryError: this process cannot prepare the work for an item that cannot be cut.
+        ScorestreamError: no process for the work can be started.
     """
     try:
         answer = helper.run(call(item))
-    except (Undoable, MemoryError) as error:
-        why = str(error) or OUT_OF_MEMORY
+    except (Undoable, MemoryError):
+        smaller = parts(item)
     else:
         yield item, answer
         return
-    smaller = parts(item)
     if len(smaller) == 1:
-        yield item, give_up(item, why)
+        yield item, _alone(helper, call, item, give_up)
         return
     for part in smaller:
         yield from carefully(helper, call, part, parts, give_up)
 
 
+def _alone(
+    helper: Helper,
+    call: Callable[[Item], Callable[[], Answer]],
+    item: Item,
+    give_up: Callable[[Item, str], Answer],
+) -> Answer:
+    """Do work for an item in a new process, which the trial has shown to be well, or give it up."""
+    helper.stop()
+    work = call(item)
+    try:
+        return helper.run(work)
+    except Undoable as error:
+        return give_up(item, str(error))
+
+
 class Helper:
     """A process that does one piece of work after the other, and is replaced when it dies.
 
-    It has the limits of this process, for instance of memory, and never outlives it.
+    It has the limits of this process, for instance of memory, and never outlives it. On Linux it
+    ends with the thread that gave it the first work.
     """
 
     def __init__(self, seconds: float, trial: Callable[[], object]) -> None:
@@ -102,8 +152,8 @@ class Helper:
         """Have the work done.
 
         Raises:
-            Undoable: it raised, took too long, or ended its process.
-            MemoryError: it, or its answer, is too large to be handed over.
+            Undoable: it raised, took too long, ended its process, or it or its answer is too
+                large to be handed over.
             ScorestreamError: no process for it can be started.
         """
         if self._process is None:
@@ -125,18 +175,25 @@ class Helper:
             self._process = None
 
     def _started(self) -> _Process:
-        process = _Process()
+        try:
+            process = _Process()
+        except MemoryError:
+            raise _unwell(OUT_OF_MEMORY) from None
         try:
             _, problem = process.ask(self._trial, START_SECONDS)
-        except (Undoable, MemoryError) as error:
-            problem = str(error) or OUT_OF_MEMORY
+        except Undoable as error:
+            problem = str(error)
         if problem is None:
             return process
         process.kill()
-        raise ScorestreamError(
-            "messages cannot be scored one by one: not even a good one could be, in a process of "
-            f"its own: {problem}; give the workers more memory"
-        )
+        raise _unwell(problem)
+
+
+def _unwell(problem: str) -> ScorestreamError:
+    return ScorestreamError(
+        "messages cannot be scored one by one: not even a good one could be, in a process of "
+        f"its own: {problem}; give the workers more memory"
+    )
 
 
 class _Process:
@@ -147,7 +204,11 @@ class _Process:
         other.close()
 
     def ask(self, call: Callable[[], Answer], seconds: float) -> tuple[Answer, str | None]:
-        """The answer, or a problem."""
+        """The answer, or a problem.
+
+        Raises:
+            Undoable: there is no answer.
+        """
         try:
             self._pipe.send(call)
             if self._pipe.poll(seconds):
@@ -155,6 +216,8 @@ class _Process:
                 return answered
         except (EOFError, OSError):
             raise Undoable(self._end()) from None
+        except MemoryError:
+            raise Undoable(OUT_OF_MEMORY) from None
         raise Undoable(f"it took longer than {seconds:g} s")
 
     def kill(self) -> None:
@@ -174,7 +237,7 @@ class _Process:
 
 def _serve(pipe: Connection[Any, Any]) -> None:
     """Do what comes, in the process of a helper."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     try:
         while True:
             pipe.send_bytes(_answer(pipe.recv()))
@@ -195,7 +258,17 @@ def _answer(call: Callable[[], object]) -> memoryview:
 
 
 def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
+    """Have this process killed when its parent ends, or on other systems, end itself."""
+    parent = cast(BaseProcess, parent_process())
+    if sys.platform == "linux":
+        # A thread would not get to run while a library's code keeps Python's lock.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent.pid:
+            os._exit(1)
+    else:
+        threading.Thread(target=_wait_and_end, args=(parent.join,), daemon=True).start()
+
+
+def _wait_and_end(wait: Callable[[], None]) -> None:
+    wait()
     os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -17,10 +18,12 @@ def control_folder() -> Path | None:
 
 
 def note_progress() -> None:
-    """Tell the wrapper that something was brought to its end since the start."""
+    """Tell the wrapper that a batch was brought to its end since the start."""
     folder = control_folder()
     if folder is not None:
-        (folder / "progress").touch()
+        # Without room for the file the wrapper gives up earlier: no reason for the job to fail.
+        with contextlib.suppress(OSError):
+            (folder / "progress").touch()
 
 
 def take_outputs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from scorestream.io.filesystem import free_bytes
 
 # As the operating system says it: Python, the JVM and delta-rs all pass it on.
 NO_SPACE: Final = "No space left on device"
+# How Spark names the place of a task that failed.
+_EXECUTOR: Final = re.compile(r"Lost task .*?\((?P<host>\S+) executor (?P<executor>[^\s)]+)\)")
 _MEGABYTE: Final = 1024 * 1024
 
 
@@ -28,12 +31,21 @@ def full_disk_explained(*places: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if NO_SPACE not in f"{error} {error.__cause__}":
+        text = f"{error} {error.__cause__}"
+        if NO_SPACE not in text:
             raise
         raise DiskFullError(
-            f"no space left on device ({_free([*places, tempfile.gettempdir()])}): free some, then "
-            "start again, which goes on where this start ended"
+            f"no space left on device ({_free([*places, tempfile.gettempdir()])}{_elsewhere(text)})"
+            ": free some, then start again, which goes on where this start ended"
         ) from error
+
+
+def _elsewhere(text: str) -> str:
+    """Where Spark says that it was a task on another machine, which has disks of its own."""
+    found = _EXECUTOR.search(text)
+    if found is None or found["executor"] == "driver":
+        return ""
+    return f"; or a disk of {found['host']}, where a task failed, is the full one"
 
 
 def _free(places: list[str]) -> str:

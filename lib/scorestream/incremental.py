@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.careful import carefully, is_retry
+from scorestream.careful import Care, carefully
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.history import (
@@ -46,7 +46,6 @@ from scorestream.io.delta.lookup import WalletFile, read_wallets
 from scorestream.records import Records
 from scorestream.rows import BatchFacts, source_columns
 from scorestream.scoring import (
-    CAREFUL_SECONDS,
     PARTS,
     Rows,
     ScoringReport,
@@ -161,20 +160,18 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
     )
 
 
-def decode_records(
-    batches: Iterable[Records], model: ScoringModel, seconds: float
-) -> Iterator[Piece]:
-    """Decode records; in a task that failed before, what cannot be decoded is found and rejected.
+def decode_records(batches: Iterable[Records], model: ScoringModel, care: Care) -> Iterator[Piece]:
+    """Decode records; in a task that works with care, what cannot be is found and rejected.
 
     Args:
         batches: the records.
         model: the scoring model.
-        seconds: the most that messages may take in such a task.
+        care: how it is taken.
     """
-    if not is_retry():
+    if not care.is_due:
         yield from (Piece(records, decode(records.values)) for records in batches)
         return
-    with scoring_helper(model, seconds) as helper:
+    with scoring_helper(model, care.seconds) as helper:
         for batch in batches:
             done = carefully(helper, _decoding, batch, lambda r: r.parts(PARTS), _undecoded)
             yield from starmap(Piece, done)
@@ -192,22 +189,22 @@ def score_pieces(
     pieces: Sequence[Piece],
     files: Sequence[WalletFile],
     model: ScoringModel,
-    seconds: float = CAREFUL_SECONDS,
+    care: Care | None,
 ) -> Iterator[Increments]:
     """Score all messages of some wallets.
 
-    In a task that failed before, a wallet that cannot be scored is found, and all its messages are
-    rejected.
+    In a task that works with care, a wallet that cannot be scored is found, and all its messages
+    are rejected.
 
     Args:
         pieces: the messages; no other message of their wallets may be scored meanwhile.
         files: all data files of `transactions`.
         model: the scoring model.
-        seconds: the most that messages may take in such a task.
+        care: how it is taken; None for never.
     """
     stored = partial(read_wallets, files)
-    if is_retry():
-        yield from score_pieces_carefully(_joined(pieces), stored, model, seconds)
+    if care is not None and care.is_due:
+        yield from score_pieces_carefully(_joined(pieces), stored, model, care.seconds)
     else:
         yield score_increments(_joined(pieces), stored, model)
 
@@ -218,7 +215,7 @@ def score_pieces_carefully(
     """Score messages in a process of their own; see :func:`score_pieces`."""
 
     def call(piece: Piece) -> Callable[[], Increments]:
-        # Read here: what hinders reading is no fault of a message.
+        # Read here, so that what hinders reading fails the task, and is no fault of a message.
         keys = pc.unique(wallet_keys(pa.array(piece.decoded.wallets, pa.string()))).to_pylist()
         return partial(_score_beside, piece, stored(keys), model)
 
@@ -254,6 +251,7 @@ def write_increments(
     root: str,
     facts: BatchFacts,
     keep: Callable[[Rows], Rows] = lambda rows: rows,
+    care: Care | None = None,
 ) -> ScoringReport:
     """Write the rows of scored messages; see :func:`write_scored`.
 
@@ -262,9 +260,11 @@ def write_increments(
         root: the warehouse.
         facts: what all rows share.
         keep: picks the rows that are written.
+        care: how models are taken.
     """
     done = list(increments)
-    report = write_scored([(each.scored, each.records) for each in done], root, facts, True, keep)
+    scored = [(each.scored, each.records) for each in done]
+    report = write_scored(scored, root, facts, True, keep, care)
     late, corrected = sum(each.late for each in done), sum(each.corrected for each in done)
     return msgspec.structs.replace(report, late=late, corrected=corrected)
 

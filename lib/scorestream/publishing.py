@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pyspark.sql import SparkSession
 
+from scorestream.errors import TooLargeError
 from scorestream.io.delta.files import Condition, DataFile, read_file
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import producer_options
@@ -50,6 +51,9 @@ def publish(
         files: table and URI of each data file.
         conditions: what rows must meet.
         rate: most records a second, of all tasks together.
+
+    Raises:
+        TooLargeError: records are larger than their topic takes; all others were sent.
     """
     cores = spark.sparkContext.defaultParallelism
     # Those that keep to a rate have to run all at once.
@@ -64,7 +68,11 @@ def publish(
         options=producer_options(settings),
         rate=rate / tasks if rate and tasks else None,
     )
-    run_tasks(spark, work, [files[i::tasks] for i in range(tasks)])
+    answers = run_tasks(spark, work, [files[i::tasks] for i in range(tasks)])
+    refused = [text for answer in answers for text in answer]
+    if refused:
+        more = f" (and as much for {len(refused) - 1} more files)" if len(refused) > 1 else ""
+        raise TooLargeError(refused[0] + more)
 
 
 def _publish(
@@ -73,14 +81,17 @@ def _publish(
     conditions: Sequence[Condition],
     options: dict[str, Any],
     rate: float | None,
-) -> int:
-    """In a task."""
-    count = 0
+) -> list[str]:
+    """In a task; returns what there is to say of files with records that are too large."""
+    refused = []
     for table, uri in files:
         rows = read_file(uri, table.columns, *conditions)
         records = success_records(rows) if table.name == SCORES.name else failure_records(rows)
-        count += produce(topics[table.name], _paced(records, rate), options)
-    return count
+        try:
+            produce(topics[table.name], _paced(records, rate), options)
+        except TooLargeError as error:
+            refused.append(str(error))
+    return refused
 
 
 def _paced(records: Iterable[Record], rate: float | None) -> Iterator[Record]:

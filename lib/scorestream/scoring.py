@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.careful import Helper, carefully, is_retry
+from scorestream.careful import Care, Helper, care_is_due, carefully
 from scorestream.core import schemas
 from scorestream.core.decode import Reject
 from scorestream.core.exact import wallet_in
@@ -28,9 +28,7 @@ from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 # Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
 AGE_STEP_SECONDS: Final = 0.05
 OLDEST_SECONDS: Final = 7200.0
-# The most that messages may take that are scored in a process of their own.
-CAREFUL_SECONDS: Final = 20.0
-# What such a process does not survive is cut into so many parts.
+# What a process of their own does not survive is cut into so many parts.
 PARTS: Final = 16
 
 _GOOD_MESSAGE: Final = (
@@ -69,20 +67,20 @@ def score_records(
     batches: Iterable[Records],
     model: ScoringModel,
     history: bool,
-    seconds: float = CAREFUL_SECONDS,
+    care: Care | None = None,
 ) -> Iterator[tuple[Scored, Records]]:
     """Score records, each batch small enough to be held in memory several times over.
 
-    In a task that failed before, a message that cannot be scored is found, and rejected.
+    In a task that works with care, a message that cannot be scored is found, and rejected.
 
     Args:
         batches: the records.
         model: the scoring model.
         history: whether the exploded transactions are given too.
-        seconds: the most that messages may take in such a task.
+        care: how it is taken; None for never.
     """
-    if is_retry():
-        yield from score_carefully(batches, model, history, seconds)
+    if care is not None and care.is_due:
+        yield from score_carefully(batches, model, history, care.seconds)
         return
     for records in batches:
         yield score_messages(records.values, records.as_of, model, history), records
@@ -135,11 +133,12 @@ def write_scored(
     facts: BatchFacts,
     history: bool,
     keep: Callable[[Rows], Rows] = lambda rows: rows,
+    care: Care | None = None,
 ) -> ScoringReport:
     """Write the rows of scored batches into one new file a table, as the batches come.
 
-    The registered models of the batch are applied to them on the way; in a task that failed before,
-    with care.
+    The registered models of the batch are applied to them on the way; in a task that works with
+    care, in a process of their own.
 
     Args:
         batches: what the core made of records, and the records.
@@ -147,11 +146,12 @@ def write_scored(
         facts: what all rows share.
         history: whether the exploded transactions are written too.
         keep: picks the rows that are written.
+        care: how models are taken; None: with care where the task failed before.
     """
     tables = (SCORES, REJECTS, TRANSACTIONS) if history else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
-    with Applier(facts.models, careful=is_retry()) as applier:
+    with Applier(facts.models, careful=care_is_due(care)) as applier:
         for scored, records in batches:
             rows = keep(table_rows(applier.apply(scored), records, facts))
             for table, writer in writers.items():

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     scorestream_warehouse: Name = "./warehouse"
     scorestream_conf: Path = PROJECT_ROOT / "conf"
     scorestream_transactions: Literal["on", "off"] = "on"
-    scorestream_task_seconds: Annotated[float, Field(ge=10, le=86_400)] = 600.0
+    scorestream_task_seconds: Annotated[float, Field(ge=60, le=86_400)] = 600.0
     wallet_messages: Literal["full", "incremental"] = "full"
     wallet_models: str | None = None
 

@@ -55,6 +55,8 @@ def job(secure: SecureBroker, tmp_path: Path) -> Installation:
         "MONGODB_URL": "mongodb://reader:Canary4Mongo%2F%40@127.0.0.1:1/?connectTimeoutMS=200",
         "MLFLOW_TRACKING_URI": "http://writer:Canary4Mlflow%2F@127.0.0.1:1",
         "TMPDIR": str(tmp_path / "temporary"),
+        # The JVM does not ask TMPDIR.
+        "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={tmp_path / 'temporary'}",
     }
     (tmp_path / "temporary").mkdir()
     return Installation(tmp_path, security["KAFKA_BOOTSTRAP_SERVERS"], security)
@@ -176,7 +178,7 @@ FAILING: Final = {
     ),
     "url": ({"MONGODB_URL": "mongodb://reader:Canary4Mongo/@127.0.0.1:1"}, 2, "MONGODB_URL: must"),
     "login": ({"KAFKA_SASL_USERNAME": "nobody"}, 1, "login of 'nobody'"),
-    "key": ({"KAFKA_SSL_KEY_PASSWORD": "Canary4KeyToo"}, 1, "KAFKA_SSL_KEY_PASSWORD"),
+    "key": ({"KAFKA_SSL_KEY_PASSWORD": "Canary4KeyToo"}, 2, "KAFKA_SSL_KEY_PASSWORD"),
     "database": ({}, 1, "ReferenceDataUnavailable: MongoDB at 127.0.0.1:1"),
 }
 

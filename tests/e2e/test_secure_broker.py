@@ -57,6 +57,7 @@ class Refused(NamedTuple):
     listener: str
     changes: dict[str, str]
     told: list[str]
+    exit_code: int = 1
 
 
 # {NAME} stands for the port of a listener, {pem} for the folder of the PEM files.
@@ -110,7 +111,10 @@ REFUSED: Final = {
         ["{MUTUAL}", "stranger.pem is none", "mend KAFKA_SSL_CERTFILE"],
     ),
     "wrong password of the key": Refused(
-        "MUTUAL", {"KAFKA_SSL_KEY_PASSWORD": "Canary4Wrong"}, ["KAFKA_SSL_KEY_PASSWORD"]
+        "MUTUAL",
+        {"KAFKA_SSL_KEY_PASSWORD": "Canary4Wrong"},
+        ["connection settings cannot be used", "KAFKA_SSL_KEY_PASSWORD"],
+        2,
     ),
 }
 
@@ -119,14 +123,14 @@ REFUSED: Final = {
 def test_a_refusal_ends_the_job_in_one_line(
     case: str, secure: SecureBroker, tmp_path: Path
 ) -> None:
-    listener, changes, told = REFUSED[case]
+    listener, changes, told, expected = REFUSED[case]
     names = {"pem": secure.pem, "PLAINTEXT": secure.local.port, **secure.ports}
     security = secure.environment(listener, **{k: v.format(**names) for k, v in changes.items()})
     refused = Installation(tmp_path, security["KAFKA_BOOTSTRAP_SERVERS"], security)
     code, out, err = run_without_spark(refused)
-    assert (code, out) == (1, "")
+    assert (code, out) == (expected, "")
     [line] = err.splitlines()
-    assert line.startswith("KafkaError: ")
+    assert line.startswith("KafkaError: ") == (expected == 1)
     assert [text for text in told if text.format(**names) not in line] == []
     assert [text for text in (PASSWORD, KEY_PASSWORD, "Canary4") if text in line] == []
 

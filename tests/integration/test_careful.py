@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -14,7 +18,9 @@ import pyarrow as pa
 import pytest
 
 from golden import differences, golden_records, golden_wallets, results
+from mortal import POISON, Mortal
 from records import records_of
+from scorestream import careful
 from scorestream.careful import OUT_OF_MEMORY, Helper, Undoable, carefully
 from scorestream.core import schemas
 from scorestream.core.decode import decode
@@ -79,6 +85,98 @@ def test_the_one_to_blame_is_found_and_the_others_are_done(
     assert sum(answer for _, answer in done) == 150 - 1
 
 
+def test_where_the_work_itself_cannot_be_prepared_nothing_is_given_up(helper: Helper) -> None:
+    asked: list[list[int]] = []
+
+    def call(numbers: list[int]) -> Callable[[], int]:
+        asked.append(numbers)
+        if len(numbers) > 2 or numbers == [30]:
+            raise pa.lib.ArrowMemoryError("malloc of size 9 failed")
+        return partial(total, numbers)
+
+    done = carefully(helper, call, [10, 20, 30, 40], halves, lambda *_: pytest.fail("given up"))
+    assert next(done) == ([10, 20], 30)
+    assert next(done) == ([30, 40], 70)
+    with pytest.raises(MemoryError):
+        list(carefully(helper, call, [30], halves, lambda *_: pytest.fail("given up")))
+    assert asked[-2:] == [[30], [30]]
+
+
+def die_once(mark: Path) -> int:
+    """End the process, but not a second time."""
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def test_one_whose_process_died_of_something_else_is_done_in_a_new_one(
+    helper: Helper, tmp_path: Path
+) -> None:
+    first = helper.run(os.getpid)
+    work = partial(die_once, tmp_path / "died")
+    done = list(carefully(helper, lambda _: work, [10], halves, lambda *_: pytest.fail("given up")))
+    assert done == [([10], helper.run(os.getpid))]
+    assert done[0][1] != first
+
+
+def test_before_one_is_given_up_its_new_process_has_to_be_well(tmp_path: Path) -> None:
+    with Helper(SECONDS, partial(fall_ill, tmp_path / "trials", 3)) as helper:
+        done = carefully(helper, lambda n: partial(total, n), [1], halves, lambda *_: -1)
+        assert list(done) == [([1], -1)]
+        done = carefully(helper, lambda n: partial(total, n), [1], halves, lambda *_: -1)
+        with pytest.raises(ScorestreamError, match="not even a good"):
+            list(done)
+
+
+def fall_ill(trials: Path, times: int) -> None:
+    """Succeed so many times, and never again."""
+    with trials.open("a") as file:
+        file.write("x")
+    if trials.stat().st_size > times:
+        raise MemoryError
+
+
+def test_where_no_process_can_be_made_nothing_is_given_up(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(careful, "_Process", no_memory)
+    done = carefully(helper, lambda n: partial(total, n), [10, 20], halves, lambda *_: -1)
+    with pytest.raises(ScorestreamError, match="not even a good"):
+        list(done)
+
+
+LONG_LIVED = """
+import os, re, sys
+from functools import partial
+from scorestream.careful import Helper
+with Helper(3600, int) as helper:
+    print(helper.run(os.getpid), flush=True)
+    helper.run(partial(re.fullmatch, "(a+)+b", "a" * 64))
+"""
+
+
+def test_a_helper_whose_library_keeps_the_lock_ends_with_its_worker() -> None:
+    worker = subprocess.Popen([sys.executable, "-c", LONG_LIVED], stdout=subprocess.PIPE)
+    assert worker.stdout is not None
+    helper = psutil.Process(int(worker.stdout.readline()))
+    before = helper.cpu_times().user
+    while helper.cpu_times().user < before + 1:
+        assert worker.poll() is None
+        time.sleep(0.05)
+    worker.kill()
+    worker.communicate()
+    # Reaped, or left for others to reap.
+    with suppress(psutil.NoSuchProcess):
+        deadline = time.monotonic() + 60
+        while helper.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def test_what_is_well_is_done_at_once(helper: Helper) -> None:
     numbers = list(range(10, 20))
     done = list(carefully(helper, lambda n: partial(total, n), numbers, halves, lambda *_: -1))
@@ -108,26 +206,11 @@ def unpicklable() -> Callable[[], int]:
     return lambda: 1
 
 
-class Mortal(DexV1):
-    """Scores as the model does, and dies of a wallet whose swaps are of no pool."""
-
-    def score(self, rows, as_of):  # type: ignore[no-untyped-def]
-        if "the end" in rows["pool_id"].to_pylist():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().score(rows, as_of)
-
-
 def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
     model: DexV1,
 ) -> None:
-    swap = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
-    poison = (
-        b'{"wallet_address": "0xdead", "data": [{"protocolType": "dexes", "transactions": ['
-        + swap
-        + b"]}]}"
-    )
     records = golden_records()
-    records.insert(7, Record(None, poison, 0))
+    records.insert(7, POISON)
     scored = list(score_carefully([records_of(records)], Mortal(model.config), True, 20))
     assert sum(len(part) for _, part in scored) == len(records)
     rows = [
@@ -140,7 +223,7 @@ def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
     assert (reject["offset"], reject["error_code"], reject["wallet_address"]) == (
         7,
         "unscorable",
-        "0xdead",
+        "0xDead",
     )
     assert reject["error"] == "scoring it failed: it ended the process: signal 9"
     good = [row for row in rows if "error_code" not in row]
@@ -159,11 +242,8 @@ def test_records_are_cut_until_they_are_single() -> None:
 
 
 def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
-    swap = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
-    entry = b'[{"protocolType": "dexes", "transactions": [' + swap + b"]}]"
-    poison = Record(None, b'{"wallet_address": "0xDead", "data": ' + entry + b"}", 0)
     records = golden_records()
-    records = [poison, *records[:20], Record(None, b"nonsense", 0), *records[20:], poison]
+    records = [POISON, *records[:20], Record(None, b"nonsense", 0), *records[20:], POISON]
     batch = records_of(records)
     piece = Piece(batch, decode(batch.values))
     asked: list[set[str]] = []

@@ -10,6 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 from installation import Installation
 from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import KafkaError
+from scorestream.io.kafka import fetching
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import BATCH_BYTES, OffsetRange, fetch
 from scorestream.io.kafka.producing import Record
@@ -87,6 +88,17 @@ def test_offsets_that_are_not_there_are_an_error(installation: Installation) -> 
     one_partition(installation)
     with pytest.raises(KafkaError, match=r"cannot be read: .*out of range"):
         fetched(installation, (0, 5, 8))
+
+
+def test_a_partition_that_ends_before_the_range_is_waited_for(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_partition(installation)
+    installation.publish([Record(None, b"v")] * 3)
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 2.0)
+    # As after a restart of the broker, which may not know all of a partition at once.
+    with pytest.raises(KafkaError, match=r"no answer from the broker for .*start=3, end=5"):
+        fetched(installation, (0, 0, 5))
 
 
 def one_partition(installation: Installation) -> str:

@@ -24,6 +24,16 @@ def broken(value):
 decode.parse_exact = broken
 """
 
+# An engine that never ends.
+HANGING = """
+import os, sys
+from chaos.fuzzing import __main__, supervising
+os.environ["PYTHONPATH"] += ":{}"
+supervising.ENGINES["random"] = "hanging"
+supervising.MARGIN_SECONDS = supervising.PROGRESS_SECONDS = 1
+sys.exit(__main__.main())
+"""
+
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     folders = [os.environ.get("PYTHONPATH", ""), *("lib", "tests", ".")]
@@ -75,6 +85,13 @@ def test_what_breaks_something_is_kept_and_named(tmp_path: Path) -> None:
     tally = (tmp_path / "tally.json").read_text(encoding="utf-8")
     assert str(kept) in tally
     assert "KeyError" in tally
+
+
+def test_an_engine_that_hangs_is_killed_and_called_broken(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(3600)")
+    done = run("--seconds", "1", "--engine", "random", code=HANGING.format(tmp_path))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "BROKEN: the engine hangs, and was killed 1 s after it should have ended" in done.stdout
 
 
 def test_an_empty_corpus_is_one_clear_error(tmp_path: Path) -> None:

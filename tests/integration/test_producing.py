@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError as Errors
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -92,6 +93,17 @@ def test_a_topic_that_was_just_made_has_offsets(broker: LocalBroker, tmp_path: A
         installation = Installation(tmp_path, broker.bootstrap_servers)
         installation.cluster.ensure_topics()
         assert set(installation.cluster.end_offsets(installation.input_topic).values()) == {0}
+
+
+def test_what_the_client_says_of_its_connections_does_not_pile_up(
+    installation: Installation,
+) -> None:
+    cluster = installation.cluster
+    cluster.ensure_topics()
+    cluster._refusals(Errors(Errors._TRANSPORT, "connection refused"))
+    assert cluster._refusals.reason == "connection refused"
+    assert cluster.topic_id(installation.input_topic)
+    assert cluster._refusals.reason is None
 
 
 def test_a_topic_that_was_recreated_or_deleted_is_refused(installation: Installation) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
+import mortal
 from delivery_checks import check_kafka_equals
 from golden import broken_records, differences, golden_records, golden_wallets
 from installation import Installation, offsets_of
@@ -242,6 +243,24 @@ def test_offsets_that_are_gone_fail_the_batch(
     with pytest.raises(PythonException, match=r"cannot be read: .*out of range"):
         delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
     assert filled.rows("scores") == []
+
+
+@pytest.mark.parametrize("wallet_messages", ["full", "incremental"])
+def test_where_spark_tries_once_a_deadly_message_is_found_all_the_same(
+    wallet_messages: str,
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+) -> None:
+    spark.sparkContext.addPyFile(mortal.__file__)
+    filled.publish([mortal.POISON])
+    delivery, _ = deliverer(filled, spark, warehouse, mortal.Mortal(model.config), fresh(filled))
+    delivery.settings = filled.settings.model_copy(update={"wallet_messages": wallet_messages})
+    delivery.deliver(offsets(filled, 0, len(RECORDS) + 1), "run", 0)
+    rejects = {row["source_offset"]: row["error_code"] for row in filled.rows("rejects")}
+    assert (len(rejects), rejects[len(RECORDS)]) == (4, "unscorable")
+    assert len(filled.rows("scores")) == 6
 
 
 def test_a_whale_and_bad_messages_share_a_batch_with_others(

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from scorestream.configuration import load_scoring_model
-from scorestream.errors import ConfigurationError, KafkaError
+from scorestream.errors import ConfigurationError
+from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import client_options, spark_options
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
 from secure_broker import KEY_PASSWORD, make_certificates
@@ -38,6 +39,7 @@ WRONG: list[tuple[dict[str, str], list[str]]] = [
     ({"KAFKA_SSL_CERTFILE": __file__}, ["give both or none"]),
     ({"KAFKA_SSL_CAFILE": __file__}, [f"{__file__} is not a PEM file with certificates"]),
     ({"SCORESTREAM_TRANSACTIONS": "maybe"}, ["SCORESTREAM_TRANSACTIONS", "'on' or 'off'"]),
+    ({"SCORESTREAM_TASK_SECONDS": "59"}, ["SCORESTREAM_TASK_SECONDS", "equal to 60"]),
     ({"SCORESTREAM_WAREHOSE": "x"}, ["SCORESTREAM_WAREHOSE: is not a setting"]),
     (
         {"METRICS_PORT": "x", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "SCORESTREAM_X": "1"},
@@ -78,13 +80,17 @@ def test_an_encrypted_key_needs_its_password(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make_certificates(tmp_path)
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
     environment.setenv("KAFKA_SSL_CERTFILE", str(tmp_path / "client.pem"))
     environment.setenv("KAFKA_SSL_KEYFILE", str(tmp_path / "client.key"))
     with pytest.raises(ConfigurationError, match=r"KAFKA_SSL_KEY_PASSWORD: is needed"):
         load_settings()
     environment.setenv("KAFKA_SSL_KEY_PASSWORD", "another")
-    with pytest.raises(KafkaError, match=r"client\.key cannot be used") as caught:
+    with pytest.raises(ConfigurationError, match=r"client\.key cannot be used") as caught:
         spark_options(load_settings())
+    assert "another" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="connection settings cannot be used") as caught:
+        KafkaCluster(load_settings())
     assert "another" not in str(caught.value)
 
 

@@ -27,6 +27,22 @@ def test_an_error_that_was_raised_for_want_of_space_is_one(tmp_path: Path) -> No
         raise DeltaError("commit to scores") from FULL
 
 
+@pytest.mark.parametrize(
+    ("executor", "told"),
+    [
+        ("1", "MB free; or a disk of 10.0.0.7, where a task failed, is the full one)"),
+        ("driver", "MB free)"),
+    ],
+)
+def test_of_a_task_on_another_machine_that_machine_is_named(
+    tmp_path: Path, executor: str, told: str
+) -> None:
+    lost = f"Lost task 0.3 in stage 1.0 (TID 3) (10.0.0.7 executor {executor}): {FULL}"
+    with pytest.raises(DiskFullError) as caught, full_disk_explained(str(tmp_path)):
+        raise DeltaError(f"Job aborted due to stage failure: {lost}")
+    assert told in str(caught.value)
+
+
 def test_other_errors_pass(tmp_path: Path) -> None:
     with pytest.raises(DeltaError, match=r"^other$"), full_disk_explained(str(tmp_path)):
         raise DeltaError("other")

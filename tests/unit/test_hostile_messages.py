@@ -166,6 +166,7 @@ def test_the_last_of_a_repeated_key_counts(model: DexV1, checker: Checker) -> No
 
 FOUND = {
     "found/escaped-brackets-hide-depth": "too_deep",
+    "found/deep-within-a-leg": "too_deep",
     "found/escaped-characters-lengthen-error": "invalid_amount",
 }
 

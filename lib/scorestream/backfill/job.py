@@ -161,5 +161,5 @@ class _ChunkWork:
         self, pieces: Sequence[Piece], files: Sequence[WalletFile]
     ) -> ScoringReport:
         """Score messages that hold what is new, all of their wallets, and write."""
-        increments = score_pieces(pieces, files, self.model)
+        increments = score_pieces(pieces, files, self.model, care=None)
         return write_increments(increments, self.root, self.facts)

@@ -32,6 +32,8 @@ DEFAULT_CHAIN: Final = 1
 # The Python objects of so many bytes stay in the processor's second-level cache until they have
 # become columns: measured, blocks four times as large or as small are slower.
 BLOCK_BYTES: Final = 256 * 1024
+# Message, entries, entry, transactions, transaction, leg: where anything else begins.
+_LEG_DEPTH: Final = 6
 _EMPTY_LEG: Final = Leg()
 _ESCAPED_BRACKET: Final = re.compile(rb"\\u00[57][bB]")
 _LP_ACTIONS: Final = frozenset({"deposit", "withdraw"})
@@ -137,11 +139,12 @@ class _Block:
             return False
         # Whatever is nested deep has as many brackets, beyond those that are known.
         excess = count_brackets(values) - self._known_brackets()
-        if excess > MAX_DEPTH and not any(map(_ESCAPED_BRACKET.search, values)):
+        allowed = MAX_DEPTH - _LEG_DEPTH
+        if excess > allowed and not any(map(_ESCAPED_BRACKET.search, values)):
             # Ids often end in "[0, 4]".
             ids = "".join([t.document_id for t in self.transactions])
             excess -= ids.count("[") + ids.count("{")
-        return excess <= MAX_DEPTH or (len(values) == 1 and not is_deep(values[0]))
+        return excess <= allowed or (len(values) == 1 and not is_deep(values[0]))
 
     def _known_brackets(self) -> int:
         """Of messages, entries, transactions, and the legs that their actions use."""

@@ -1,8 +1,9 @@
 """The exact parser of wallet messages: decides every case that the fast one leaves open.
 
 It accepts the unusual (numeric text, milliseconds as text, other protocols' entries of any shape)
-and names the first problem of a bad message by its path. Only what the path leads through is made
-into Python values, the rest stays bytes: no message costs much more memory than its own size.
+and names the first problem of a bad message by its path. Only the transactions that are accepted
+are kept as Python values; all else stays bytes, of which arrays are opened element by element. So
+what costs memory is transactions, not what is around them, nor what stands in their place.
 
 Rules: SCORING.md section 1, reproduced in docs/messages.md.
 """
@@ -12,14 +13,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from itertools import chain
-from typing import Any, Final, cast
+from itertools import islice
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
-from scorestream.core.brackets import MAX_DEPTH, count_brackets, is_deep
+from scorestream.core.brackets import (
+    MAX_DEPTH,
+    count_brackets,
+    count_elements,
+    element_bounds,
+    is_deep,
+    nested_bounds,
+)
 from scorestream.core.messages import (
     DEXES,
     LEGS_OF_ACTION,
@@ -41,9 +50,13 @@ SHOWN_CHARACTERS: Final = 80
 GROUP: Final = 256
 _ABSENT: Final = msgspec.Raw(b"")
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_leg = msgspec.json.Decoder(Leg).decode
 _decode_text = msgspec.json.Decoder(str).decode
+
+
+# Stands for a lone surrogate, which no decoder takes; no message can have it but by chance.
+_LONE: Final = f"\ufffd{secrets.token_hex(8)}"
+_LONE_BYTES: Final = _LONE.encode()
 
 
 def _fields_decoder(names: str) -> Callable[[bytes], msgspec.Struct]:
@@ -94,8 +107,11 @@ def parse_exact(value: bytes | None) -> Message:
         raise BadMessage(problem.code, str(problem), wallet, count) from None
 
 
-def _document(value: bytes) -> Any:
-    """The JSON value that bytes hold, not looked into yet."""
+def _document(value: bytes) -> msgspec.Raw:
+    """The JSON value that bytes hold, not looked into yet.
+
+    Text that is not kept may have lone surrogates; `_LONE` is put in their place.
+    """
     try:
         value.decode()
     except UnicodeDecodeError as error:
@@ -105,26 +121,32 @@ def _document(value: bytes) -> Any:
     try:
         return _decode_raw(value)
     except msgspec.DecodeError as error:
-        return _with_lone_surrogates(value, error)
+        # Of the same length, so that what else is wrong has its place in the message.
+        harmless = _without_lone_surrogates(value, rb"\ufffd")
+        if harmless == value:
+            raise _not_json(value, error) from None
+    try:
+        _decode_raw(harmless)
+    except msgspec.DecodeError as error:
+        raise _not_json(value, error) from None
+    return _decode_raw(_without_lone_surrogates(value, _LONE_BYTES))
 
 
-_ESCAPES = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+# A pair that belongs together, or one that is alone.
+_SURROGATES = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|([89a-fA-F][0-9a-fA-F]{2}))"
 )
 
 
-def _with_lone_surrogates(value: bytes, error: msgspec.DecodeError) -> Any:
-    """The document, if only lone surrogates are wrong: text that is not kept may have them."""
-    harmless = _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], value)
-    if harmless == value:
-        raise _not_json(value, error)
-    try:
-        _decode_raw(harmless)
-    except msgspec.DecodeError as other:
-        raise _not_json(value, other) from None
-    return json.loads(value, parse_int=_Number, parse_float=_Number)
+def _without_lone_surrogates(value: bytes, other: bytes) -> bytes:
+    """A message with something else in the place of each surrogate that is alone."""
+    # Joining millions of pieces would take a hundred bytes for each.
+    result, end = bytearray(), 0
+    for found in _SURROGATES.finditer(value.replace(rb"\\", b"  ")):
+        if found[1]:
+            result += value[end : found.start()] + other
+            end = found.end()
+    return bytes(result + value[end:])
 
 
 _BYTE = re.compile(r"(?:JSON is malformed: )?(.*?) \(byte (\d+)\)")
@@ -169,10 +191,10 @@ def _readable_wallet(document: Any) -> str | None:
 
 def _countable_transactions(document: Any) -> int:
     data = _object(document, "", _MESSAGE).get("data") if _is_object(document) else None
-    entries = _list(data, "") if _is_list(data) else []
-    fields = [_object(entry, "", _ENTRY) for entry in entries if _is_object(entry)]
-    lists = [f.get("transactions") for f in fields if f.get("protocolType") == DEXES]
-    return sum(len(_list(rows, "")) for rows in lists if _is_list(rows))
+    entries = _elements(data, nested_bounds) if _is_list(data) else iter(())
+    fields = (_object(entry, "", _ENTRY) for entry in entries if _is_object(entry))
+    lists = (f.get("transactions") for f in fields if f.get("protocolType") == DEXES)
+    return sum(count_elements(bytes(rows)) for rows in lists if _is_list(rows))
 
 
 def _message(document: Any) -> Message:
@@ -184,7 +206,7 @@ def _message(document: Any) -> Message:
             f"wallet_address: must have 1 to {MAX_WALLET_CHARACTERS} characters, has {len(wallet)}",
         )
     entries = _list(_required(fields, "data", ""), "data")
-    dexes = [_entry(entry, f"data[{i}]") for i, entry in enumerate(entries)]
+    dexes = (_entry(entry, f"data[{i}]") for i, entry in enumerate(entries))
     return Message(wallet, [e for e in dexes if e is not None], _chain_id(fields, ""))
 
 
@@ -194,11 +216,10 @@ def _entry(value: Any, path: str) -> Entry | None:
     if kind != DEXES:
         return None
     rows = _list(_required(fields, "transactions", f"{path}."), f"{path}.transactions")
-    groups = (
-        _transactions(rows[first : first + GROUP], first, f"{path}.transactions")
-        for first in range(0, len(rows), GROUP)
-    )
-    return Entry(kind, list(chain.from_iterable(groups)))
+    transactions: list[Transaction] = []
+    while group := list(islice(rows, GROUP)):
+        transactions += _transactions(group, len(transactions), f"{path}.transactions")
+    return Entry(kind, transactions)
 
 
 def _transactions(rows: Sequence[Any], first: int, path: str) -> list[Transaction]:
@@ -208,8 +229,7 @@ def _transactions(rows: Sequence[Any], first: int, path: str) -> list[Transactio
     """
     if len(rows) == 1:
         return [_transaction(rows[0], f"{path}[{first}]")]
-    usual = _usual_transactions(rows) if isinstance(rows[0], msgspec.Raw) else None
-    if usual is not None:
+    if (usual := _usual_transactions(rows)) is not None:
         return usual
     half = len(rows) // 2
     left = _transactions(rows[:half], first, path)
@@ -218,8 +238,11 @@ def _transactions(rows: Sequence[Any], first: int, path: str) -> list[Transactio
 
 def _usual_transactions(rows: Sequence[msgspec.Raw]) -> list[Transaction] | None:
     """The transactions, if the fast parser would take them all."""
+    joined = b"[" + b",".join(rows) + b"]"
+    if _LONE_BYTES in joined:
+        return None
     try:
-        decoded = decode_transactions(b"[" + b",".join(rows) + b"]")
+        decoded = decode_transactions(joined)
     except (msgspec.ValidationError, RecursionError):
         return None
     used = [getattr(t, name) for t in decoded for name in LEGS_OF_ACTION.get(t.action, ())]
@@ -262,7 +285,7 @@ def _leg(value: Any, path: str) -> Leg | None:
 
 def _usual_leg(value: Any) -> Leg | None:
     """The leg, if the fast parser would take it."""
-    if not isinstance(value, msgspec.Raw):
+    if not _is_object(value) or _LONE_BYTES in bytes(value):
         return None
     try:
         leg = _decode_leg(value)
@@ -332,12 +355,12 @@ def _required(fields: dict[str, Any], name: str, at: str) -> Any:
     return fields[name]
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, msgspec.Raw) and _first(value) == b"{")
+def _is_object(value: Any) -> TypeGuard[msgspec.Raw]:
+    return isinstance(value, msgspec.Raw) and _first(value) == b"{"
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) or (isinstance(value, msgspec.Raw) and _first(value) == b"[")
+def _is_list(value: Any) -> TypeGuard[msgspec.Raw]:
+    return isinstance(value, msgspec.Raw) and _first(value) == b"["
 
 
 def _first(value: msgspec.Raw) -> bytes:
@@ -350,8 +373,6 @@ def _object(
     """The fields of an object that somebody asks for, as far as it has them."""
     if not _is_object(value):
         raise _Problem("invalid_type", f"{path}: must be an object, is {_shown(value)}")
-    if isinstance(value, dict):
-        return value
     fields = decode_fields(value)
     found = ((name, getattr(fields, name)) for name in fields.__struct_fields__)
     return {name: _opened(raw) for name, raw in found if raw is not _ABSENT}
@@ -369,10 +390,19 @@ def _opened(value: msgspec.Raw) -> Any:
     return _Number(bytes(value).decode())
 
 
-def _list(value: Any, path: str) -> list[Any]:
+def _list(value: Any, path: str) -> Iterator[msgspec.Raw]:
     if not _is_list(value):
         raise _Problem("invalid_type", f"{path}: must be an array, is {_shown(value)}")
-    return value if isinstance(value, list) else cast(list[Any], _decode_list(value))
+    return _elements(value)
+
+
+def _elements(
+    array: msgspec.Raw, bounds: Callable[[bytes], Iterator[tuple[int, int]]] = element_bounds
+) -> Iterator[msgspec.Raw]:
+    """The elements of an array, not looked into yet; one at a time, as there may be millions."""
+    value = bytes(array)
+    letters = memoryview(value)
+    return (_decode_raw(letters[start:end]) for start, end in bounds(value))
 
 
 def _text(value: Any, path: str) -> str:
@@ -389,11 +419,7 @@ def _optional_text(fields: dict[str, Any], name: str, at: str, absent: str | Non
 
 
 def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return _LONE not in value
 
 
 def _shown(value: Any) -> str:
@@ -406,6 +432,8 @@ def _shown(value: Any) -> str:
         value = _opened(value)
     if isinstance(value, _Number):
         return value[:SHOWN_CHARACTERS]
+    if isinstance(value, str):
+        value = value.replace(_LONE, "\ufffd")
     # Cut once more: a character that is escaped takes six.
     text = json.dumps(value[:SHOWN_CHARACTERS] if isinstance(value, str) else value)
     return text[: SHOWN_CHARACTERS + 2]

@@ -10,7 +10,7 @@ from py4j.protocol import Py4JJavaError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pyspark.sql import SparkSession
 
-from scorestream.errors import CheckpointError
+from scorestream.errors import CheckpointError, ScorestreamError
 
 STATE_FILE: Final = "scorestream.json"
 METADATA_FILE: Final = "metadata"
@@ -20,6 +20,8 @@ COMMITS: Final = "commits"
 # The newest planned batch may have to be repeated, from where the one before it ended.
 _OFFSETS_READ: Final = 2
 _FIRST_OFFSETS: Final = "sources/0/0"
+# What Hadoop raises where a file is gone, shorter than it was, or not as its checksum says.
+_SPOILED: Final = ("FileNotFoundException", "EOFException", "ChecksumException")
 _ADVICE: Final = "use a new --checkpoint: it starts after what the warehouse holds"
 
 
@@ -161,8 +163,12 @@ class Checkpoint:
                 return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
             finally:
                 stream.close()
-        except Py4JJavaError:
-            raise self._damaged(name) from None
+        except Py4JJavaError as error:
+            cause = error.java_exception
+            if cause.getClass().getSimpleName() in _SPOILED:
+                raise self._damaged(name) from None
+            # A store that does not answer now may do so at the next start.
+            raise ScorestreamError(f"{self.location}/{name} cannot be read: {cause}") from None
 
     def _damaged(self, name: str) -> CheckpointError:
         return CheckpointError(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+import structlog
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
-from scorestream.control import note_progress
+from scorestream.careful import Care
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
@@ -25,7 +28,9 @@ from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.streaming.work import BatchWork
 from scorestream.tables import SCORES
-from scorestream.tasks import run_exchange, run_tasks
+from scorestream.tasks import run_exchange, run_tasks, tried_once
+
+log = structlog.get_logger()
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
 RECORDS_A_TASK = 1000
@@ -81,6 +86,7 @@ class Delivery:
 
     def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
         """Deliver the messages of ranges as one batch."""
+        began = time.monotonic()
         started = time.time()
         models = self.serving.refreshed()
         facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version, models)
@@ -101,11 +107,23 @@ class Delivery:
         self._publish(files, ranges, facts, stored)
         self._first = False
         self.serving.learn(use for report in reports for use in report.models)
-        note_progress()
-        self.report(BatchSummary.of(reports, batch_id, started, time.time()))
+        self.report(BatchSummary.of(reports, batch_id, time.monotonic() - began))
 
     def _score(
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
+    ) -> list[ScoringReport]:
+        """Score in tasks; a message that ends them is found with care, which a repetition takes."""
+        care = Care(self.settings.message_seconds)
+        try:
+            return self._score_once(ranges, facts, stored, care)
+        except (Py4JJavaError, PythonException) as error:
+            if not tried_once(error):
+                raise
+            log.warning("batch_again_with_care", batch=facts.batch_id)
+        return self._score_once(ranges, facts, stored, replace(care, at_once=True))
+
+    def _score_once(
+        self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None, care: Care
     ) -> list[ScoringReport]:
         work = BatchWork(
             self._client_options(),
@@ -114,7 +132,7 @@ class Delivery:
             facts,
             self.settings.keeps_history,
             stored,
-            self.settings.message_seconds,
+            care,
         )
         tasks = self._tasks(ranges)
         items = split_ranges(ranges, tasks)

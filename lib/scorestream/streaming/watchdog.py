@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import Any, Final, Self
 
 import structlog
@@ -12,8 +13,8 @@ from pyspark.sql import SparkSession
 
 log = structlog.get_logger()
 
-# As often as Spark does a task that fails; see SPARK_MASTER.
-ATTEMPTS: Final = 4
+# A task that was killed does not count for Spark as one that failed.
+MOST_KILLS: Final = 4
 LOOKS_A_LIMIT: Final = 10
 _MOST_TASKS: Final = 100_000
 
@@ -35,8 +36,11 @@ class Watchdog:
         """
         self._spark = spark
         self._seconds = seconds
+        # By attempt of a task, its first sight on the monotonic clock: Spark's clock may be set.
         self._seen: dict[int, float] = {}
         self._killed: set[int] = set()
+        # By stage and number of the task.
+        self._kills: Counter[tuple[int, int]] = Counter()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -57,37 +61,40 @@ class Watchdog:
                 log.debug("watchdog", reason=str(error))
 
     def _look(self) -> None:
+        stages = self._spark.sparkContext.statusTracker().getActiveStageIds()
+        running = {
+            task.taskId(): (stage, task) for stage in stages for task in self._running(stage)
+        }
         now = time.monotonic()
-        active = self._spark.sparkContext.statusTracker().getActiveStageIds()
-        self._seen = {stage: self._seen.get(stage, now) for stage in active}
-        for stage, since in self._seen.items():
-            # Most stages end long before: their tasks are not looked at.
-            if now - since >= self._seconds * (1 - 1 / LOOKS_A_LIMIT):
-                self._look_at(stage)
+        self._seen = {number: self._seen.get(number, now) for number in running}
+        for number, (stage, task) in running.items():
+            age = now - self._seen[number]
+            # What is done again is done with care, which takes longer.
+            if age > self._seconds * (2 if task.attempt() else 1):
+                self._kill(stage, task, age)
 
-    def _look_at(self, stage: int) -> None:
+    def _running(self, stage: int) -> list[Any]:
+        """Attempts of a stage's tasks, as Spark's status store has them."""
         context = self._spark.sparkContext
         info = context.statusTracker().getStageInfo(stage)
         if info is None:
-            return
-        scala: Any = context._jsc.sc()
-        tasks = scala.statusStore().taskList(stage, info.currentAttemptId, _MOST_TASKS)
-        for number in range(tasks.size()):
-            task = tasks.apply(number)
-            age = time.time() - task.launchTime().getTime() / 1000
-            # What is done again is done with care, which takes longer.
-            limit = self._seconds * (2 if task.attempt() else 1)
-            if task.status() == "RUNNING" and age > limit:
-                self._kill(scala, stage, task, age)
+            return []
+        store: Any = context._jsc.sc().statusStore()
+        tasks = store.taskList(stage, info.currentAttemptId, _MOST_TASKS)
+        every = [tasks.apply(number) for number in range(tasks.size())]
+        return [task for task in every if task.status() == "RUNNING"]
 
-    def _kill(self, scala: Any, stage: int, task: Any, age: float) -> None:
+    def _kill(self, stage: int, task: Any, age: float) -> None:
         if task.taskId() in self._killed:
             return
         self._killed.add(task.taskId())
-        attempt = task.attempt() + 1
+        self._kills[stage, task.index()] += 1
+        kills = self._kills[stage, task.index()]
         reason = f"a task took longer than {self._seconds:g} s"
+        attempt = task.attempt() + 1
         log.warning("task_killed", reason=reason, attempt=attempt, seconds=round(age, 1))
-        if attempt < ATTEMPTS:
+        scala: Any = self._spark.sparkContext._jsc.sc()
+        if kills < MOST_KILLS:
             scala.killTaskAttempt(task.taskId(), True, reason)
         else:
-            scala.cancelStage(stage, f"{reason}, {attempt} times")
+            scala.cancelStage(stage, f"{reason}, {kills} times")

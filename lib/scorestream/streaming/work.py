@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from scorestream.careful import Care
 from scorestream.core.pipeline import ScoringModel
 from scorestream.incremental import (
     Piece,
@@ -30,7 +31,7 @@ class BatchWork:
         root: the warehouse.
         history: whether the exploded transactions are kept.
         stored: what the warehouse holds of a batch that may have been cut off before.
-        seconds: the most that messages may take in a task that failed before.
+        care: how tasks work with care.
     """
 
     options: dict[str, str]
@@ -39,25 +40,25 @@ class BatchWork:
     facts: BatchFacts
     history: bool
     stored: Stored | None
-    seconds: float
+    care: Care
 
     def score(self, ranges: Sequence[OffsetRange]) -> ScoringReport:
         """Score messages that each hold their wallet's whole list, and write the rows."""
         batches = fetch(ranges, self.options)
         if self.stored is None:
-            scored = score_records(batches, self.model, self.history, self.seconds)
-            return write_scored(scored, self.root, self.facts, self.history)
+            scored = score_records(batches, self.model, self.history, self.care)
+            return write_scored(scored, self.root, self.facts, self.history, care=self.care)
         lacking = self.stored.lacking(ranges, self.history)
         records = map(lacking.of, batches)
-        needed = score_records(records, self.model, self.history, self.seconds)
-        return write_scored(needed, self.root, self.facts, self.history, lacking.keep)
+        needed = score_records(records, self.model, self.history, self.care)
+        return write_scored(needed, self.root, self.facts, self.history, lacking.keep, self.care)
 
     def split(self, ranges: Sequence[OffsetRange], buckets: int) -> Iterator[tuple[int, Piece]]:
         """Messages that hold what is new, decoded and dealt out by wallet."""
         batches: Iterable[Records] = fetch(ranges, self.options)
         if self.stored is not None:
             batches = map(self.stored.lacking(ranges, self.history).of, batches)
-        return split_by_wallet(decode_records(batches, self.model, self.seconds), buckets)
+        return split_by_wallet(decode_records(batches, self.model, self.care), buckets)
 
     def score_increments(
         self, pieces: Sequence[Piece], ranges: Sequence[OffsetRange], files: Sequence[WalletFile]
@@ -69,8 +70,8 @@ class BatchWork:
             ranges: all ranges of the batch.
             files: what `transactions` holds.
         """
-        increments = score_pieces(pieces, files, self.model, self.seconds)
+        increments = score_pieces(pieces, files, self.model, self.care)
         if self.stored is None:
-            return write_increments(increments, self.root, self.facts)
+            return write_increments(increments, self.root, self.facts, care=self.care)
         keep = self.stored.lacking(ranges, self.history).keep
-        return write_increments(increments, self.root, self.facts, keep)
+        return write_increments(increments, self.root, self.facts, keep, self.care)

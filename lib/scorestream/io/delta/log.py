@@ -72,6 +72,14 @@ def refuse_damaged_log(table_uri: str) -> None:
             )
 
 
+def is_whole(table_uri: str, version: int) -> bool:
+    """Whether a commit is there, and neither cut off, emptied nor overwritten."""
+    try:
+        return _is_whole(f"{table_uri}/_delta_log/{version:020}.json")
+    except FileNotFoundError:
+        return False
+
+
 def _version(uri: str) -> str:
     return uri.rpartition("/")[2].partition(".")[0]
 

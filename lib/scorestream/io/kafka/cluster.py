@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError as Errors
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from scorestream.errors import KafkaError, LostOffsetsError
+from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError
 from scorestream.io.kafka.connection import (
     ANSWER_SECONDS,
     MAX_MESSAGE_BYTES,
@@ -54,10 +54,15 @@ class KafkaCluster:
     """Topics and offsets of the configured cluster."""
 
     def __init__(self, settings: Settings) -> None:
+        """Nobody is asked yet.
+
+        Raises:
+            ConfigurationError: the client library refuses the settings.
+        """
         self.settings = settings
         self._options = client_options(settings)
         self._refusals = Refusals(settings)
-        with failures("Kafka's connection settings cannot be used"):
+        with failures("Kafka's connection settings cannot be used", ConfigurationError):
             self._admin = AdminClient(self._options | {"error_cb": self._refusals})
 
     def ensure_topics(self) -> None:
@@ -123,6 +128,8 @@ class KafkaCluster:
         Raises:
             LostOffsetsError: there is no such topic, all of a sudden.
         """
+        # Asked for each batch: what the client has said of its connections must not pile up.
+        self._refusals.forget(self._admin)
         with failures(f"topic {topic} cannot be described"):
             try:
                 ask = partial(self._described, topic, seconds)

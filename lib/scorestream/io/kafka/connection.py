@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from scorestream.errors import KafkaError
+from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
 from scorestream.settings import ENCRYPTED, Settings, pem_text
 
 ANSWER_SECONDS: Final = 15.0
@@ -102,7 +102,7 @@ def _plain_key(settings: Settings) -> str:
     try:
         key = load_pem_private_key(text.encode(), None if password is None else password.encode())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KafkaError(
+        raise ConfigurationError(
             f"KAFKA_SSL_KEYFILE: {settings.kafka_ssl_keyfile} cannot be used, or not with "
             f"KAFKA_SSL_KEY_PASSWORD: {error}"
         ) from None
@@ -147,16 +147,21 @@ def settled(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answe
 
 
 @contextmanager
-def failures(what: str) -> Iterator[None]:
-    """Turn the client library's failures into one that says what could not be done."""
+def failures(what: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[None]:
+    """Turn the client library's failures into one that says what could not be done.
+
+    Args:
+        what: could not be done.
+        kind: of the error that is raised.
+    """
     try:
         yield
     except KafkaException as error:
         cause = error.args[0]
         reason = cause.str() if isinstance(cause, Errors) else str(cause)
-        raise KafkaError(f"{what}: {_in_our_names(reason)}") from None
+        raise kind(f"{what}: {_in_our_names(reason)}") from None
     except TimeoutError:
-        raise KafkaError(f"{what}: no answer") from None
+        raise kind(f"{what}: no answer") from None
 
 
 def _in_our_names(reason: str) -> str:
