@@ -24,6 +24,7 @@ SCORED_COLUMNS: Final = (
     "wallet_address",
     "as_of",
     "transaction_count",
+    *dict(schemas.TRANSACTION_TIMES),
     *(field.name for field in schemas.SCORE),
     "scoring",
     "config_hash",

@@ -19,6 +19,8 @@ COMMENTS: Final = {
     "wallet_key": "which wallet it is: the lower-case form of 0x... hex, else the address as given",
     "as_of": "unix seconds: the moment the row speaks of (the Kafka record's timestamp, floored)",
     "transaction_count": "transactions that the score is of; of a reject, those of the message",
+    "first_transaction_at": "when the first transaction was that the score is of (UTC)",
+    "last_transaction_at": "when the last transaction was that the score is of (UTC)",
     "zscore": "final score with exactly 18 decimals",
     "lp_score": "score of providing liquidity",
     "swap_score": "score of swapping",
@@ -122,10 +124,11 @@ SCORES: Final = Table(
             *RUN_COLUMNS,
             ("scored_date", pa.date32()),
             ("wallet_key", pa.string()),
+            *schemas.TRANSACTION_TIMES,
         ]
     ),
     "one row a scored message, append-only",
-    frozenset({"wallet_key"}),
+    frozenset({"wallet_key", *dict(schemas.TRANSACTION_TIMES)}),
 )
 TRANSACTIONS: Final = Table(
     "transactions",

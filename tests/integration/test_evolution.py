@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from records import records_of
 from scorestream.core.dex_v1 import DexV1
+from scorestream.core.messages import MIN_SECONDS
 from scorestream.errors import DeltaError
 from scorestream.io.delta.files import read_file
 from scorestream.io.delta.sql import read
@@ -48,11 +50,11 @@ def made(tmp_path: Path) -> Warehouse:
 
 @pytest.fixture
 def older(tmp_path: Path, made: Warehouse, model: DexV1) -> Warehouse:
-    """Tables with a row each, of before the young column."""
+    """Tables with a row each, of before the young columns."""
     append(made, model, 0)
     warehouse = Warehouse(str(tmp_path / "older"))
     for table in (SCORES, TRANSACTIONS):
-        rows = DeltaTable(made.path(table)).to_pyarrow_table().drop_columns([YOUNG])
+        rows = DeltaTable(made.path(table)).to_pyarrow_table().drop_columns([*table.younger])
         write_deltalake(warehouse.path(table), rows)
     return warehouse
 
@@ -80,6 +82,7 @@ def test_an_older_table_gets_the_column_and_every_reader_sees_null(
     assert [row[0] for row in by_spark] == expected
     by_delta = sorted(older.rows(table), key=lambda row: int(row["source_offset"]))
     assert [row[YOUNG] for row in by_delta] == expected
+    assert all(by_delta[0][name] is None is not by_delta[1][name] for name in table.younger)
     assert by_duckdb(older, table) == expected
     by_us = [read_file(uri, table.columns) for uri in older.files(table)]
     assert {rows[YOUNG][0].as_py() for rows in by_us} == set(expected)
@@ -88,6 +91,22 @@ def test_an_older_table_gets_the_column_and_every_reader_sees_null(
     assert {row.wallet_address for row in open_before.collect()} == {"0xAB"}
     [bounds] = [file for file in older.wallet_files() if file.lowest is not None]
     assert (bounds.lowest, bounds.highest) == ("0xab", "0xab")
+
+
+@pytest.mark.spark
+def test_times_of_the_first_year_are_read_by_everyone(
+    made: Warehouse, model: DexV1, spark: SparkSession
+) -> None:
+    append(made, model, 0, timestamp=MIN_SECONDS)
+    first = datetime(1, 1, 1, tzinfo=UTC)
+    [row] = made.rows(SCORES)
+    assert (row["first_transaction_at"], row["last_transaction_at"]) == (first, first)
+    [seen] = read(spark, made, SCORES).selectExpr("unix_seconds(first_transaction_at)").collect()
+    assert seen[0] == MIN_SECONDS
+    rows = DeltaTable(made.path(SCORES)).to_pyarrow_dataset()
+    query = "SELECT epoch(last_transaction_at) FROM rows"
+    found = duckdb.connect().register("rows", rows).execute(query).fetchall()
+    assert found == [(MIN_SECONDS,)]
 
 
 def widen(schema: pa.Schema, struct: str) -> pa.Schema:

@@ -27,6 +27,8 @@ from scorestream.serving.config import FILE, WalletModel, load_wallet_models
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import SCORES
 
+DAY = 86_400
+
 
 def listed(folder: Path, text: str) -> tuple[WalletModel, ...]:
     (folder / FILE).write_text(text, encoding="utf-8")
@@ -89,9 +91,23 @@ def test_models_see_the_features_and_scores_of_every_wallet(scored: Scored) -> N
     for row, score in zip(rows.to_pylist(), scored.scores.to_pylist(), strict=True):
         names = ("lp_score", "swap_score", "transaction_count")
         expected = score["features"] | {name: score[name] for name in names}
-        assert row == expected | {"zscore": score["final_score"]}
+        days = {
+            f"days_since_{end}": (score["as_of"] - score[f"{end}_transaction_at"].timestamp()) / DAY
+            for end in ("first", "last")
+        }
+        assert row == expected | {"zscore": score["final_score"]} | days
     kinds = {field.name: field.type for field in schemas.FEATURES}
     assert {name: rows.schema.field(name).type for name in kinds} == kinds
+
+
+def test_days_never_count_what_comes_after_the_moment(model: DexV1) -> None:
+    golden = golden_wallets()[0]
+    value, moments = golden.value, np.array([golden.as_of, golden.as_of + DAY, 0])
+    rows = model_rows(score_messages([value] * 3, moments, model).scores.sort_by("position"))
+    for name in ("days_since_first", "days_since_last"):
+        now, a_day_later, before_all = rows[name].to_pylist()
+        assert a_day_later == pytest.approx(now + 1)
+        assert before_all == 0
 
 
 def test_values_stand_in_the_row_and_the_message_of_their_wallet(

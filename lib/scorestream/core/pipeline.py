@@ -120,9 +120,18 @@ def _scores(decoded: Decoded, as_of: npt.NDArray[np.int64], scores: pa.StructArr
         pa.array(as_of[decoded.positions]),
         wallet_keys(wallets),
         pa.array(decoded.counts),
+        *_first_and_last(decoded),
         *scores.flatten(),
     ]
     return pa.Table.from_arrays(columns, schema=schemas.SCORED)
+
+
+def _first_and_last(decoded: Decoded) -> list[pa.Array]:
+    """When each wallet's first and last transactions were, as `TRANSACTION_TIMES`."""
+    seconds = np.asarray(decoded.rows["timestamp"])
+    starts = np.cumsum(decoded.counts) - decoded.counts
+    found = [extreme.reduceat(seconds, starts) for extreme in (np.minimum, np.maximum)]
+    return [pa.array(each * 1_000_000).cast(schemas.UTC_TIMESTAMP) for each in found]
 
 
 def reject_rows(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table:

@@ -136,8 +136,15 @@ SCORE = pa.struct(
 # What every result of the core begins with. `position` is the row of the message in its batch.
 _MESSAGE = [("position", pa.int64()), ("wallet_address", pa.string()), ("as_of", pa.int64())]
 _WALLET_KEY = ("wallet_key", pa.string())
+# Of the transactions that a score is of.
+TRANSACTION_TIMES = [
+    ("first_transaction_at", UTC_TIMESTAMP),
+    ("last_transaction_at", UTC_TIMESTAMP),
+]
 
-SCORED = pa.schema([*_MESSAGE, _WALLET_KEY, ("transaction_count", pa.int64()), *SCORE])
+SCORED = pa.schema(
+    [*_MESSAGE, _WALLET_KEY, ("transaction_count", pa.int64()), *TRANSACTION_TIMES, *SCORE]
+)
 REJECTED = pa.schema(
     [
         *_MESSAGE,

@@ -29,8 +29,13 @@ _SCORES: Final = {
     "swap_score": "swap_score",
     "transaction_count": "transaction_count",
 }
+_DAYS: Final = {
+    "days_since_first": "first_transaction_at",
+    "days_since_last": "last_transaction_at",
+}
+_DAY_MICROSECONDS: Final = 86_400 * 1_000_000
 # The columns that every model sees.
-MODEL_COLUMNS: Final = (*(field.name for field in schemas.FEATURES), *_SCORES)
+MODEL_COLUMNS: Final = (*(field.name for field in schemas.FEATURES), *_SCORES, *_DAYS)
 
 
 class Applier:
@@ -97,11 +102,19 @@ class Applier:
 def model_rows(scores: pa.Table) -> pa.Table:
     """What models see of scored wallets: `MODEL_COLUMNS`, one row a wallet.
 
-    `zscore` is a 64-bit float, as models know no decimals.
+    `zscore` is a 64-bit float, as models know no decimals. Days are as of the moment of the score.
     """
     features = scores["features"].combine_chunks().flatten()
     of_scores = [scores[column] for column in _SCORES.values()]
-    return pa.Table.from_arrays([*features, *of_scores], names=list(MODEL_COLUMNS))
+    days = [_days_since(scores, column) for column in _DAYS.values()]
+    return pa.Table.from_arrays([*features, *of_scores, *days], names=list(MODEL_COLUMNS))
+
+
+def _days_since(scores: pa.Table, column: str) -> pa.Array:
+    """Days from a time to the moment of the score; 0 where it lies behind that."""
+    moments = np.asarray(scores["as_of"]) * 1_000_000
+    passed = moments - np.asarray(scores[column].cast(pa.int64()))
+    return pa.array(np.maximum(passed, 0) / _DAY_MICROSECONDS)
 
 
 def models_column(found: Sequence[tuple[Version, pa.Array]], wallets: int) -> pa.MapArray:
