@@ -26,15 +26,14 @@ from scorestream.local.behaviours import draw_histories
 from scorestream.local.histories import ROWS, stored_rows
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
-from scorestream.training import learning
 from scorestream.training.baselines import baseline_metrics
-from scorestream.training.config import UseCase
+from scorestream.training.candidates import best_first, searched
 from scorestream.training.configuration import load_use_case
-from scorestream.training.datasets import Source, prepared
+from scorestream.training.datasets import Source
 from scorestream.training.evaluation import evaluate
-from scorestream.training.metrics import metric_of
-from scorestream.training.model import Card
-from scorestream.training.search import search_candidate
+from scorestream.training.families import Floats
+from scorestream.training.learning import Learner
+from scorestream.training.subject import Training
 
 CONF: Final = PROJECT_ROOT / "conf"
 UNTIL: Final = 1_767_225_600
@@ -96,39 +95,27 @@ def judged(
     """Metrics of the best candidate and of the baselines on the last cutoff."""
     path = CONF / "models" / f"{title.partition(',')[0]}.yaml"
     use_case = load_use_case(path, ["search.folds=3", *changes])
-    data = prepared(use_case, Source(title, table))
-    card = learning.card_of(use_case, data.rows)
-    every = learning.examples_of(card, data.rows, use_case.search.group)
-    learner = best(use_case, card, every.where(~data.held_out))
-    model = learner.learn(card, every.where(~data.held_out), use_case.search.seed)
-    held = every.where(data.held_out)
-    margin = model.margin(held.features)
-    yield (
-        "model",
-        evaluate(card, held.truth, margin) | flagged(card, data.rows, data.held_out, margin),
-    )
-    yield from baseline_metrics(use_case, card, data.rows, every, data.held_out).items()
+    training = Training.of(use_case, Source(title, table))
+    model = best(training).learn(training.card, training.learned, training.seed)
+    margin = model.margin(training.held.features)
+    metrics = evaluate(training.card, training.held.truth, margin)
+    yield "model", metrics | flagged(training, margin)
+    for name, found in baseline_metrics(training).items():
+        yield name, dict(found)
 
 
-def best(use_case: UseCase, card: Card, rows: learning.Examples) -> learning.Learner:
+def best(training: Training) -> Learner:
     """The candidate that cross-validation prefers."""
-    candidates = use_case.candidates.items()
-    found = [search_candidate(name, c, card, rows, use_case.search) for name, c in candidates]
-    sign = -1 if metric_of(use_case.task, use_case.search.metric).more_is_better else 1
-    return min(found, key=lambda one: sign * one.value).learner
+    return best_first(training, list(searched(training)))[0].learner
 
 
-def flagged(
-    card: Card,
-    rows: pa.Table,
-    held_out: np.ndarray[Any, Any],
-    margin: np.ndarray[Any, Any],
-) -> dict[str, float]:
+def flagged(training: Training, margin: Floats) -> dict[str, float]:
     """The share of each behaviour that an anomaly model flags."""
-    if card.task != "anomaly":
+    if training.card.task != "anomaly":
         return {}
-    flags = margin >= np.quantile(margin, 1 - card.flag, method="higher")
-    shares = pd.Series(flags).groupby(rows[BEHAVIOUR].to_pandas()[held_out].to_numpy()).mean()
+    flags = margin >= np.quantile(margin, 1 - training.card.flag, method="higher")
+    behaviours = training.data.rows[BEHAVIOUR].to_pandas()[training.data.held_out]
+    shares = pd.Series(flags).groupby(behaviours.to_numpy()).mean()
     return {f"flagged {name}": float(share) for name, share in shares.items()}
 
 

@@ -8,10 +8,14 @@ import pytest
 
 from scorestream.errors import ConfigurationError, TrainingError
 from scorestream.settings import PROJECT_ROOT
-from scorestream.training.baselines import baseline_metrics
-from scorestream.training.config import UseCase
+from scorestream.training.baselines import against, baseline_metrics
+from scorestream.training.config import Bound, UseCase
 from scorestream.training.configuration import load_use_case
+from scorestream.training.datasets import Dataset, Source
+from scorestream.training.hashing import row_hashes
 from scorestream.training.learning import card_of, examples_of, folds_of
+from scorestream.training.metrics import metric_of
+from scorestream.training.subject import Training
 
 MODELS = PROJECT_ROOT / "conf" / "models"
 LEARNED, HELD = 60, 20
@@ -20,7 +24,9 @@ HELD_OUT = np.arange(LEARNED + HELD) >= LEARNED
 
 def metrics_of(use_case: UseCase, rows: pa.Table) -> dict[str, dict[str, float]]:
     card = card_of(use_case, rows)
-    return baseline_metrics(use_case, card, rows, examples_of(card, rows), HELD_OUT)
+    data = Dataset("rows", rows, HELD_OUT, row_hashes(rows), [], "")
+    training = Training(use_case, Source("rows", rows), data, card, examples_of(card, rows))
+    return {name: dict(metrics) for name, metrics in baseline_metrics(training).items()}
 
 
 def case_of(task: str, target: str, *changes: str) -> UseCase:
@@ -135,3 +141,35 @@ def test_rows_of_a_group_are_never_on_both_sides_of_a_fold() -> None:
     assert all((a[1] == b[1]).all() for a, b in zip(folds, again, strict=True))
     with pytest.raises(TrainingError, match="too few groups"):
         folds_of(examples_of(card, rows.slice(0, 2), "wallet"), card, 4, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "beaten", "told"),
+    [
+        (0.4, 0.5, True, "log_loss 0.4 beats 0.5 of baseline rate"),
+        (0.5, 0.4, False, "log_loss 0.5 does not beat 0.4 of baseline rate"),
+        (0.5, 0.5, False, "log_loss 0.5 does not beat 0.5 of baseline rate"),
+        (None, 0.5, False, "log_loss is not defined for the held-out rows: no comparison with"),
+        (0.5, None, False, "log_loss is not defined for the held-out rows: no comparison with"),
+    ],
+)
+def test_a_baseline_is_beaten_by_what_is_better(
+    ours: float | None, theirs: float | None, beaten: bool, told: str
+) -> None:
+    metrics = [{} if value is None else {"log_loss": value} for value in (ours, theirs)]
+    found = against(metric_of("classification", "log_loss"), metrics[0], "rate", metrics[1])
+    assert found.beaten == beaten
+    assert found.told.startswith(told)
+
+
+def test_baselines_that_shall_be_beaten_have_to_be_there() -> None:
+    change = "thresholds={beats_baselines: true, f1: {at_least: 0.5}}"
+    target = "{column: stays, positive: 'yes'}"
+    case = case_of("classification", target, "baselines={rate: '1'}", change)
+    assert case.thresholds.beats_baselines
+    assert case.thresholds.bounds == {"f1": Bound(at_least=0.5)}
+    assert UseCase.model_validate_json(case.model_dump_json()) == case
+    with pytest.raises(ConfigurationError, match="beats_baselines: there are no baselines"):
+        case_of("classification", target, "baselines={}", change)
+    with pytest.raises(ConfigurationError, match=r"thresholds\.f1"):
+        case_of("classification", target, "thresholds={f1: 0.5}")

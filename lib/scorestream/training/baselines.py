@@ -5,48 +5,66 @@ A model that is no better than the share of each label, or than one column, has 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from scorestream.training.config import UseCase
 from scorestream.training.datasets import Flags
 from scorestream.training.derived import with_derived
 from scorestream.training.evaluation import anomaly_metrics, evaluate
 from scorestream.training.families import Floats
-from scorestream.training.learning import Examples
+from scorestream.training.metrics import Metric
 from scorestream.training.model import Card
+from scorestream.training.subject import Training
 
+# Metrics of each baseline on the held-out rows, by its name.
+Rivals = Mapping[str, Mapping[str, float]]
 _VALUE: Final = "baseline value"
 
 
-def baseline_metrics(
-    use_case: UseCase, card: Card, rows: pa.Table, examples: Examples, held_out: Flags
-) -> dict[str, dict[str, float]]:
-    """Metrics of each baseline on the held-out rows.
+@dataclass(frozen=True)
+class Comparison:
+    """Whether a baseline is beaten, and that as a line."""
 
-    Args:
-        use_case: with the baselines.
-        card: of the model.
-        rows: checked, with all columns that the expressions name.
-        examples: of the same rows.
-        held_out: which of them are; a baseline knows what the others came to.
+    beaten: bool
+    told: str
+
+
+def baseline_metrics(training: Training) -> Rivals:
+    """Metrics of each baseline on the held-out rows; it knows what the others came to.
 
     Raises:
         TrainingError: an expression cannot be computed.
     """
-    found = {}
-    for name, sql in use_case.baselines.items():
-        values = _values(rows, sql)
-        if card.task == "anomaly":
-            score = values.fillna(values.min())[held_out].to_numpy(np.float64)
-            found[name] = anomaly_metrics(examples.truth[held_out], score, card.flag)
-        else:
-            margin = _margin(card, values, examples.truth, ~held_out)[held_out]
-            found[name] = evaluate(card, examples.truth[held_out], margin)
-    return found
+    return {name: _metrics(training, sql) for name, sql in training.use_case.baselines.items()}
+
+
+def against(
+    metric: Metric, ours: Mapping[str, float], name: str, theirs: Mapping[str, float]
+) -> Comparison:
+    """Whether the metrics of a model are better than those of a baseline of a name."""
+    values = [metrics.get(metric.name, float("nan")) for metrics in (ours, theirs)]
+    if np.isnan(values).any():
+        told = f"{metric.name} is not defined for the held-out rows: no comparison with {name}"
+        return Comparison(False, told)
+    beaten = metric.better(*values)
+    verb = "beats" if beaten else "does not beat"
+    return Comparison(
+        beaten, f"{metric.name} {values[0]:.5g} {verb} {values[1]:.5g} of baseline {name}"
+    )
+
+
+def _metrics(training: Training, sql: str) -> dict[str, float]:
+    card, truth, held_out = training.card, training.examples.truth, training.data.held_out
+    values = _values(training.data.rows, sql)
+    if card.task == "anomaly":
+        score = values.fillna(values.min())[held_out].to_numpy(np.float64)
+        return anomaly_metrics(truth[held_out], score, card.flag)
+    return evaluate(card, truth[held_out], _margin(card, values, truth, ~held_out)[held_out])
 
 
 def _values(rows: pa.Table, sql: str) -> pd.Series:

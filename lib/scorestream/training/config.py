@@ -209,6 +209,24 @@ class Bound(Frozen):
         return self
 
 
+class Thresholds(BaseModel):
+    """What a champion reaches on held-out rows.
+
+    Attributes:
+        beats_baselines: whether it is better than each baseline, by `search.metric`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Bound] = Field(init=False)
+
+    beats_baselines: bool = False
+
+    @property
+    def bounds(self) -> Mapping[str, Bound]:
+        """Of metrics, by name."""
+        return self.__pydantic_extra__
+
+
 class Reasons(Frozen):
     """How the parts of a prediction are told.
 
@@ -268,7 +286,8 @@ class UseCase(Frozen):
         blend: names of candidates whose mean is a candidate of its own.
         baselines: trivial rivals, by name, as SQL expressions over any column of the rows: what
             rows of the same value came to, or for an anomaly the value itself.
-        thresholds: metrics on held-out rows that a champion reaches.
+        thresholds: what a champion reaches on held-out rows: bounds of metrics by name, and
+            whether it beats the baselines.
         refit: what is registered was trained on all rows, held-out ones too, after its judgement.
         flag: share of the rows that an anomaly model flags.
         collect_at_most: rows that are trained in one process.
@@ -291,7 +310,7 @@ class UseCase(Frozen):
     candidates: Annotated[Mapping[Name, Candidate], Field(min_length=1)]
     blend: Texts = ()
     baselines: Mapping[str, str] = {}
-    thresholds: Mapping[str, Bound] = {}
+    thresholds: Thresholds = Thresholds()
     refit: bool = True
     reasons: Reasons = Reasons()
     similar: Likeness | None = None
@@ -334,6 +353,8 @@ class UseCase(Frozen):
                 yield column.name
 
     def _baseline_problems(self) -> Iterator[str]:
+        if self.thresholds.beats_baselines and not self.baselines:
+            yield "thresholds.beats_baselines: there are no baselines"
         for name, sql in self.baselines.items():
             try:
                 parsed = sqlglot.parse_one(sql, read="duckdb")
@@ -391,7 +412,7 @@ class UseCase(Frozen):
 
     def _metric_problems(self) -> Iterator[str]:
         known = [metric.name for metric in METRICS[self.task]]
-        given = {f"thresholds.{name}": name for name in self.thresholds}
+        given = {f"thresholds.{name}": name for name in self.thresholds.bounds}
         for path, name in (("search.metric", self.search.metric), *given.items()):
             if name not in known:
                 yield f"{path}: {name!r} is none of {', '.join(known)}"

@@ -16,8 +16,8 @@ from scorestream.training.config import Drift, UseCase
 from scorestream.training.drift import ColumnDrift, drift_of
 from scorestream.training.drift_report import as_html, as_json
 from scorestream.training.ingest import read_table
-from scorestream.training.job import PROFILE, USE_CASE
 from scorestream.training.profile import Profile
+from scorestream.training.run_log import PROFILE, USE_CASE
 
 SHOWN: Final = 5
 

@@ -1,0 +1,80 @@
+"""The candidates of a training: searched, and the best one trained and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from scorestream.training.distributed import learn_in_spark, learns_in_spark, single
+from scorestream.training.evaluation import evaluate
+from scorestream.training.families import Floats
+from scorestream.training.learning import Learner
+from scorestream.training.model import TabularModel
+from scorestream.training.search import Found, judged, repeated, search_candidate
+from scorestream.training.subject import Training
+
+BLEND: Final = "blend"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best candidate, and how it was judged.
+
+    Attributes:
+        model: that will be registered.
+        judged: the same without the held-out rows, unless `model` is without them, too.
+        margins: of `judged` for the held-out rows.
+        metrics: of them.
+        repeats: metrics by repeated cross-validation.
+    """
+
+    found: Found
+    model: TabularModel
+    judged: TabularModel
+    margins: Floats
+    metrics: Mapping[str, float]
+    repeats: Mapping[str, float]
+
+
+def searched(training: Training) -> Iterator[Found]:
+    """Each candidate with its best parameters, then the blend of some, if there is one."""
+    use_case, members = training.use_case, {}
+    for name, candidate in use_case.candidates.items():
+        found = search_candidate(name, candidate, training.card, training.learned, use_case.search)
+        members[name] = found.learner.members[0]
+        yield found
+    if use_case.blend:
+        learner = Learner(BLEND, tuple(members[name] for name in use_case.blend))
+        yield judged(learner, training.card, training.learned, use_case.search)
+
+
+def best_first(training: Training, found: Sequence[Found]) -> list[Found]:
+    """Candidates in the order of their metric by cross-validation."""
+    sign = -1 if training.metric.more_is_better else 1
+    return sorted(found, key=lambda one: sign * one.value)
+
+
+def train_best(training: Training, ranked: Sequence[Found]) -> Trained:
+    """Train the best candidate, of more rows than one process holds in Spark; then judge it."""
+    best, seed, card = ranked[0], training.seed, training.card
+    large = training.source.large
+    if large is not None:
+        best = single(_first_for_spark(training, ranked))
+    model = best.learner.learn(card, training.learned, seed)
+    if large is not None:
+        model = learn_in_spark(training.use_case, card, best, model, large)
+    refit = training.use_case.refit and large is None
+    margins = model.margin(training.held.features)
+    return Trained(
+        best,
+        best.learner.learn(card, training.examples, seed) if refit else model,
+        model,
+        margins,
+        evaluate(card, training.held.truth, margins),
+        repeated(best.learner, card, training.learned, training.use_case.search),
+    )
+
+
+def _first_for_spark(training: Training, ranked: Sequence[Found]) -> Found:
+    return next(f for f in ranked if learns_in_spark(training.use_case, f.learner.name))

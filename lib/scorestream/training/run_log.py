@@ -1,0 +1,172 @@
+"""What is noted of a training: its run, those of its candidates and of its baselines."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from scorestream.errors import ScorestreamError
+from scorestream.io.mlflow.tracking import (
+    JUDGED,
+    Run,
+    environment_text,
+    packed_hashes,
+    started_run,
+)
+from scorestream.training.baselines import Rivals
+from scorestream.training.candidates import Trained
+from scorestream.training.evaluation import evaluate
+from scorestream.training.learning import Examples
+from scorestream.training.model import TabularModel
+from scorestream.training.plots import evaluation_plots, importance_plot, learning_plot
+from scorestream.training.profile import (
+    PROBABILITY_EDGES,
+    Profile,
+    profile_column,
+    transformations_of,
+)
+from scorestream.training.reports import problem_counts, problems_csv, trials_csv
+from scorestream.training.search import Found
+from scorestream.training.splitting import LEAST_ROWS
+from scorestream.training.subject import Training
+from scorestream.version import code_version
+
+HASHES: Final = "training_rows.bin"
+PROFILE: Final = "profile.json"
+USE_CASE: Final = "use_case.json"
+CURVE: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
+MOST_EXPLAINED: Final = 2_000
+
+
+def log_start(run: Run, training: Training) -> None:
+    """Note what is learned from, and with what."""
+    use_case, data = training.use_case, training.data
+    run.log_tags(
+        {
+            "use_case": use_case.name,
+            "data_version": data.data_version,
+            "source": data.source,
+            "code_version": code_version(),
+            "mlflow.source.git.commit": code_version().partition("+")[2],
+        }
+    )
+    run.log_params(
+        {
+            "task": use_case.task,
+            "rows": data.rows.num_rows,
+            "held_out_rows": int(data.held_out.sum()),
+            "bad_rows": len(data.problems),
+            "split": use_case.split.model_dump_json(),
+            "search": use_case.search.model_dump_json(),
+        }
+    )
+    run.log_files(
+        {
+            USE_CASE: use_case.model_dump_json(indent=1),
+            "bad_rows.csv": problems_csv(data.problems),
+            "environment.txt": environment_text(),
+            HASHES: packed_hashes(data.hashes[~data.held_out]),
+        }
+    )
+
+
+def log_candidate(parent: Run, training: Training, found: Found) -> None:
+    """Note a candidate in a run of its own, with its metrics on the held-out rows."""
+    card, held = training.card, training.held
+    model = found.learner.learn(card, training.learned, training.seed)
+    with started_run(parent.store, training.use_case.name, found.learner.name, parent) as run:
+        run.log_params(found.learner.params)
+        run.log_metrics(_by_cross_validation(found))
+        run.log_metrics(evaluate(card, held.truth, model.margin(held.features)))
+        run.log_files({"trials.csv": trials_csv(found.trials)})
+
+
+def log_trained(run: Run, training: Training, trained: Trained) -> None:
+    """Note the best candidate: metrics, pictures, profile, and the model that was judged."""
+    run.log_params({"candidate": trained.found.learner.name, **trained.found.learner.params})
+    run.log_metrics(_by_cross_validation(trained.found))
+    run.log_metrics(trained.repeats)
+    run.log_metrics(trained.metrics)
+    run.log_files({f"plots/{name}": content for name, content in _pictures(training, trained)})
+    run.log_files({PROFILE: _profile(training, trained).model_dump_json(indent=1)})
+    with tempfile.TemporaryDirectory() as folder:
+        trained.judged.save(Path(folder))
+        run.log_folder(Path(folder), JUDGED)
+
+
+def log_baselines(run: Run, training: Training, rivals: Rivals) -> None:
+    """Note each baseline in a run of its own; the metric that counts in the main run, too."""
+    use_case, metric = training.use_case, training.metric.name
+    for name, metrics in rivals.items():
+        with started_run(run.store, use_case.name, f"baseline {name}", run) as own:
+            own.log_params({"baseline": use_case.baselines[name]})
+            own.log_metrics(metrics)
+        if metric in metrics:
+            run.log_metrics({f"baseline.{name}.{metric}": metrics[metric]})
+
+
+def _by_cross_validation(found: Found) -> dict[str, float]:
+    return {f"cv_{name}": value for name, value in found.metrics.items()}
+
+
+def _pictures(training: Training, trained: Trained) -> Iterator[tuple[str, bytes]]:
+    held = training.held
+    yield from evaluation_plots(trained.model.card, held.truth, trained.margins).items()
+    yield "importance.png", importance_plot(_importances(trained.judged, held))
+    curve = _learning_curve(training, trained.found)
+    yield "learning_curve.png", learning_plot(training.metric.name, *curve)
+
+
+def _importances(model: TabularModel, held: Examples) -> dict[str, float]:
+    some = held.take(np.arange(min(len(held), MOST_EXPLAINED)))
+    parts, _ = model.contributions(some.features)
+    return {name: float(np.abs(values).mean()) for name, values in parts.items()}
+
+
+def _learning_curve(training: Training, found: Found) -> tuple[list[int], list[float]]:
+    """A metric on the held-out rows after learning from some of the others.
+
+    Sizes from which nothing can be learned yet, for instance rows of one label only, are left out.
+    """
+    card, learned, held = training.card, training.learned, training.held
+    order = np.random.default_rng(training.seed).permutation(len(learned))
+    sizes, values = [], []
+    for share in CURVE:
+        some = learned.take(np.sort(order[: max(LEAST_ROWS, round(share * len(learned)))]))
+        try:
+            model = found.learner.learn(card, some, training.seed)
+        except (ScorestreamError, ValueError):
+            continue
+        metrics = evaluate(card, held.truth, model.margin(held.features))
+        sizes.append(len(some))
+        values.append(metrics.get(training.metric.name, float("nan")))
+    return sizes, values
+
+
+def _profile(training: Training, trained: Trained) -> Profile:
+    data, card = training.data, trained.model.card
+    names = [*card.columns, *card.derived, card.target]
+    # What no truth has taught knows its own rows no better than others; and scores of another
+    # forest, of which many rows share one, would lie beside the edges of the bins.
+    unsupervised = card.task == "anomaly"
+    margins = trained.model.margin(data.rows) if unsupervised else trained.found.margins
+    values, probability = trained.model.values(margins)
+    predictions = {"prediction": profile_column(values)}
+    if probability is not None:
+        predictions["probability"] = profile_column(pa.array(probability), PROBABILITY_EDGES)
+    return Profile(
+        name=training.use_case.name,
+        source=data.source,
+        data_version=data.data_version,
+        rows=data.rows.num_rows,
+        held_out=int(data.held_out.sum()),
+        bad_rows=problem_counts(data.problems),
+        transformations=transformations_of(trained.model),
+        columns={name: profile_column(data.rows[name]) for name in names},
+        predictions=predictions,
+    )

@@ -1,0 +1,66 @@
+"""What a training tells on the terminal and in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from rich.console import Console
+from rich.table import Table
+
+from scorestream.io.mlflow.registry import Registered
+from scorestream.training.baselines import Rivals, against
+from scorestream.training.candidates import Trained
+from scorestream.training.promotion import Verdict
+from scorestream.training.reports import first_problems
+from scorestream.training.search import Found
+from scorestream.training.subject import Training
+
+log = structlog.get_logger()
+
+
+def tell_rows(training: Training) -> None:
+    """Log what is learned from, and what cannot be."""
+    data = training.data
+    log.info(
+        "rows",
+        source=data.source,
+        rows=data.rows.num_rows,
+        held_out=int(data.held_out.sum()),
+        data_version=data.data_version,
+    )
+    if data.problems:
+        log.warning("bad_rows", count=len(data.problems), first=first_problems(data.problems))
+
+
+def tell_candidate(training: Training, found: Found) -> None:
+    """Log what a candidate reaches."""
+    value = {training.metric.name: round(found.value, 6)}
+    log.info("candidate", name=found.learner.name, **value)
+
+
+def tell_metrics(ranked: Sequence[Found], trained: Trained, rivals: Rivals) -> None:
+    """Print the metrics of candidates, of the best one on held-out rows, and of the baselines."""
+    names = list(ranked[0].metrics)
+    rows: dict[str, Mapping[str, float]] = {f.learner.name: f.metrics for f in ranked}
+    rows[f"{trained.found.learner.name}, held-out rows"] = trained.metrics
+    rows |= {f"baseline {name}, held-out rows": metrics for name, metrics in rivals.items()}
+    table = Table("candidate, cross-validated", *names)
+    for title, metrics in rows.items():
+        table.add_row(title, *(f"{metrics.get(name, float('nan')):.5g}" for name in names))
+    Console(width=160).print(table)
+
+
+def tell_verdict(training: Training, trained: Trained, rivals: Rivals) -> None:
+    """Print the metric that counts, and whether it is better than that of each baseline."""
+    metric, repeats = training.metric, trained.repeats
+    if f"cv_{metric.name}_mean" in repeats:
+        mean, deviation = repeats[f"cv_{metric.name}_mean"], repeats[f"cv_{metric.name}_sd"]
+        print(f"{metric.name} by repeated cross-validation: {mean:.5g} ± {deviation:.2g}")
+    for name, theirs in rivals.items():
+        print(against(metric, trained.metrics, name, theirs).told)
+
+
+def tell_registered(model: Registered, verdict: Verdict) -> None:
+    """Print what the model is from now on, and why."""
+    print(f"{model} is the {'champion' if verdict.promoted else 'challenger'}: {verdict.reason}")
