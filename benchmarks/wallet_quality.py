@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +20,8 @@ import pyarrow.compute as pc
 import structlog
 
 from scorestream.configuration import load_scoring_model
-from scorestream.core.history import wallet_history
-from scorestream.examples.cutoffs import BEHAVIOUR, Cutoffs, examples_of
-from scorestream.local.behaviours import draw_histories
-from scorestream.local.histories import ROWS, stored_rows
+from scorestream.examples.cutoffs import BEHAVIOUR, Cutoffs
+from scorestream.local.examples import Drawing, drawn_examples
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
 from scorestream.training.baselines import baseline_metrics
@@ -40,13 +38,7 @@ UNTIL: Final = 1_767_225_600
 MONTH: Final = 30 * 86_400
 CUTOFFS: Final = Cutoffs([UNTIL - months * MONTH for months in range(5, 0, -1)], MONTH)
 FIRST_SEED: Final = 11
-SEEN_BEFORE: Final = 'columns.active_before={kind: category, values: ["false", "true"]}'
-# What is trained, and how its configuration is changed.
-MODELS: Final[Mapping[str, tuple[str, ...]]] = {
-    "wallet_retention": (),
-    "wallet_retention, told when a wallet was seen": (SEEN_BEFORE,),
-    "wallet_anomaly": (),
-}
+MODELS: Final = ("wallet_retention", "wallet_anomaly")
 
 
 def main() -> None:
@@ -59,9 +51,9 @@ def main() -> None:
     rows = []
     for seed in range(FIRST_SEED, FIRST_SEED + given.pairs):
         table = pair(seed, given.wallets)
-        for title, changes in MODELS.items():
-            for what, metrics in judged(title, table, (f"search.trials={given.trials}", *changes)):
-                rows.append({"model": title, "judged": what, **metrics})
+        for name in MODELS:
+            for what, metrics in judged(name, table, given.trials):
+                rows.append({"model": name, "judged": what, **metrics})
         print(f"seed {seed} done", flush=True)
     found = pd.DataFrame(rows).groupby(["model", "judged"], sort=False).agg(["mean", "std"])
     print(found.round(3).T.unstack().T.to_string())
@@ -82,26 +74,22 @@ def pair(seed: int, wallets: int) -> pa.Table:
 def examples(seed: int, wallets: int) -> pa.Table:
     """Examples of generated wallets, whose keys are those of their seed alone."""
     model = load_scoring_model(CONF, "dex-v1", load_conf_reference(CONF).stable_symbols)
-    histories = draw_histories(wallets, 180, UNTIL, seed)
-    history = wallet_history(pa.Table.from_pylist(stored_rows(histories, UNTIL), ROWS))
-    found = examples_of(history, CUTOFFS, model)
+    found = drawn_examples(Drawing(wallets, 180, UNTIL, seed), CUTOFFS, model)
     keys = pc.binary_join_element_wise(str(seed), found["wallet_key"], "/")
     return found.set_column(0, "wallet_key", keys)
 
 
-def judged(
-    title: str, table: pa.Table, changes: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def judged(name: str, table: pa.Table, trials: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Metrics of the best candidate and of the baselines on the last cutoff."""
-    path = CONF / "models" / f"{title.partition(',')[0]}.yaml"
-    use_case = load_use_case(path, ["search.folds=3", *changes])
-    training = Training.of(use_case, Source(title, table))
+    changes = [f"search.trials={trials}", "search.folds=3"]
+    use_case = load_use_case(CONF / "models" / f"{name}.yaml", changes)
+    training = Training.of(use_case, Source(name, table))
     model = best(training).learn(training.card, training.learned, training.seed)
     margin = model.margin(training.held.features)
     metrics = evaluate(training.card, training.held.truth, margin)
     yield "model", metrics | flagged(training, margin)
-    for name, found in baseline_metrics(training).items():
-        yield name, dict(found)
+    for baseline, found in baseline_metrics(training).items():
+        yield baseline, dict(found)
 
 
 def best(training: Training) -> Learner:

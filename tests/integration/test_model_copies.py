@@ -7,17 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golden import golden_wallets
+from golden import golden_records, golden_wallets
 from models import settings_of, train, write_csv
 from pyfuncs import WRONG, register
-from scorestream.careful import Undoable
+from records import records_of
+from scorestream.careful import Care, Undoable
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import score_messages
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.copies import ModelCopies, loaded_copy, loaded_versions
+from scorestream.rows import BatchFacts
+from scorestream.scoring import commit_files, score_records, write_scored
 from scorestream.serving.applying import Applier, model_values
 from scorestream.serving.choices import Choice, Version
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving, Unwatched, trial_rows, try_version
+from scorestream.tables import SCORES
 
 ACTIVITY = """
 name: activity
@@ -146,3 +151,20 @@ def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
     assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
     assert [dict(each).keys() for each in rows["models"].to_pylist()] == [{"given"}] * 5
     assert [(use.version, use.problem) for use in applier.uses] == [(bad, told), (good, None)]
+
+
+def test_a_batch_that_is_scored_once_more_takes_models_with_care(
+    model: DexV1, folder: Path, tmp_path: Path
+) -> None:
+    good = copied(folder, "rows['num_swaps'] * 2.0")
+    deadly = copied(folder, "__import__('os')._exit(9)", name="deadly")
+    warehouse = Warehouse(str(tmp_path))
+    warehouse.create_tables()
+    choices = (Choice(deadly), Choice(good))
+    facts = BatchFacts.of("run", 0, 1.7e9, model, "1", choices)
+    care = Care(30.0, at_once=True)
+    scored = score_records([records_of(golden_records()[:5])], model, True, care)
+    report = write_scored(scored, warehouse.root, facts, True, care=care)
+    assert [use.problem for use in report.models] == ["it ended the process: exit code 9", None]
+    commit_files(warehouse, report.files, ("run", 0))
+    assert [dict(row["models"]).keys() for row in warehouse.rows(SCORES)] == [{"given"}] * 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +17,12 @@ from rich.table import Table
 from scorestream.errors import ScorestreamError
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.local.broker import LocalBroker
+from scorestream.local.demo_models import (
+    WALLET_MODELS,
+    demo_settings,
+    show_models,
+    train_lacking,
+)
 from scorestream.local.samples import sample_records
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
 
@@ -44,8 +51,10 @@ def demonstrate(settings: Settings) -> None:
     """Run the demo.
 
     1. start the local broker     2. publish the samples
-    3. run the stream until it has drained     4. show what it wrote
+    3. train the wallet models, if none serve yet
+    4. run the stream until it has drained     5. show what it wrote
     """
+    own = demo_settings(settings)
     # 1.
     console.rule("1 · broker")
     broker = LocalBroker.from_environment()
@@ -58,16 +67,21 @@ def demonstrate(settings: Settings) -> None:
     count = cluster.produce(settings.kafka_input_topic, sample_records())
     console.print(f"{count:,} messages → {settings.kafka_input_topic}")
     # 3.
-    console.rule("3 · ./spark-submit.sh stream_scores --available-now")
-    before = time.time()
-    _drain()
+    console.rule("3 · train two models of wallets on generated ones")
+    trained = train_lacking(own)
+    console.print(f"trained: {', '.join(trained)}" if trained else "they serve already")
     # 4.
-    show(settings, before)
+    console.rule(f"4 · WALLET_MODELS={WALLET_MODELS} ./spark-submit.sh stream_scores")
+    before = time.time()
+    _drain(own)
+    # 5.
+    show(own, before)
 
 
-def _drain() -> None:
+def _drain(settings: Settings) -> None:
     job = [str(PROJECT_ROOT / "spark-submit.sh"), "stream_scores", "--available-now"]
-    code = subprocess.run(job, check=False).returncode
+    models = {"WALLET_MODELS": WALLET_MODELS, "MLFLOW_TRACKING_URI": settings.tracking_uri}
+    code = subprocess.run(job, env=os.environ | models, check=False).returncode
     if code:
         raise ScorestreamError(f"the stream ended with exit code {code}")
 
@@ -81,6 +95,7 @@ def show(settings: Settings, since: float) -> None:
         _show_best(sql, since)
         _show_distribution(sql, since)
         _show_rejects(sql, since)
+        show_models(settings, sql, since, console)
     console.rule("try next")
     for query in NEXT_QUERIES:
         console.print(f'./spark-submit.sh query "{query}"', soft_wrap=True, highlight=False)
@@ -99,7 +114,7 @@ def _show_counts(sql: duckdb.DuckDBPyConnection, since: float) -> None:
         since,
     )
     (rejects,) = _row(sql, "SELECT count(*) FROM rejects WHERE epoch(rejected_at) >= $1", since)
-    console.rule("4 · what happened")
+    console.rule("5 · what happened")
     rate = (scores + rejects) * 1000 / ms if ms else 0
     console.print(
         f"{scores + rejects:,} messages: [green]{scores:,} scored[/] ({wallets:,} wallets, "

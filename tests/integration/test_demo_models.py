@@ -1,0 +1,86 @@
+"""What `make demo` shows of wallet models, without its broker: trained, applied, explained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from golden import golden_records
+from models import registry_of, settings_of
+from records import records_of
+from scorestream.core.dex_v1 import DexV1
+from scorestream.io.delta.duck import connect, refresh
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.local import demo_models
+from scorestream.local.demo_models import (
+    CONFIGURATIONS,
+    SHOWN,
+    WALLET_MODELS,
+    demo_settings,
+    show_models,
+    train_lacking,
+)
+from scorestream.rows import BatchFacts
+from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.serving.config import load_wallet_models
+from scorestream.serving.serving import Serving, Unwatched
+from scorestream.settings import Settings
+from scorestream.tables import SCORES
+
+SCORED_AT = 1_767_323_045.0
+
+
+@pytest.fixture(scope="module")
+def settings(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A warehouse with golden wallets, which models trained on fewer wallets have judged."""
+    made = settings_of(tmp_path_factory.mktemp("demo"))
+    warehouse = Warehouse(made.warehouse)
+    warehouse.create_tables()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_models, "WALLETS", replace(demo_models.WALLETS, wallets=300))
+        assert train_lacking(made) == list(CONFIGURATIONS)
+    listed = load_wallet_models(made.model_copy(update={"wallet_models": WALLET_MODELS}))
+    serving = Serving(listed, made, Unwatched())
+    serving.start()
+    facts = BatchFacts.of("run", 0, SCORED_AT, model, "1", tuple(serving.choices))
+    scored = score_records([records_of(golden_records())], model, True)
+    report = write_scored(scored, warehouse.root, facts, True)
+    commit_files(warehouse, report.files, ("run", 0))
+    return made
+
+
+def shown(settings: Settings, since: float) -> str:
+    console = Console(record=True, width=200)
+    with connect() as sql:
+        refresh(sql, Warehouse(settings.warehouse), "SELECT * FROM scores")
+        show_models(settings, sql, since, console)
+    return console.export_text()
+
+
+def test_what_serves_is_not_trained_again(settings: Settings) -> None:
+    assert train_lacking(settings) == []
+    assert {registry_of(settings).resolve(name).version for name in CONFIGURATIONS} == {1}
+
+
+def test_the_highest_values_are_shown_with_reasons(settings: Settings) -> None:
+    told = shown(settings, SCORED_AT - 1)
+    rows = Warehouse(settings.warehouse).rows(SCORES)
+    for name in CONFIGURATIONS:
+        assert f"highest {name}" in told
+        values = sorted((dict(row["models"])[name]["value"] for row in rows), reverse=True)
+        assert all(f"{value:.3f}" in told for value in values[:SHOWN])
+    assert "logarithm of its swaps" in told
+    assert "log-odds of staying" in told
+
+
+def test_scores_of_before_are_not_shown(settings: Settings) -> None:
+    wallets = {row["wallet_address"][:8] for row in Warehouse(settings.warehouse).rows(SCORES)}
+    told = shown(settings, SCORED_AT + 1)
+    assert not any(wallet in told for wallet in wallets)
+
+
+def test_the_demo_leaves_other_registries_alone(settings: Settings) -> None:
+    elsewhere = settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
+    assert demo_settings(elsewhere).tracking_uri == settings.tracking_uri
