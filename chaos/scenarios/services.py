@@ -116,9 +116,25 @@ def registry_away(site: Site) -> str:
     "version before; the job goes on with that",
 )
 def deadly_model(site: Site) -> str:
+    return _failure(_outlive_deadly(site))
+
+
+@scenario(
+    "a model ends the process that applies it, where Spark tries a task only once",
+    injected="the same under SPARK_MASTER=local[2]",
+    expected="the batch is scored once more, with care; the rest as above",
+)
+def deadly_model_tried_once(site: Site) -> str:
+    job = _outlive_deadly(site, SPARK_MASTER="local[2]")
+    assert job.events("batch_again_with_care"), job.output[-4000:]
+    return _failure(job)
+
+
+def _outlive_deadly(site: Site, **environment: str) -> Job:
+    """Promote a version that ends its process while a job runs; the job, which went on."""
     own = site.installation.settings.model_copy(update={"mlflow_tracking_uri": None})
     register(own, site.folder, "swaps", "rows['num_swaps'] * 2.0")
-    job = site.start(WALLET_MODELS="swaps@champion")
+    job = site.start(WALLET_MODELS="swaps@champion", **environment)
     site.publish(20)
     site.catch_up(job)
     register(own, site.folder, "swaps", DEADLY)
@@ -130,6 +146,10 @@ def deadly_model(site: Site) -> str:
     site.finish(job)
     site.check()
     assert _versions(site) == {"1"}
+    return job
+
+
+def _failure(job: Job) -> str:
     [failed] = job.events("model_failed")
     return f"{failed['event']}: {failed['model']}: {failed['reason']}"
 
