@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from pymongo import MongoClient
@@ -116,7 +117,7 @@ def registry_away(site: Site) -> str:
     "version before; the job goes on with that",
 )
 def deadly_model(site: Site) -> str:
-    return _failure(_outlive_deadly(site))
+    return _failure(_outlive_deadly(site, site.start))
 
 
 @scenario(
@@ -125,16 +126,16 @@ def deadly_model(site: Site) -> str:
     expected="the batch is scored once more, with care; the rest as above",
 )
 def deadly_model_tried_once(site: Site) -> str:
-    job = _outlive_deadly(site, SPARK_MASTER="local[2]")
+    job = _outlive_deadly(site, partial(site.start, SPARK_MASTER="local[2]"))
     assert job.events("batch_again_with_care"), job.output[-4000:]
     return _failure(job)
 
 
-def _outlive_deadly(site: Site, **environment: str) -> Job:
+def _outlive_deadly(site: Site, start: Callable[..., Job]) -> Job:
     """Promote a version that ends its process while a job runs; the job, which went on."""
     own = site.installation.settings.model_copy(update={"mlflow_tracking_uri": None})
     register(own, site.folder, "swaps", "rows['num_swaps'] * 2.0")
-    job = site.start(WALLET_MODELS="swaps@champion", **environment)
+    job = start(WALLET_MODELS="swaps@champion")
     site.publish(20)
     site.catch_up(job)
     register(own, site.folder, "swaps", DEADLY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,8 @@ def test_a_training_judges_the_latest_cutoff_and_tells_of_the_baselines(made: Se
     last = pc.sum(pc.equal(examples(made)["as_of"], MOMENTS[-1])).as_py()
     wanted = {"wallet-anomaly": "average_precision", "wallet-retention": "log_loss"}
     baselines = {
-        "wallet-anomaly": {"chance", "transaction_count", "swaps_a_day"},
-        "wallet-retention": {"base_rate", "active_before"},
+        "wallet-anomaly": {"chance", "transaction_count", "swaps_a_day", "swaps_a_week"},
+        "wallet-retention": {"base_rate", "active_before", "days_since_last"},
     }
     for name, metric in wanted.items():
         [run] = past_runs(ModelStore.of(made), name)
@@ -198,3 +199,14 @@ def test_more_rows_than_one_process_shall_hold_are_sampled(made: Settings) -> No
     assert run.tags["source"] == "training/wallets (a sample)"
     [model, *_] = registry_of(made).versions("wallet-anomaly")
     assert 200 < int(model.tags["rows"]) < 600 < examples(made).num_rows
+
+
+def test_a_model_that_shall_beat_a_baseline_and_does_not_is_a_challenger(
+    made: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle = "baselines={oracle: CAST(active_later AS BOOLEAN)}"
+    before = registry_of(made).resolve("wallet-retention")
+    train(made, RETENTION, *SMALL, BOOSTED, oracle, "thresholds={beats_baselines: true}")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.search(r" is the challenger: log_loss \S+ does not beat \S+ of baseline oracle", last)
+    assert registry_of(made).resolve("wallet-retention") == before
