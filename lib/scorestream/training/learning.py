@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import Candidate, Column, UseCase
+from scorestream.training.config import Candidate, Column, Search, UseCase
 from scorestream.training.evaluation import evaluate
 from scorestream.training.families import FAMILIES, Floats, Learning
 from scorestream.training.hashing import Hashes, row_hashes, shares
@@ -82,7 +83,8 @@ class Learner:
         """
         parts: list[Part] = []
         for candidate, params in self.members:
-            found = _parts(card, candidate, params, examples, seed, threads)
+            merged = candidate.model_copy(update={"params": {**candidate.params, **params}})
+            found = _parts(card, merged, examples, seed, threads)
             parts += [replace(p, weight=p.weight / len(self.members)) for p in found]
         return TabularModel(card, tuple(parts))
 
@@ -174,20 +176,24 @@ def cross_validated(
     learner: Learner,
     card: Card,
     examples: Examples,
-    folds: Sequence[Fold],
+    search: Search,
     seed: int,
-    workers: int,
 ) -> tuple[Floats, list[dict[str, float]]]:
     """Margins of each example by a model that has not learned it, and metrics of each fold.
 
     Folds are learned side by side, each in one thread: the result does not depend on how many.
+
+    Raises:
+        TrainingError: too few rows, groups, or rows of a label for the folds; or they do not allow
+            to learn.
     """
+    folds = folds_of(examples, card, search.folds, seed)
 
     def judged(fold: Fold) -> Floats:
         model = learner.learn(card, examples.take(fold[0]), seed)
         return model.margin(examples.take(fold[1]).features)
 
-    margins = _together(judged, folds, workers)
+    margins = _together(judged, folds, search.workers or os.cpu_count() or 1)
     shape = (len(examples), *margins[0].shape[1:])
     every = np.full(shape, np.nan)
     metrics = []
@@ -203,13 +209,13 @@ def _together(work: Callable[[Fold], Floats], folds: Sequence[Fold], workers: in
 
 
 def _parts(
-    card: Card, candidate: Candidate, params: Params, examples: Examples, seed: int, threads: int
+    card: Card, candidate: Candidate, examples: Examples, seed: int, threads: int
 ) -> Iterator[Part]:
     """The parts of one candidate; what is below it learns first, and it learns what remains."""
     truth = _taught(card, examples.truth)
     below: tuple[Part, ...] = ()
     if candidate.over is not None:
-        below = tuple(_parts(card, candidate.over, candidate.over.params, examples, seed, threads))
+        below = tuple(_parts(card, candidate.over, examples, seed, threads))
         yield from below
         truth = truth - TabularModel(card, below).margin(examples.features)
     preparation = fit_preparation(examples.features, card.columns, tuple(card.derived), candidate)
@@ -218,7 +224,7 @@ def _parts(
         learning = Learning(
             card.task,
             len(card.labels),
-            {**candidate.params, **params},
+            candidate.params,
             seed + bag * SEED_STEP,
             threads,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,7 @@ from scorestream.errors import TrainingError
 from scorestream.training.config import Candidate, Range, Search
 from scorestream.training.evaluation import evaluate
 from scorestream.training.families import Floats
-from scorestream.training.learning import Examples, Learner, cross_validated, folds_of
+from scorestream.training.learning import Examples, Learner, cross_validated
 from scorestream.training.metrics import metric_of
 from scorestream.training.model import Card
 
@@ -86,8 +85,7 @@ def search_candidate(
 
 def judged(learner: Learner, card: Card, examples: Examples, search: Search) -> Found:
     """A learner's metrics by cross-validation over the examples."""
-    folds = folds_of(examples, card, search.folds, search.seed)
-    margins, _ = cross_validated(learner, card, examples, folds, search.seed, workers_of(search))
+    margins, _ = cross_validated(learner, card, examples, search, search.seed)
     metrics = evaluate(card, examples.truth, margins)
     return Found(learner, metrics.get(search.metric, float("nan")), metrics, margins, ())
 
@@ -99,9 +97,7 @@ def repeated(learner: Learner, card: Card, examples: Examples, search: Search) -
     """
     found: list[Mapping[str, float]] = []
     for repeat in range(1, search.repeats + 1):
-        folds = folds_of(examples, card, search.folds, search.seed + repeat)
-        seed = search.seed + repeat
-        found += cross_validated(learner, card, examples, folds, seed, workers_of(search))[1]
+        found += cross_validated(learner, card, examples, search, search.seed + repeat)[1]
     result: dict[str, float] = {}
     for name in found[0]:
         values = [metrics[name] for metrics in found if name in metrics]
@@ -110,11 +106,6 @@ def repeated(learner: Learner, card: Card, examples: Examples, search: Search) -
             f"cv_{name}_sd": float(np.std(values)),
         }
     return result
-
-
-def workers_of(search: Search) -> int:
-    """How many folds are learned at a time."""
-    return search.workers or os.cpu_count() or 1
 
 
 def _middle(space: Range) -> Any:
