@@ -24,6 +24,7 @@ from scorestream.local.demo_models import (
     train_lacking,
 )
 from scorestream.local.samples import sample_records
+from scorestream.logs import configure_logs
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
 
 BEST: Final = 8
@@ -40,7 +41,9 @@ console = Console()
 def main() -> int:
     """Run the demo; a known failure is one line and exit code 1."""
     try:
-        demonstrate(load_settings())
+        settings = load_settings()
+        configure_logs(settings.log_level)
+        demonstrate(settings)
     except ScorestreamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
