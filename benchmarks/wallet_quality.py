@@ -39,6 +39,8 @@ MONTH: Final = 30 * 86_400
 CUTOFFS: Final = Cutoffs([UNTIL - months * MONTH for months in range(5, 0, -1)], MONTH)
 FIRST_SEED: Final = 11
 MODELS: Final = ("wallet_retention", "wallet_anomaly")
+# How much of a model is its best column alone.
+OWN: Final = {"wallet_anomaly": ("baselines.own_column=lone_swaps_a_day",)}
 
 
 def main() -> None:
@@ -81,7 +83,7 @@ def examples(seed: int, wallets: int) -> pa.Table:
 
 def judged(name: str, table: pa.Table, trials: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Metrics of the best candidate and of the baselines on the last cutoff."""
-    changes = [f"search.trials={trials}", "search.folds=3"]
+    changes = [f"search.trials={trials}", "search.folds=3", *OWN.get(name, ())]
     use_case = load_use_case(CONF / "models" / f"{name}.yaml", changes)
     training = Training.of(use_case, Source(name, table))
     model = best(training).learn(training.card, training.learned, training.seed)

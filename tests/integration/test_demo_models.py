@@ -71,7 +71,7 @@ def test_the_highest_values_are_shown_with_reasons(settings: Settings) -> None:
         assert f"highest {name}" in told
         values = sorted((dict(row["models"])[name]["value"] for row in rows), reverse=True)
         assert all(f"{value:.3f}" in told for value in values[:SHOWN])
-    assert "logarithm of its swaps" in told
+    assert "swaps a day beyond" in told
     assert "log-odds of staying" in told
 
 

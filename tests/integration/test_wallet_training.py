@@ -172,7 +172,7 @@ def test_the_reasons_of_an_anomaly_sum_to_its_score(made: Settings, tmp_path: Pa
     terms = rows[[name for name in rows.columns if name.startswith("term_")]]
     assert np.abs(rows["start"] + terms.sum(axis=1) - rows["prediction"]).max() < 1e-9
     highest = rows.loc[rows["prediction"].idxmax()]
-    assert "logarithm of its swaps" in highest["reasons"]
+    assert "swaps a day beyond" in highest["reasons"]
     assert highest["num_swaps"] > rows["num_swaps"].median()
 
 

@@ -81,7 +81,7 @@ def show_models(
 ) -> None:
     """Print the wallets with the highest values since a moment (unix seconds), and why."""
     for name in CONFIGURATIONS:
-        found = sql.execute(_HIGHEST, [name, since, SHOWN]).to_arrow_table()
+        found = sql.sql(_HIGHEST, params=[name, since, SHOWN]).to_arrow_table()
         table = Table("wallet", "value", "why", title=f"highest {name}", title_justify="left")
         for row in _told(settings, name, found):
             table.add_row(*row)
