@@ -42,7 +42,10 @@ MONTH = 30 * DAY
 MOMENTS = tuple(UNTIL - MONTH * months for months in (3, 2, 1))
 WALLETS = 400
 FEW_TREES = "candidates.forest.params={n_estimators: 60}"
-BOOSTED = "candidates={trees: {family: lightgbm, params: {n_estimators: 50, num_leaves: 6}}}"
+BOOSTED = (
+    "candidates={trees: {family: lightgbm, params: {n_estimators: 50, num_leaves: 6}}}",
+    "blend=[]",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def made(spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFac
     write(warehouse, model, [record_of(json.loads(line)) for line in lines], 0)
     make_examples(ExamplesOptions(MOMENTS, MONTH, truth=str(truth_path(output))), settings)
     train(settings, ANOMALY, *SMALL, FEW_TREES, "thresholds={}")
-    train(settings, RETENTION, *SMALL, BOOSTED)
+    train(settings, RETENTION, *SMALL, *BOOSTED, "thresholds={}")
     return settings
 
 
@@ -138,7 +141,7 @@ def test_models_are_promoted_rolled_back_and_score_tables(made: Settings, tmp_pa
     path = f"{made.warehouse}/training/wallets"
     registry = registry_of(made)
     train(made, ANOMALY, *SMALL, FEW_TREES, "search.seed=8", "thresholds={}")
-    train(made, RETENTION, *SMALL, BOOSTED, "search.seed=8")
+    train(made, RETENTION, *SMALL, *BOOSTED, "search.seed=8", "thresholds={}")
     for name in ("wallet-anomaly", "wallet-retention"):
         promote_model(name, 2, made)
         assert registry.resolve(name).version == 2
@@ -206,7 +209,7 @@ def test_a_model_that_shall_beat_a_baseline_and_does_not_is_a_challenger(
 ) -> None:
     oracle = "baselines={oracle: CAST(active_later AS BOOLEAN)}"
     before = registry_of(made).resolve("wallet-retention")
-    train(made, RETENTION, *SMALL, BOOSTED, oracle, "thresholds={beats_baselines: true}")
+    train(made, RETENTION, *SMALL, *BOOSTED, oracle, "thresholds={beats_baselines: true}")
     last = capsys.readouterr().out.splitlines()[-1]
     assert re.search(r" is the challenger: log_loss \S+ does not beat \S+ of baseline oracle", last)
     assert registry_of(made).resolve("wallet-retention") == before
