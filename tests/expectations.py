@@ -27,7 +27,10 @@ Row = Mapping[str, Any]
 Moment = tuple[bytes | None, int]  # value of a message, and the unix second that it speaks of
 Results = dict[str, dict[Moment, Row]]  # by config_hash
 
-FROM_THE_CORE: Final = tuple(name for name in SCORED_COLUMNS if name in schemas.SCORED.names)
+# Registered models are applied behind the core.
+FROM_THE_CORE: Final = tuple(
+    name for name in SCORED_COLUMNS if name in schemas.SCORED.names and name != "models"
+)
 OF_A_REJECT: Final = tuple(name for name in schemas.REJECTED.names if name != "position")
 # What a score has of its message alone, whatever else it counts.
 OF_AN_INCREMENT: Final = ("wallet_address", "as_of")
@@ -44,12 +47,14 @@ class Expected:
         increments: messages that carry only what is new. Their scores count what came before, too:
             who expects them compares them.
         without_history: messages whose transactions are not kept.
+        applied: registered models whose values scores may have; which, who expects them compares.
     """
 
     models: Sequence[DexV1] = ()
     unscorable: Collection[str] = ()
     increments: Collection[Offset] = ()
     without_history: Collection[Offset] = ()
+    applied: Collection[str] = ()
 
     @cached_property
     def by_hash(self) -> dict[str, DexV1]:
@@ -123,6 +128,11 @@ def wrong_in(row: Row, message: Input, core: Row, expected: Expected) -> Iterato
 
 def _wrong_in_score(row: Row, golden: Golden | None, expected: Expected) -> Iterator[str]:
     named = expected.config_hash(row)
+    yield from (
+        f"models: {name!r}, which is not applied"
+        for name in dict(row["models"])
+        if name not in expected.applied
+    )
     yield from _unequal(row, {"scoring": expected.by_hash[named].name, "config_hash": named})
     if golden and named == _configured_hash():
         yield from differences(dict(row), golden.expected)

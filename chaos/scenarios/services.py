@@ -12,12 +12,14 @@ from chaos.proxy import Proxy, Weather
 from chaos.registry import registry_behind_proxy
 from chaos.scenario import Skipped, scenario
 from chaos.site import Site
+from expectations import Expected
 from mongo_server import NO_GO, has_go, own_server
 from pyfuncs import register
 from scorestream.local.broker import HOST, free_port
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
 
+APPLIED = Expected(applied={"swaps"})
 AWAY = Weather(refuse=True)
 DEADLY = (
     "rows['num_swaps'] * (__import__('os')._exit(9) if max(rows['avg_swap_size']) > 1e3 else 1)"
@@ -105,7 +107,7 @@ def registry_away(site: Site) -> str:
             again.wait_for("the new version", lambda: "2" in _versions(site), PATIENCE_SECONDS)
         site.catch_up(again)
         site.finish(again)
-        site.check()
+        site.check(APPLIED)
     return line
 
 
@@ -145,7 +147,7 @@ def _outlive_deadly(site: Site, start: Callable[..., Job]) -> Job:
     site.publish(20)
     site.catch_up(job)
     site.finish(job)
-    site.check()
+    site.check(APPLIED)
     assert _versions(site) == {"1"}
     return job
 
