@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka kafka-stop demo sql test lint unit format bench lock clean
+.PHONY: help setup kafka kafka-stop demo sql test lint unit format bench chaos soak fuzz lock clean
 
 PY := .venv/bin/python
 BROKER := $(PY) -m scorestream.local.broker
@@ -67,6 +67,15 @@ format: setup ## mend what ruff can mend
 
 bench: setup .bench/.done ## measure everything, peers too: docs/benchmarks.md (BENCH="--quick --output DIR": minutes)
 	@PYTHONPATH=lib:. .bench/venv/bin/python -m benchmarks $(BENCH)
+
+chaos: setup ## break the job in every way that we know of (CHAOS="--quick", "--only 'broker.*'")
+	@PYTHONPATH=lib:tests:. $(PY) -m chaos $(CHAOS)
+
+soak: setup ## the stream at a steady load for an hour: does anything grow? (SOAK="--minutes 10")
+	@PYTHONPATH=lib:tests:. $(PY) -m chaos.soak $(SOAK)
+
+fuzz: setup ## hostile messages through the decoder and the scorer (FUZZ="--seconds 3600")
+	@PYTHONPATH=lib:tests:. $(PY) -m chaos.fuzzing $(FUZZ)
 
 # What the peers need is in no job's environment; Quix Streams asks for older packages than ours.
 .bench/.done: benchmarks/requirements.lock benchmarks/quix-requirements.lock

@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 RUNTIME = [
     "cachetools>=7,<9",
     "confluent-kafka~=2.15",
+    "cryptography>=45,<51",
     "delta-spark==4.4.0",
     "deltalake~=1.6",
     "duckdb>=1.4,<3",
@@ -23,17 +24,27 @@ RUNTIME = [
     "structlog>=25,<27",
 ]
 
+# libFuzzer comes for this platform only; elsewhere hostile messages are drawn by chance.
+WITH_LIBFUZZER = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'"
+)
+
 DEV = [
+    f"atheris~=3.0; {WITH_LIBFUZZER}",
     "hypothesis~=6.150",
     "jsonschema~=4.26",
     "mypy>=1.19,<3",
     "orjson~=3.11",
+    "psutil~=7.1",
     "pytest>=9,<10",
     "pytest-timeout~=2.4",
     "ruff~=0.15",
+    "scipy~=1.16",
     "setuptools>=80",
+    "trustme~=1.2",
     "types-cachetools",
     "types-jsonschema",
+    "types-psutil",
     "types-pyyaml",
 ]
 

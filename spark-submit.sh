@@ -6,18 +6,28 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
   cat <<EOF
-Usage: ./spark-submit.sh JOB [options]      (JOB --help shows the options of a job)
+Usage: ./spark-submit.sh [--supervise] JOB [options]      (JOB --help shows the options of a job)
+
+--supervise is for stream_scores, which goes on where it ended: it starts the stream again that was killed
+or failed with exit code 1, and gives up when it fails again and again.
 
 Jobs:
 $(for job in "$root"/jobs/*.py; do printf '  %-18s %s\n' "$(basename "$job" .py)" "$(sed -n '1s/"""\(.*\)\("""\)\{0,1\}$/\1/p' "$job" | tr -d '"')"; done)
 
 Environment:
-  SPARK_MASTER       where to run (default local[*]); any cluster URL
+  SPARK_MASTER       where to run (default local[*,4]: all cores, 4 attempts a task); any cluster URL
   SPARK_SUBMIT_ARGS  further arguments of spark-submit, for instance "--driver-memory 4g"
+  SUPERVISE_ATTEMPTS starts in a row that end without a batch before --supervise gives up (default 10)
+  SUPERVISE_PAUSE    longest pause between two of them in seconds (default 60); it doubles from 1
   KAFKA_..., SCORESTREAM_..., METRICS_PORT, ...: see the README's table
 EOF
 }
 
+supervise=
+if [[ ${1:-} == --supervise ]]; then
+  supervise=yes
+  shift
+fi
 case ${1:-} in
   "" | -h | --help | help) usage; exit 0 ;;
 esac
@@ -26,6 +36,18 @@ shift
 if [[ ! -f $root/jobs/$job.py ]]; then
   echo "no job $job; ./spark-submit.sh --help lists them" >&2
   exit 2
+fi
+attempts=${SUPERVISE_ATTEMPTS:-10}
+longest_pause=${SUPERVISE_PAUSE:-60}
+if [[ $supervise ]]; then
+  if [[ $job != stream_scores ]]; then
+    echo "--supervise is for stream_scores; $job does not go on where it ended" >&2
+    exit 2
+  fi
+  if [[ ! $attempts =~ ^[1-9][0-9]{0,5}$ || ! $longest_pause =~ ^[1-9][0-9]{0,5}$ ]]; then
+    echo "SUPERVISE_ATTEMPTS and SUPERVISE_PAUSE: must be whole numbers from 1 (are '$attempts', '$longest_pause')" >&2
+    exit 2
+  fi
 fi
 
 # shellcheck source=conf/environment.sh
@@ -67,14 +89,14 @@ export PYTHONPATH=$library${PYTHONPATH:+:$PYTHONPATH}
 # Without an address, a driver on this machine binds to whatever its host name resolves to.
 if [[ ${SPARK_MASTER:-local} == local* ]]; then export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}; fi
 
-# Through this folder the job tells its process id, learns of a stop that came before it could hear
-# of it, and reaches this script's stdout and stderr: spark-submit would merge the two, and lose the
-# end of them where the job ends before all is copied.
+# Through this folder the job tells its process id and its progress, learns of a stop that came
+# before it could hear of it, and reaches this script's stdout and stderr: spark-submit would merge
+# the two, and lose the end of them where the job ends before all is copied.
 _SCORESTREAM_CONTROL=$(mktemp -d)
 export _SCORESTREAM_CONTROL
 trap 'rm -rf "$_SCORESTREAM_CONTROL"' EXIT
 
-# The JVM inherits that both signals are ignored; the job's Python sets its own handlers.
+# What copies the job's output ends after the job, whatever signals come.
 trap '' TERM INT
 
 copiers=()
@@ -98,35 +120,83 @@ if [[ -p $_SCORESTREAM_CONTROL/stderr ]]; then
 fi
 
 if [[ -t 2 ]]; then log_configuration=log4j2.properties; else log_configuration=log4j2-json.properties; fi
-"$SPARK_HOME/bin/spark-submit" \
-  --master "${SPARK_MASTER:-local[*]}" \
-  --properties-file "$root/conf/spark-defaults.conf" \
-  --driver-java-options "-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
-  --jars "${jars%,}" \
-  ${shipped[@]+"${shipped[@]}"} \
-  ${SPARK_SUBMIT_ARGS:-} \
-  "$root/jobs/$job.py" "$@" 8>&- 9>&- &
-spark=$!
+
+driver_runs() {
+  [[ -s $_SCORESTREAM_CONTROL/driver.pid ]] && kill "-$1" "$(<"$_SCORESTREAM_CONTROL/driver.pid")" 2>/dev/null
+}
 
 interrupted=
 forward() {
   interrupted=yes
   touch "$_SCORESTREAM_CONTROL/stop"
-  if [[ -s $_SCORESTREAM_CONTROL/driver.pid ]]; then
-    kill -TERM "$(<"$_SCORESTREAM_CONTROL/driver.pid")" 2>/dev/null || true
-  fi
+  driver_runs TERM || true
 }
 trap forward TERM INT
 
+# Waits for a process, whatever signals come meanwhile, and puts its exit code into `code`.
 # A trapped signal ends `wait` early; 127 means that an earlier `wait` had the exit code already.
+await() {
+  local status
+  while :; do
+    interrupted=
+    status=0
+    wait "$1" || status=$?
+    [[ $status == 127 ]] || code=$status
+    [[ $interrupted ]] || break
+  done
+}
+
+run_once() {
+  rm -f "$_SCORESTREAM_CONTROL/driver.pid" "$_SCORESTREAM_CONTROL/progress"
+  (
+    # The JVM inherits that both signals are ignored; the job's Python sets its own handlers.
+    trap '' TERM INT
+    exec "$SPARK_HOME/bin/spark-submit" \
+      --master "${SPARK_MASTER:-local[*,4]}" \
+      --properties-file "$root/conf/spark-defaults.conf" \
+      --conf "spark.driver.defaultJavaOptions=-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
+      --jars "${jars%,}" \
+      ${shipped[@]+"${shipped[@]}"} \
+      ${SPARK_SUBMIT_ARGS:-} \
+      "$root/jobs/$job.py" "$@" 8>&- 9>&-
+  ) &
+  await $!
+  # A driver whose JVM was killed must not hold the checkpoint, or write, beside its successor.
+  for _ in {1..50}; do
+    driver_runs 0 || break
+    sleep 0.1
+  done
+  driver_runs KILL || true
+  while driver_runs 0; do sleep 0.1; done
+  # From now on its number may be another's.
+  rm -f "$_SCORESTREAM_CONTROL/driver.pid"
+}
+
+# Exit codes 2 and 3 say that no restart helps; a batch that was committed forgives all failures.
+failures=0
+pause=1
+supervised_again() {
+  [[ $supervise && ! $code =~ ^[023]$ && ! -e $_SCORESTREAM_CONTROL/stop ]] || return 1
+  failures=$((failures + 1))
+  if [[ -e $_SCORESTREAM_CONTROL/progress ]]; then
+    failures=0
+    pause=1
+  fi
+  if ((failures >= attempts)); then
+    echo "supervisor: $job ended $failures times in a row without a batch (exit code $code): gave up" >&2
+    return 1
+  fi
+  echo "supervisor: $job ended with exit code $code; starts again in $pause s" >&2
+  sleep "$pause" 8>&- 9>&- &
+  local sleeping=$!
+  wait "$sleeping" || kill "$sleeping" 2>/dev/null || true
+  pause=$((pause * 2 < longest_pause ? pause * 2 : longest_pause))
+  [[ ! -e $_SCORESTREAM_CONTROL/stop ]]
+}
+
 code=0
-while :; do
-  interrupted=
-  status=0
-  wait "$spark" || status=$?
-  [[ $status == 127 ]] || code=$status
-  [[ $interrupted ]] || break
-done
+run_once "$@"
+while supervised_again; do run_once "$@"; done
 exec 8>&- 9>&-
 for copier in "${copiers[@]+"${copiers[@]}"}"; do wait "$copier" || true; done
 exit "$code"

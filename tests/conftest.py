@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,23 +11,20 @@ import pytest
 from pyspark.sql import SparkSession
 
 from analysed import fill
-from installation import Installation
-from scorestream.configuration import load_scoring_model
+from golden import configured_model
+from installation import QUICK_START, Installation
 from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.sql import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.local.broker import LocalBroker, free_port
 from scorestream.local.session import local_session
-from scorestream.reference import load_conf_reference
-from scorestream.settings import PROJECT_ROOT
 from scorestream.tables import TABLES, VIEWS
 
 
 @pytest.fixture(scope="session")
 def model() -> DexV1:
     """`dex-v1` as it is configured in `conf/`."""
-    conf = PROJECT_ROOT / "conf"
-    return load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+    return configured_model()
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +44,7 @@ def installation(broker: LocalBroker, tmp_path: Path) -> Installation:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{QUICK_START} pyspark-shell"
     session = local_session(2, str(tmp_path_factory.mktemp("spark-warehouse")))
     yield session
     session.stop()

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scorestream.configuration import load_scoring_model
 from scorestream.core import schemas
+from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored
 from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
+from scorestream.reference import load_conf_reference
+from scorestream.settings import PROJECT_ROOT
 
 GOLDEN_FILE: Final = Path(__file__).parent / "data" / "golden_wallets.jsonl"
 RELATIVE: Final = 1e-9
@@ -41,6 +45,12 @@ class Golden:
     @property
     def wallet(self) -> str:
         return str(self.message["wallet_address"])
+
+
+def configured_model() -> DexV1:
+    """`dex-v1` as it is configured in `conf/`."""
+    conf = PROJECT_ROOT / "conf"
+    return load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
 
 
 def golden_wallets() -> list[Golden]:

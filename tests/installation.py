@@ -11,18 +11,22 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
+from scorestream.errors import LostOffsetsError
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.producing import Record
 from scorestream.settings import PROJECT_ROOT, Settings
 
 JOB_SECONDS = 240
+# Jobs are short here: the JVM's second compiler would cost more than it saves, a third of all time.
+QUICK_START = "--driver-java-options -XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,37 @@ class Published:
     value: dict[str, Any]
 
 
+Offset = tuple[int, int]  # partition and offset
+
+
+@dataclass(frozen=True)
+class Input:
+    """A message of the input topic; its timestamp in milliseconds."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+
+    @property
+    def moment(self) -> tuple[bytes | None, int]:
+        """Its value, and the unix second that it speaks of."""
+        return self.value, self.timestamp // 1000
+
+
 @dataclass
 class Installation:
     """Topics and a warehouse of one test, and the commands over them."""
 
     folder: Path
     bootstrap_servers: str
+    security: dict[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    # What topics cannot tell any more, where records of them were removed on purpose.
+    known_offsets: set[Offset] | None = None
+    removed_messages: dict[str, list[Published]] = field(default_factory=dict)
+    # Where scores went besides, while `KAFKA_SUCCESS_TOPIC` was another.
+    other_success_topics: list[str] = field(default_factory=list)
+    _inputs: dict[Offset, Input] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,10 +80,10 @@ class Installation:
             "KAFKA_CONSUMER_GROUP": f"group-{self.name}",
             "SCORESTREAM_WAREHOUSE": str(self.folder / "warehouse"),
             "METRICS_PORT": "0",
-            "SPARK_SUBMIT_ARGS": "--conf spark.ui.enabled=false",
-        }
+            "SPARK_SUBMIT_ARGS": f"--conf spark.ui.enabled=false {QUICK_START}",
+        } | self.security
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         return Settings.model_validate({k.lower(): v for k, v in self.environment.items()})
 
@@ -109,19 +137,39 @@ class Installation:
         return rows
 
     def messages(self, topic: str) -> list[Published]:
-        """All messages of a topic."""
-        return [
+        """All messages of a topic, those that were removed first."""
+        there = [
             Published(m.key(), dict(m.headers() or []), json.loads(m.value() or b"null"))
             for m in self.cluster.consume(topic, None, self.cluster.end_offsets(topic))
         ]
+        return [*self.removed_messages.get(topic, []), *there]
 
-    def offsets(self) -> set[tuple[int, int]]:
-        """Every offset of the input topic, of which no record was ever removed."""
+    def offsets(self) -> set[Offset]:
+        """Every offset of the input topic; as known, where records of it were removed."""
+        if self.known_offsets is not None:
+            return self.known_offsets
         ends = self.cluster.end_offsets(self.input_topic)
+        self._read_inputs(ends)
         return {(p, offset) for p, end in ends.items() for offset in range(end)}
 
+    def inputs(self) -> dict[Offset, Input]:
+        """The messages of the input topic, those among them that were removed since a look."""
+        # Deleted, it has nothing more to say.
+        with contextlib.suppress(LostOffsetsError):
+            self._read_inputs(self.cluster.end_offsets(self.input_topic))
+        return self._inputs
 
-def offsets_of(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    def _read_inputs(self, ends: dict[int, int]) -> None:
+        """Take up what is new; an offset that is known keeps its message."""
+        ends = {p: end for p, end in ends.items() if (p, end - 1) not in self._inputs}
+        same = {message.value: message.value for message in self._inputs.values()}
+        for m in self.cluster.consume(self.input_topic, None, ends):
+            value = same.setdefault(m.value(), m.value())
+            found = Input(m.key(), value, m.timestamp()[1])
+            self._inputs.setdefault((m.partition() or 0, m.offset() or 0), found)
+
+
+def offsets_of(rows: list[dict[str, Any]]) -> list[Offset]:
     return [(row["source_partition"], row["source_offset"]) for row in rows]
 
 

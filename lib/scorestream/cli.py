@@ -15,8 +15,8 @@ def run_job(job: Callable[[Settings], None]) -> int:
     """Load the settings and run a job.
 
     Returns:
-        The exit code: 0 done, 1 a known failure (one clear message on stderr), 2 wrong settings
-        (all problems in one message, before Spark starts). Unknown failures raise.
+        The exit code: 0 done, else that of the error, whose message is on stderr. Unknown
+        failures raise.
     """
     take_outputs()
     try:
@@ -25,8 +25,8 @@ def run_job(job: Callable[[Settings], None]) -> int:
         job(settings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
-        return 2
+        return error.exit_code
     except ScorestreamError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     return 0

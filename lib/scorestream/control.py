@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,15 @@ def control_folder() -> Path | None:
     """The folder; None where the job was not started by spark-submit.sh."""
     folder = os.environ.get(CONTROL_FOLDER)
     return Path(folder) if folder else None
+
+
+def note_progress() -> None:
+    """Tell the wrapper that a batch was brought to its end since the start."""
+    folder = control_folder()
+    if folder is not None:
+        # Without room for the file the wrapper gives up earlier: no reason for the job to fail.
+        with contextlib.suppress(OSError):
+            (folder / "progress").touch()
 
 
 def take_outputs() -> None:

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class ScorestreamError(Exception):
-    """Base of every error that Scorestream raises on purpose."""
+    """Base of every error that Scorestream raises on purpose.
+
+    Attributes:
+        exit_code: of the job that ends with it. 1: what failed may be well again at the next
+            start. 2: settings are wrong. 3: no start succeeds until somebody has seen to it.
+    """
+
+    exit_code: ClassVar[int] = 1
 
 
 class ConfigurationError(ScorestreamError):
     """Settings or configuration files are wrong; the message lists every problem at once."""
+
+    exit_code = 2
 
 
 class KafkaError(ScorestreamError):
     """The broker, a topic or its offsets are not as the job needs them."""
 
 
+class LostOffsetsError(KafkaError):
+    """Offsets that were not processed yet are gone from the input topic, or the topic itself is."""
+
+    exit_code = 3
+
+
+class TooLargeError(KafkaError):
+    """A record is larger than its topic takes."""
+
+    exit_code = 3
+
+
 class CheckpointError(ScorestreamError):
     """The checkpoint does not belong to this topic or warehouse, or is damaged."""
+
+    exit_code = 3
 
 
 class InUseError(ScorestreamError):
     """Another process holds what only one may use at a time."""
+
+    exit_code = 3
 
 
 class InputError(ScorestreamError):
@@ -33,6 +60,16 @@ class BackfillError(ScorestreamError):
 
 class DeltaError(ScorestreamError):
     """A Delta table is not as the job needs it."""
+
+
+class DamagedTableError(DeltaError):
+    """The log of a Delta table has a commit that cannot be read."""
+
+    exit_code = 3
+
+
+class DiskFullError(ScorestreamError):
+    """There is no space left where the job writes."""
 
 
 class ReferenceDataError(ScorestreamError):

@@ -5,7 +5,7 @@ the messages before it, by source time (`core/history.py`). So its score needs w
 what lies elsewhere in the same batch:
 
 1. :func:`split_by_wallet` deals the decoded messages out by wallet,
-2. :func:`write_increments` scores all messages of some wallets, beside their stored rows.
+2. :func:`score_pieces` scores all messages of some wallets, beside their stored rows.
 
 A rejected message adds nothing to the history.
 """
@@ -13,9 +13,9 @@ A rejected message adds nothing to the history.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, repeat, starmap
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -25,8 +25,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scorestream.careful import Care, carefully
 from scorestream.core import schemas
-from scorestream.core.decode import Decoded, Reject
+from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.history import (
     WalletHistory,
     message_moments,
@@ -44,10 +45,20 @@ from scorestream.core.wallets import wallet_key, wallet_keys
 from scorestream.io.delta.lookup import WalletFile, read_wallets
 from scorestream.records import Records
 from scorestream.rows import BatchFacts, source_columns
-from scorestream.scoring import Rows, ScoringReport, write_scored
+from scorestream.scoring import (
+    PARTS,
+    Rows,
+    ScoringReport,
+    scoring_helper,
+    unscorable,
+    unscorable_records,
+    write_scored,
+)
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+# Keys of wallets -> their rows (`WALLET_ROWS`) in `transactions`.
+WalletRows = Callable[[Sequence[str]], pa.Table]
 NOTHING_YET: Final = (
     "nothing_yet",
     "all transactions of the wallet lie after the moment of the message",
@@ -149,32 +160,113 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
     )
 
 
-def write_increments(
+def decode_records(batches: Iterable[Records], model: ScoringModel, care: Care) -> Iterator[Piece]:
+    """Decode records; in a task that works with care, what cannot be is found and rejected.
+
+    Args:
+        batches: the records.
+        model: the scoring model.
+        care: how it is taken.
+    """
+    if not care.is_due:
+        yield from (Piece(records, decode(records.values)) for records in batches)
+        return
+    with scoring_helper(model, care.seconds) as helper:
+        for batch in batches:
+            done = carefully(helper, _decoding, batch, lambda r: r.parts(PARTS), _undecoded)
+            yield from starmap(Piece, done)
+
+
+def _decoding(records: Records) -> Callable[[], Decoded]:
+    return partial(decode, records.values)
+
+
+def _undecoded(records: Records, why: str) -> Decoded:
+    return replace(decode([]), rejects=unscorable_records(records, why))
+
+
+def score_pieces(
     pieces: Sequence[Piece],
     files: Sequence[WalletFile],
     model: ScoringModel,
-    root: str,
-    facts: BatchFacts,
-    keep: Callable[[Rows], Rows] = lambda rows: rows,
-) -> ScoringReport:
-    """Score all messages of some wallets, and write the rows; see :func:`write_scored`.
+    care: Care | None,
+) -> Iterator[Increments]:
+    """Score all messages of some wallets.
+
+    In a task that works with care, a wallet that cannot be scored is found, and all its messages
+    are rejected.
 
     Args:
         pieces: the messages; no other message of their wallets may be scored meanwhile.
         files: all data files of `transactions`.
         model: the scoring model.
+        care: how it is taken; None for never.
+    """
+    stored = partial(read_wallets, files)
+    if care is not None and care.is_due:
+        yield from score_pieces_carefully(_joined(pieces), stored, model, care.seconds)
+    else:
+        yield score_increments(_joined(pieces), stored, model)
+
+
+def score_pieces_carefully(
+    piece: Piece, stored: WalletRows, model: ScoringModel, seconds: float
+) -> Iterator[Increments]:
+    """Score messages in a process of their own; see :func:`score_pieces`."""
+
+    def call(piece: Piece) -> Callable[[], Increments]:
+        # Read here, so that what hinders reading fails the task, and is no fault of a message.
+        keys = pc.unique(wallet_keys(pa.array(piece.decoded.wallets, pa.string()))).to_pylist()
+        return partial(_score_beside, piece, stored(keys), model)
+
+    with scoring_helper(model, seconds) as helper:
+        yield from (done for _, done in carefully(helper, call, piece, _parts, _unscored))
+
+
+def _score_beside(piece: Piece, known: pa.Table, model: ScoringModel) -> Increments:
+    return score_increments(piece, lambda _: known, model)
+
+
+def _parts(piece: Piece) -> list[Piece]:
+    """Cut messages into parts, all of a wallet in the same; what is not decoded into any."""
+    keys = [wallet_key(wallet) for wallet in piece.decoded.wallets]
+    wallets, wallet = np.unique(keys, return_inverse=True)
+    part = np.zeros(len(piece.records), dtype=np.int64)
+    part[piece.decoded.positions] = wallet * PARTS // max(len(wallets), 1)
+    return [_piece(*piece, part == number) for number in np.unique(part)]
+
+
+def _unscored(piece: Piece, why: str) -> Increments:
+    """All messages of a wallet rejected."""
+    records, decoded = piece
+    columns = zip(decoded.positions.tolist(), decoded.wallets, decoded.counts.tolist(), strict=True)
+    rejects = [unscorable(at, wallet, why, count) for at, wallet, count in columns]
+    rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
+    scored = Scored(schemas.SCORED.empty_table(), rows, schemas.HISTORY.empty_table())
+    return Increments(scored, records, 0, 0)
+
+
+def write_increments(
+    increments: Iterable[Increments],
+    root: str,
+    facts: BatchFacts,
+    keep: Callable[[Rows], Rows] = lambda rows: rows,
+) -> ScoringReport:
+    """Write the rows of scored messages; see :func:`write_scored`.
+
+    Args:
+        increments: what became of the messages.
         root: the warehouse.
         facts: what all rows share.
         keep: picks the rows that are written.
     """
-    done = score_increments(_joined(pieces), partial(read_wallets, files), model)
-    report = write_scored([(done.scored, done.records)], root, facts, True, keep)
-    return msgspec.structs.replace(report, late=done.late, corrected=done.corrected)
+    done = list(increments)
+    report = write_scored([(each.scored, each.records) for each in done], root, facts, True, keep)
+    late, corrected = sum(each.late for each in done), sum(each.corrected for each in done)
+    return msgspec.structs.replace(report, late=late, corrected=corrected)
 
 
-def score_increments(
-    piece: Piece, stored: Callable[[Sequence[str]], pa.Table], model: ScoringModel
-) -> Increments:
+def score_increments(piece: Piece, stored: WalletRows, model: ScoringModel) -> Increments:
     """Score all messages of some wallets.
 
     1. put their transactions beside what is stored of their wallets, in the order of the sources

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql import SparkSession
 
+from scorestream.errors import TooLargeError
 from scorestream.io.delta.files import Condition, DataFile, read_file
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.connection import producer_options
 from scorestream.io.kafka.producing import Record, produce
 from scorestream.results import failure_records, success_records
 from scorestream.settings import Settings
@@ -20,6 +21,7 @@ from scorestream.tasks import run_tasks
 
 # What is published, in this order.
 PUBLISHED: Final = (SCORES, REJECTS)
+MOST_FILES_A_TASK: Final = 4
 # A pause shorter than this is not worth it.
 LEAST_PAUSE_SECONDS: Final = 0.01
 
@@ -49,8 +51,13 @@ def publish(
         files: table and URI of each data file.
         conditions: what rows must meet.
         rate: most records a second, of all tasks together.
+
+    Raises:
+        TooLargeError: records are larger than their topic takes; all others were sent.
     """
-    tasks = min(len(files), spark.sparkContext.defaultParallelism)
+    cores = spark.sparkContext.defaultParallelism
+    # Those that keep to a rate have to run all at once.
+    tasks = min(len(files), cores if rate else max(cores, -(-len(files) // MOST_FILES_A_TASK)))
     work = partial(
         _publish,
         topics={
@@ -58,26 +65,33 @@ def publish(
             REJECTS.name: settings.kafka_failure_topic,
         },
         conditions=conditions,
-        options=client_options(settings) | {"group.id": settings.kafka_consumer_group},
+        options=producer_options(settings),
         rate=rate / tasks if rate and tasks else None,
     )
-    run_tasks(spark, work, [files[i::tasks] for i in range(tasks)])
+    answers = run_tasks(spark, work, [files[i::tasks] for i in range(tasks)])
+    refused = [text for answer in answers for text in answer]
+    if refused:
+        more = f" (and as much for {len(refused) - 1} more files)" if len(refused) > 1 else ""
+        raise TooLargeError(refused[0] + more)
 
 
 def _publish(
     files: Sequence[tuple[Table, str]],
     topics: dict[str, str],
     conditions: Sequence[Condition],
-    options: dict[str, str],
+    options: dict[str, Any],
     rate: float | None,
-) -> int:
-    """In a task."""
-    count = 0
+) -> list[str]:
+    """In a task; returns what there is to say of files with records that are too large."""
+    refused = []
     for table, uri in files:
         rows = read_file(uri, table.columns, *conditions)
         records = success_records(rows) if table.name == SCORES.name else failure_records(rows)
-        count += produce(topics[table.name], _paced(records, rate), options)
-    return count
+        try:
+            produce(topics[table.name], _paced(records, rate), options)
+        except TooLargeError as error:
+            refused.append(str(error))
+    return refused
 
 
 def _paced(records: Iterable[Record], rate: float | None) -> Iterator[Record]:

@@ -72,6 +72,11 @@ class Records:
             [self.values[i] for i in kept],
         )
 
+    def parts(self, count: int) -> list[Records]:
+        """Cut into so many runs of about equal length, or into single records."""
+        number = np.arange(len(self)) * count // max(len(self), 1)
+        return [self.filter(number == each) for each in np.unique(number)]
+
 
 def same_topic(topic: str, count: int) -> pa.DictionaryArray:
     """The topics of records that all have the same."""

@@ -105,5 +105,6 @@ def _shared(facts: BatchFacts) -> dict[str, Any]:
         "scoring": facts.scoring,
         "config_hash": facts.config_hash,
         "code_version": facts.code_version,
-        "processing_time_ms": round((time.time() - facts.started_at) * 1000),
+        # The clock of a task's machine may be behind the driver's, or be set back.
+        "processing_time_ms": max(0, round((time.time() - facts.started_at) * 1000)),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -11,7 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.core.pipeline import Scored, ScoringModel, score_messages
+from scorestream.careful import Care, Helper, carefully
+from scorestream.core import schemas
+from scorestream.core.decode import Reject
+from scorestream.core.exact import wallet_in
+from scorestream.core.pipeline import Scored, ScoringModel, reject_rows, score_messages
 from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.records import Records
@@ -21,6 +26,13 @@ from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 # Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
 AGE_STEP_SECONDS: Final = 0.05
 OLDEST_SECONDS: Final = 7200.0
+# What a process of their own does not survive is cut into so many parts.
+PARTS: Final = 16
+
+_GOOD_MESSAGE: Final = (
+    b'{"wallet_address": "0x0", "data": [{"protocolType": "dexes", "transactions": '
+    b'[{"document_id": "0", "action": "swap", "timestamp": 0}]}]}'
+)
 
 Rows = dict[Table, pa.Table]
 
@@ -48,11 +60,67 @@ class ScoringReport(msgspec.Struct):
 
 
 def score_records(
-    batches: Iterable[Records], model: ScoringModel, history: bool
+    batches: Iterable[Records],
+    model: ScoringModel,
+    history: bool,
+    care: Care | None = None,
 ) -> Iterator[tuple[Scored, Records]]:
-    """Score records, each batch small enough to be held in memory several times over."""
+    """Score records, each batch small enough to be held in memory several times over.
+
+    In a task that works with care, a message that cannot be scored is found, and rejected.
+
+    Args:
+        batches: the records.
+        model: the scoring model.
+        history: whether the exploded transactions are given too.
+        care: how it is taken; None for never.
+    """
+    if care is not None and care.is_due:
+        yield from score_carefully(batches, model, history, care.seconds)
+        return
     for records in batches:
         yield score_messages(records.values, records.as_of, model, history), records
+
+
+def score_carefully(
+    batches: Iterable[Records], model: ScoringModel, history: bool, seconds: float
+) -> Iterator[tuple[Scored, Records]]:
+    """Score records in a process of their own, and reject those that it does not survive."""
+
+    def call(records: Records) -> Callable[[], Scored]:
+        return partial(score_messages, records.values, records.as_of, model, history)
+
+    def give_up(records: Records, why: str) -> Scored:
+        return _all_rejected(records, why, history)
+
+    with scoring_helper(model, seconds) as helper:
+        for batch in batches:
+            done = carefully(helper, call, batch, lambda records: records.parts(PARTS), give_up)
+            yield from ((scored, records) for records, scored in done)
+
+
+def scoring_helper(model: ScoringModel, seconds: float) -> Helper:
+    """A process in which a model can score."""
+    trial = partial(score_messages, [_GOOD_MESSAGE], np.zeros(1, dtype=np.int64), model)
+    return Helper(seconds, trial)
+
+
+def unscorable(position: int, wallet: str | None, why: str, transactions: int = 0) -> Reject:
+    """The reject of a message that its process did not survive."""
+    return Reject(position, "unscorable", f"scoring it failed: {why}", wallet, transactions)
+
+
+def unscorable_records(records: Records, why: str) -> list[Reject]:
+    """Rejects of records that their process did not survive."""
+    return [unscorable(i, wallet_in(value or b""), why) for i, value in enumerate(records.values)]
+
+
+def _all_rejected(records: Records, why: str, history: bool) -> Scored:
+    return Scored(
+        schemas.SCORED.empty_table(),
+        reject_rows(unscorable_records(records, why), records.as_of),
+        schemas.HISTORY.empty_table() if history else None,
+    )
 
 
 def write_scored(
@@ -84,7 +152,11 @@ def write_scored(
 
 
 def commit_files(
-    warehouse: Warehouse, files: Sequence[DataFile], transaction: tuple[str, int] | None
+    warehouse: Warehouse,
+    files: Sequence[DataFile],
+    transaction: tuple[str, int] | None,
+    *,
+    repeated: bool = False,
 ) -> None:
     """Commit the files of a batch: transactions, then rejects, then scores.
 
@@ -92,11 +164,12 @@ def commit_files(
         warehouse: whose tasks wrote the files.
         files: all files of the batch.
         transaction: (run id, batch id), which each table takes only once; None to take it always.
+        repeated: whether the files are what a table may lack of a batch that it has taken.
     """
     for table in (TRANSACTIONS, REJECTS, SCORES):
         ours = [file for file in files if file.table == table.name]
         once = transaction and (f"{transaction[0]}/{table.name}", transaction[1])
-        warehouse.append(table, ours, once)
+        warehouse.append(table, ours, once, repeated=repeated)
 
 
 class _Counts:

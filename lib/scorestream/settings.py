@@ -15,12 +15,33 @@ from scorestream.errors import ConfigurationError
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 OWN_PREFIX: Final = "SCORESTREAM_"
+MESSAGES_A_TASK_TIME: Final = 30
+LEAST_MESSAGE_SECONDS: Final = 5.0
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 Name = Annotated[str, StringConstraints(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 _SERVER: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s,:\[\]]+):[0-9]{1,5}$"
+
+
+_PEM_FILES: Final = {
+    "kafka_ssl_cafile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
+    "kafka_ssl_certfile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
+    "kafka_ssl_keyfile": ("PRIVATE KEY-", "a PEM file with a private key"),
+}
+# Stands in every PEM file whose key has a password.
+ENCRYPTED: Final = "ENCRYPTED"
+
+
+def pem_text(path: Path | None) -> str:
+    """A PEM file, without what is not ASCII: commentary. Empty if there is none to be read."""
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return ""
 
 
 class Settings(BaseSettings):
@@ -34,6 +55,7 @@ class Settings(BaseSettings):
     kafka_success_topic: TopicName = "wallet-scores-success"
     kafka_failure_topic: TopicName = "wallet-scores-failure"
     kafka_consumer_group: Name = "scorestream"
+    kafka_delivery_timeout_ms: Annotated[int, Field(ge=1_000, le=2**31 - 1)] = 120_000
     kafka_create_topics: bool | None = None
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
@@ -49,11 +71,12 @@ class Settings(BaseSettings):
     mongodb_tokens_collection: Name = "tokens"
     mongodb_thresholds_collection: Name = "protocol-thresholds-percentiles"
 
-    mlflow_tracking_uri: str | None = None
+    mlflow_tracking_uri: SecretStr | None = None
 
     scorestream_warehouse: Name = "./warehouse"
     scorestream_conf: Path = PROJECT_ROOT / "conf"
     scorestream_transactions: Literal["on", "off"] = "on"
+    scorestream_task_seconds: Annotated[float, Field(ge=60, le=86_400)] = 600.0
     wallet_messages: Literal["full", "incremental"] = "full"
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9108
@@ -112,10 +135,20 @@ class Settings(BaseSettings):
             ]
         if (self.kafka_ssl_certfile is None) != (self.kafka_ssl_keyfile is None):
             problems.append("KAFKA_SSL_CERTFILE, KAFKA_SSL_KEYFILE: give both or none")
-        for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+        return problems + self._pem_problems()
+
+    def _pem_problems(self) -> list[str]:
+        """Files that are not there, or are something else; keys that lack their password."""
+        problems = []
+        for name, (label, expected) in _PEM_FILES.items():
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 problems.append(f"{name.upper()}: no file at {path}")
+            elif path is not None and not re.search(label, pem_text(path)):
+                problems.append(f"{name.upper()}: {path} is not {expected}")
+        key = self.kafka_ssl_keyfile
+        if ENCRYPTED in pem_text(key) and self.kafka_ssl_key_password is None:
+            problems.append(f"KAFKA_SSL_KEY_PASSWORD: is needed, {key} is encrypted")
         return problems
 
     @property
@@ -135,6 +168,14 @@ class Settings(BaseSettings):
     def is_incremental(self) -> bool:
         """Whether a message carries only what is new, not the wallet's whole list."""
         return self.wallet_messages == "incremental"
+
+    @property
+    def message_seconds(self) -> float:
+        """The most that messages may take that are scored in a process of their own.
+
+        One that takes for ever is found in a handful of attempts, within the time of a task.
+        """
+        return max(LEAST_MESSAGE_SECONDS, self.scorestream_task_seconds / MESSAGES_A_TASK_TIME)
 
     @property
     def warehouse(self) -> str:
@@ -181,5 +222,6 @@ def _explained(detail: ErrorDetails) -> list[str]:
     if not detail["loc"]:
         return str(detail["ctx"]["error"]).splitlines()
     name = str(detail["loc"][0]).upper()
-    shown = "" if "PASSWORD" in name or "URL" in name else f" (is {str(detail['input'])[:80]!r})"
+    secret = "Secret" in str(Settings.model_fields[name.lower()].annotation)
+    shown = "" if secret else f" (is {str(detail['input'])[:80]!r})"
     return [f"{name}: {detail['msg']}{shown}"]

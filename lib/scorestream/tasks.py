@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 Item = TypeVar("Item")
 Piece = TypeVar("Piece")
 Answer = TypeVar("Answer")
+_OURS: Final = "scorestream.errors."
+_TRIED_ONCE: Final = re.compile(r"failed 1 times|failed the maximum allowable number of times")
 
 
 def run_tasks(
@@ -64,3 +68,15 @@ def run_exchange(
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
     pieces = numbers.flatMap(lambda number: split(items[number]))
     return pieces.partitionBy(buckets, int).mapPartitions(each_bucket).collect()
+
+
+def tried_once(error: Exception) -> bool:
+    """Whether Spark may have given up work without a second attempt of the task that failed.
+
+    So it does where it is told to, and where the answers of other tasks are lost again and again:
+    then it counts anew. Of what Python raised it does not say how often it tried. What is raised on
+    purpose does not count.
+    """
+    text = str(error)
+    once = isinstance(error, PythonException) or _TRIED_ONCE.search(text) is not None
+    return once and _OURS not in text

@@ -152,12 +152,12 @@ def test_a_run_that_was_cut_off_goes_on(
     monkeypatch.setattr(lines, "MOST_SPLIT_BYTES", golden_file.stat().st_size // 7)
     commits = 0
 
-    def append(self: Warehouse, *arguments: Any) -> None:
+    def append(self: Warehouse, *arguments: Any, **options: Any) -> None:
         nonlocal commits
         if commits == survives:
             raise CutOffError
         commits += 1
-        whole(self, *arguments)
+        whole(self, *arguments, **options)
 
     whole = Warehouse.append
     with monkeypatch.context() as patch:

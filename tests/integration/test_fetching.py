@@ -8,7 +8,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from installation import Installation
+from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import KafkaError
+from scorestream.io.kafka import fetching
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import BATCH_BYTES, OffsetRange, fetch
 from scorestream.io.kafka.producing import Record
@@ -50,6 +52,16 @@ def test_everything_of_a_record_is_kept(installation: Installation) -> None:
     assert batch.topics.to_pylist() == [installation.input_topic] * 5
 
 
+def test_a_timestamp_that_no_table_can_hold_is_the_last_that_is_believed(
+    installation: Installation,
+) -> None:
+    one_partition(installation)
+    installation.publish([Record(None, b"v", time) for time in (10**14, 10**14 + 1, 2**63 - 1)])
+    [batch] = fetched(installation, (0, 0, 3))
+    assert batch.timestamps.tolist() == [10**14] * 3
+    assert batch.as_of.tolist() == [MAX_SECONDS] * 3
+
+
 def test_batches_are_bounded_by_bytes(installation: Installation) -> None:
     one_partition(installation)
     size = BATCH_BYTES // 3
@@ -76,6 +88,17 @@ def test_offsets_that_are_not_there_are_an_error(installation: Installation) -> 
     one_partition(installation)
     with pytest.raises(KafkaError, match=r"cannot be read: .*out of range"):
         fetched(installation, (0, 5, 8))
+
+
+def test_a_partition_that_ends_before_the_range_is_waited_for(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_partition(installation)
+    installation.publish([Record(None, b"v")] * 3)
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 2.0)
+    # As after a restart of the broker, which may not know all of a partition at once.
+    with pytest.raises(KafkaError, match=r"no answer from the broker for .*start=3, end=5"):
+        fetched(installation, (0, 0, 5))
 
 
 def one_partition(installation: Installation) -> str:

@@ -57,6 +57,7 @@ class Stream:
             start,
             lambda _: None,
             self.reports.append,
+            lambda: None,
         )
 
     def publish(self, records: list[Record]) -> list[OffsetRange]:
@@ -181,12 +182,12 @@ def test_a_batch_that_was_cut_off_is_finished(
     whole = Warehouse.append
     commits = 0
 
-    def append(self: Warehouse, *arguments: Any) -> None:
+    def append(self: Warehouse, *arguments: Any, **options: Any) -> None:
         nonlocal commits
         commits += 1
         if commits > survives:
             raise CutOffError
-        whole(self, *arguments)
+        whole(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Warehouse, "append", append)

@@ -8,17 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from pyspark.sql import SparkSession
 
 from delivery_checks import check_kafka_equals
-from golden import broken_records, golden_wallets
+from golden import broken_records, golden_records, golden_wallets
 from installation import Installation
+from records import records_of
 from scorestream import publishing
 from scorestream.backfill import lines
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
 from scorestream.backfill.publishing import Publishing
+from scorestream.core.dex_v1 import DexV1
+from scorestream.errors import TooLargeError
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.producing import Record
+from scorestream.publishing import publish, written_files
+from scorestream.rows import BatchFacts
+from scorestream.scoring import score_records, write_scored
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -88,6 +98,27 @@ def test_a_chunk_that_was_committed_is_published_by_the_next_start(
     assert 0 < len(installation.rows("scores")) < len(golden_wallets())
     run_backfill(options, installation.settings)
     check_published(installation, repeats=True)
+
+
+def test_what_is_too_large_is_told_after_all_others_were_sent(
+    installation: Installation, warehouse: Warehouse, model: DexV1, spark: SparkSession
+) -> None:
+    settings = installation.settings
+    limits = {settings.kafka_success_topic: "500", settings.kafka_failure_topic: "1000000"}
+    new = [NewTopic(name, 1, config={"max.message.bytes": n}) for name, n in limits.items()]
+    admin = AdminClient(client_options(settings))
+    for created in admin.create_topics(new).values():
+        created.result()
+    files = []
+    for number in range(2):
+        facts = BatchFacts.of("run", number, 1.0, model, "test")
+        records = records_of([*golden_records()[:2], *broken_records()[:3]], 10 * number)
+        scored = score_records([records], model, True)
+        files += written_files(warehouse, write_scored(scored, warehouse.root, facts, True).files)
+    with pytest.raises(TooLargeError, match=r"^2 records .* max.message.bytes \(.* 1 more files"):
+        publish(spark, settings, files)
+    sent = {str(m.value["source"]) for m in installation.messages(settings.kafka_failure_topic)}
+    assert len(sent) == 6
 
 
 def test_records_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:

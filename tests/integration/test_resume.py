@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
+import mortal
 from delivery_checks import check_kafka_equals
 from golden import broken_records, differences, golden_records, golden_wallets
 from installation import Installation, offsets_of
@@ -22,10 +24,11 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
-from scorestream.streaming.checkpoint import StreamState
+from scorestream.streaming.checkpoint import Checkpoint, StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.metrics import BatchSummary
-from scorestream.streaming.start import Start
+from scorestream.streaming.start import Start, starting_state
+from scorestream.tables import SCORES
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -43,11 +46,11 @@ class CutOffWarehouse(Warehouse):
         super().__init__(root)
         self.survives = survives
 
-    def append(self, *arguments: Any) -> None:
+    def append(self, *arguments: Any, **options: Any) -> None:
         if self.survives == 0:
             raise CutOffError
         self.survives -= 1
-        super().append(*arguments)
+        super().append(*arguments, **options)
 
 
 def deliverer(
@@ -61,7 +64,17 @@ def deliverer(
     code = "2" if start.may_repeat else "1"
     settings = installation.settings
     return (
-        Delivery(settings, spark, warehouse, model, code, start, lambda _: None, reports.append),
+        Delivery(
+            settings,
+            spark,
+            warehouse,
+            model,
+            code,
+            start,
+            lambda _: None,
+            reports.append,
+            lambda: None,
+        ),
         reports,
     )
 
@@ -168,6 +181,46 @@ def test_a_new_checkpoint_scores_only_what_the_warehouse_lacks(
     check_published(filled)
 
 
+@pytest.mark.parametrize("survives", [1, 2, 3])
+def test_a_new_checkpoint_finishes_a_batch_that_was_cut_off_between_the_tables(
+    survives: int,
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut_off = CutOffWarehouse(warehouse.root, survives)
+    first, _ = deliverer(filled, spark, cut_off, model, fresh(filled))
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery, "_publish", _fail)
+        with pytest.raises(CutOffError):
+            first.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
+
+    checkpoint = Checkpoint(spark, str(tmp_path / "checkpoint"))
+    start = starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess=False)
+    second, _ = deliverer(filled, spark, warehouse, model, start)
+    second.deliver(offsets(filled, 0, len(RECORDS)), "another run", 0)
+    check_tables(filled)
+    check_published(filled)
+
+
+def test_every_batch_is_noted_in_the_tables(
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+) -> None:
+    """By which a start knows whether checkpoint and tables belong together."""
+    ranges = offsets(filled, 0, len(RECORDS))
+    first, _ = deliverer(filled, spark, warehouse, model, fresh(filled))
+    first.deliver(ranges, "run", 0)
+    # All of it is held already, so that there is nothing to write.
+    held = fresh(filled, held={0: len(RECORDS)})
+    second, _ = deliverer(filled, spark, warehouse, model, held)
+    second.deliver(ranges, "another run", 0)
+    assert warehouse.transaction_version(SCORES, "another run/scores") == 0
+    check_tables(filled)
+
+
 def test_a_batch_delivered_twice_is_committed_once(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
 ) -> None:
@@ -188,6 +241,24 @@ def test_offsets_that_are_gone_fail_the_batch(
     with pytest.raises(PythonException, match=r"cannot be read: .*out of range"):
         delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
     assert filled.rows("scores") == []
+
+
+@pytest.mark.parametrize("wallet_messages", ["full", "incremental"])
+def test_where_spark_tries_once_a_deadly_message_is_found_all_the_same(
+    wallet_messages: str,
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+) -> None:
+    spark.sparkContext.addPyFile(mortal.__file__)
+    filled.publish([mortal.POISON])
+    delivery, _ = deliverer(filled, spark, warehouse, mortal.Mortal(model.config), fresh(filled))
+    delivery.settings = filled.settings.model_copy(update={"wallet_messages": wallet_messages})
+    delivery.deliver(offsets(filled, 0, len(RECORDS) + 1), "run", 0)
+    rejects = {row["source_offset"]: row["error_code"] for row in filled.rows("rejects")}
+    assert (len(rejects), rejects[len(RECORDS)]) == (4, "unscorable")
+    assert len(filled.rows("scores")) == 6
 
 
 def test_a_whale_and_bad_messages_share_a_batch_with_others(

@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from scorestream.configuration import load_scoring_model
 from scorestream.errors import ConfigurationError
+from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import client_options, spark_options
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
+from secure_broker import KEY_PASSWORD, make_certificates
 
 SASL = {
     "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -29,7 +37,9 @@ WRONG: list[tuple[dict[str, str], list[str]]] = [
     ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"]),
     ({"KAFKA_SSL_CAFILE": "/no/such.pem"}, ["KAFKA_SSL_CAFILE: no file at /no/such.pem"]),
     ({"KAFKA_SSL_CERTFILE": __file__}, ["give both or none"]),
+    ({"KAFKA_SSL_CAFILE": __file__}, [f"{__file__} is not a PEM file with certificates"]),
     ({"SCORESTREAM_TRANSACTIONS": "maybe"}, ["SCORESTREAM_TRANSACTIONS", "'on' or 'off'"]),
+    ({"SCORESTREAM_TASK_SECONDS": "59"}, ["SCORESTREAM_TASK_SECONDS", "equal to 60"]),
     ({"SCORESTREAM_WAREHOSE": "x"}, ["SCORESTREAM_WAREHOSE: is not a setting"]),
     (
         {"METRICS_PORT": "x", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "SCORESTREAM_X": "1"},
@@ -64,6 +74,48 @@ def test_secrets_are_in_no_text_and_reach_both_clients(environment: pytest.Monke
     assert client_options(settings)["sasl.password"] == SASL["KAFKA_SASL_PASSWORD"]
     jaas = spark_options(settings)["kafka.sasl.jaas.config"]
     assert 'ScramLoginModule required username="job" password="ca\\"na\\\\ry";' in jaas
+
+
+def test_an_encrypted_key_needs_its_password(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_certificates(tmp_path)
+    environment.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    environment.setenv("KAFKA_SSL_CERTFILE", str(tmp_path / "client.pem"))
+    environment.setenv("KAFKA_SSL_KEYFILE", str(tmp_path / "client.key"))
+    with pytest.raises(ConfigurationError, match=r"KAFKA_SSL_KEY_PASSWORD: is needed"):
+        load_settings()
+    environment.setenv("KAFKA_SSL_KEY_PASSWORD", "another")
+    with pytest.raises(ConfigurationError, match=r"client\.key cannot be used") as caught:
+        spark_options(load_settings())
+    assert "another" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="connection settings cannot be used") as caught:
+        KafkaCluster(load_settings())
+    assert "another" not in str(caught.value)
+
+
+def test_spark_gets_the_key_as_java_17_reads_it(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_certificates(tmp_path)
+    older = load_pem_private_key((tmp_path / "client.key").read_bytes(), KEY_PASSWORD.encode())
+    older_text = older.private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"older")
+    )
+    (tmp_path / "older.key").write_bytes(older_text)
+    environment.setenv("KAFKA_SSL_CERTFILE", str(tmp_path / "client.pem"))
+    keys = []
+    for name, password in (("client.key", KEY_PASSWORD), ("older.key", "older")):
+        environment.setenv("KAFKA_SSL_KEYFILE", str(tmp_path / name))
+        environment.setenv("KAFKA_SSL_KEY_PASSWORD", password)
+        keys.append(spark_options(load_settings())["kafka.ssl.keystore.key"])
+    assert keys[0] == keys[1]
+    assert keys[0].startswith("-----BEGIN PRIVATE KEY-----\n")
+
+
+def test_a_url_that_may_hold_a_password_is_not_shown(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MLFLOW_TRACKING_URI", "http://writer:canary@host")
+    assert "canary" not in repr(load_settings())
 
 
 def test_topics_are_created_by_default_only_on_this_machine(

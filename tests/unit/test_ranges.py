@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scorestream.io.kafka.fetching import OffsetRange, split_ranges
+from scorestream.streaming.delivery import task_count
 
 ranges = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 300)), min_size=1, max_size=9).map(
     lambda bounds: [OffsetRange("t", p, a, a + n) for p, (a, n) in enumerate(bounds)]
@@ -29,3 +31,13 @@ def test_every_offset_is_in_one_task_and_tasks_are_of_equal_length(
     assert max(lengths) - min(lengths[:-1] or lengths) == 0
     for task in split:
         assert len({piece.partition for piece in task}) == len(task)
+
+
+@pytest.mark.parametrize(
+    ("records", "cores", "tasks"),
+    [(0, 4, 1), (999, 8, 1), (1000, 8, 2), (400_000, 8, 8), (400_001, 8, 9), (1_000_000, 2, 20)],
+)
+def test_small_batches_have_few_tasks_and_tasks_are_bounded(
+    records: int, cores: int, tasks: int
+) -> None:
+    assert task_count(records, cores) == tasks

@@ -16,7 +16,7 @@ from scorestream.backfill.progress import Progress
 from scorestream.backfill.publishing import Publishing
 from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import ScoringModel
-from scorestream.incremental import Piece, split_by_wallet, write_increments
+from scorestream.incremental import Piece, score_pieces, split_by_wallet, write_increments
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import remove_folder
@@ -140,4 +140,5 @@ class _ChunkWork:
         self, pieces: Sequence[Piece], files: Sequence[WalletFile]
     ) -> ScoringReport:
         """Score messages that hold what is new, all of their wallets, and write."""
-        return write_increments(pieces, files, self.model, self.root, self.facts)
+        increments = score_pieces(pieces, files, self.model, care=None)
+        return write_increments(increments, self.root, self.facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,18 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.core import schemas
+from scorestream.core.brackets import MAX_DEPTH, count_brackets, is_deep
+from scorestream.core.exact import parse_exact
 from scorestream.core.messages import (
     DEXES,
-    MAX_DEPTH,
     MAX_SECONDS,
     BadMessage,
     Leg,
     Message,
     Transaction,
     are_amounts,
-    count_brackets,
-    is_deep,
-    parse_exact,
     parse_fast,
 )
 
@@ -33,7 +32,10 @@ DEFAULT_CHAIN: Final = 1
 # The Python objects of so many bytes stay in the processor's second-level cache until they have
 # become columns: measured, blocks four times as large or as small are slower.
 BLOCK_BYTES: Final = 256 * 1024
+# Message, entries, entry, transactions, transaction, leg: where anything else begins.
+_LEG_DEPTH: Final = 6
 _EMPTY_LEG: Final = Leg()
+_ESCAPED_BRACKET: Final = re.compile(rb"\\u00[57][bB]")
 _LP_ACTIONS: Final = frozenset({"deposit", "withdraw"})
 
 
@@ -137,11 +139,12 @@ class _Block:
             return False
         # Whatever is nested deep has as many brackets, beyond those that are known.
         excess = count_brackets(values) - self._known_brackets()
-        if excess > MAX_DEPTH:
+        allowed = MAX_DEPTH - _LEG_DEPTH
+        if excess > allowed and not any(map(_ESCAPED_BRACKET.search, values)):
             # Ids often end in "[0, 4]".
             ids = "".join([t.document_id for t in self.transactions])
             excess -= ids.count("[") + ids.count("{")
-        return excess <= MAX_DEPTH or (len(values) == 1 and not is_deep(values[0]))
+        return excess <= allowed or (len(values) == 1 and not is_deep(values[0]))
 
     def _known_brackets(self) -> int:
         """Of messages, entries, transactions, and the legs that their actions use."""
@@ -193,18 +196,24 @@ class _Decoding:
         """Decode the messages at these positions of the batch."""
         parsed = [None if value is None else parse_fast(value) for value in values]
         fast = [i for i, message in enumerate(parsed) if message is not None]
-        usual = [cast(bytes, values[i]) for i in fast]
-        block = _Block([cast(Message, parsed[i]) for i in fast])
-        if block.is_usual(usual):
-            self._keep([positions[i] for i in fast], block)
-        elif len(usual) > 1:
-            for i in fast:
-                self.add([positions[i]], [values[i]])
-        else:
-            self._parse_exactly(positions[fast[0]], usual[0])
-        for i, message in enumerate(parsed):
-            if message is None:
-                self._parse_exactly(positions[i], values[i])
+        if not self._add_usual(fast, positions, values, parsed):
+            fast = [i for i in fast if self._add_usual([i], positions, values, parsed)]
+        for i in sorted(set(range(len(values))).difference(fast)):
+            self._parse_exactly(positions[i], values[i])
+
+    def _add_usual(
+        self,
+        chosen: Sequence[int],
+        positions: Sequence[int],
+        values: Sequence[bytes | None],
+        parsed: Sequence[Message | None],
+    ) -> bool:
+        """Take some of the messages as they were parsed, all or none; returns whether it did."""
+        block = _Block([cast(Message, parsed[i]) for i in chosen])
+        is_usual = block.is_usual([cast(bytes, values[i]) for i in chosen])
+        if is_usual:
+            self._keep([positions[i] for i in chosen], block)
+        return is_usual
 
     def _parse_exactly(self, position: int, value: bytes | None) -> None:
         try:

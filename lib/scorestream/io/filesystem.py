@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -86,6 +87,15 @@ def delete_files(uris: Iterable[str]) -> None:
     for uri in uris:
         filesystem, path = filesystem_of(uri)
         filesystem.delete_file(path)
+
+
+def free_bytes(uri: str) -> int | None:
+    """Free space where a file or folder is, or would be; None where that is not this machine's."""
+    # To ask for another file system might mean to ask the network.
+    if "://" in uri and not uri.startswith("file://"):
+        return None
+    there = Path(filesystem_of(uri)[1]).absolute()
+    return shutil.disk_usage(next(p for p in (there, *there.parents) if p.exists())).free
 
 
 def read_text(uri: str) -> str | None:

@@ -47,6 +47,7 @@ _PORTS_RELEASED_SECONDS: Final = 3.0
 _LOGGING: Final = PROJECT_ROOT / "conf" / "kafka-log4j2.properties"
 _SERVER: Final = "kafka.Kafka"
 _FORMATTER: Final = "kafka.tools.StorageTool"
+_SCRAM_MECHANISMS: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 # The serial collector starts quickest and suits so small a heap. The formatter runs for a second,
 # so its code is not worth the second compiler; the server's is.
 _JVM_OPTIONS: Final = ("-Xmx512m", "-XX:+UseSerialGC")
@@ -173,6 +174,8 @@ class LocalBroker:
         overrides: properties of the broker beside our own, or in their place.
         client: librdkafka settings with which the start-up check connects, where `overrides`
             make the listener ask for more (SASL, TLS).
+        users: passwords of SCRAM users by name, without double quotes; they count from the first
+            start on, when the data folder is made, and are kept there salted and hashed.
         jars: the broker's class path.
     """
 
@@ -180,6 +183,7 @@ class LocalBroker:
     folder: Path
     overrides: Mapping[str, str] = field(default_factory=dict)
     client: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
     jars: Path = PROJECT_ROOT / ".jars" / "broker"
 
     @classmethod
@@ -298,11 +302,11 @@ class LocalBroker:
         if (self.data / "meta.properties").exists():
             return
         arguments = ("format", "--ignore-formatted", "-t", cluster_id(), "-c")
-        command = _java(self.jars, _FORMATTER_OPTIONS, _FORMATTER)
         done = subprocess.run(
-            [*command, *arguments, str(self._properties_file)],
+            # The passwords come by standard input: arguments are for every process to see.
+            [*_java(self.jars, _FORMATTER_OPTIONS, _FORMATTER), "@/dev/stdin"],
             check=False,
-            stdin=subprocess.DEVNULL,
+            input="\n".join((*arguments, str(self._properties_file), *_scram(self.users))),
             capture_output=True,
             text=True,
         )
@@ -366,6 +370,15 @@ class LocalBroker:
         with self.log.open("rb") as log:
             log.seek(size)
             return log.read().decode(errors="replace")
+
+
+def _scram(users: Mapping[str, str]) -> list[str]:
+    """The formatter's arguments for SCRAM users, each with both mechanisms."""
+    return [
+        f'--add-scram={mechanism}=[name="{name}",password="{password}"]'
+        for name, password in users.items()
+        for mechanism in _SCRAM_MECHANISMS
+    ]
 
 
 def _java(jars: Path, options: Sequence[str], main_class: str) -> list[str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+import structlog
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
+from scorestream.careful import Care
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
@@ -22,12 +26,22 @@ from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.streaming.work import BatchWork
-from scorestream.tasks import run_exchange, run_tasks
+from scorestream.tables import SCORES
+from scorestream.tasks import run_exchange, run_tasks, tried_once
+
+log = structlog.get_logger()
 
 # A task of fewer records would cost more to start than it saves; and it writes a file a table.
 RECORDS_A_TASK = 1000
+# What a task has done is lost with it; it fetches up to 10,000 more than it needs.
+MOST_RECORDS_A_TASK = 50_000
 # So many messages, and the history of their wallets, are held in memory at once.
 MOST_RECORDS_A_BUCKET = 50_000
+
+
+def task_count(records: int, cores: int) -> int:
+    """How many tasks do a batch of so many records, on so many cores."""
+    return max(min(cores, records // RECORDS_A_TASK + 1), -(-records // MOST_RECORDS_A_TASK))
 
 
 @dataclass
@@ -37,7 +51,8 @@ class Delivery:
     Each batch goes through four steps; their order is what makes a crash harmless:
 
     1. Score once, in the tasks: fetch what Spark planned, score it, write the rows of all tables
-       into data files that nobody knows of yet.
+       into data files that nobody knows of yet. Then make sure that the topic is the one that the
+       offsets are of.
     2. Commit the files of transactions, rejects and scores to Delta, in a transaction of the run
        and batch.
     3. Publish to Kafka what the committed files hold.
@@ -58,6 +73,7 @@ class Delivery:
     start: Start
     gate: Callable[[SparkSession], None]
     report: Callable[[BatchSummary], None]
+    check_topic: Callable[[], None]
     _first: bool = field(default=True, init=False)
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
@@ -68,24 +84,41 @@ class Delivery:
 
     def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
         """Deliver the messages of ranges as one batch."""
-        started = time.time()
-        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version)
+        began = time.monotonic()
+        facts = BatchFacts.of(run_id, batch_id, time.time(), self.model, self.code_version)
         may_be_stored = (self._first and self.start.may_repeat) or self._overlaps(ranges)
         stored = Stored.of(self.warehouse, self._ours(facts)) if may_be_stored else None
         # 1.
         reports = self._score(ranges, facts, stored)
+        self.check_topic()
         # 2.
         files = [file for report in reports for file in report.files]
         # What a repetition writes is only what lacked, which another commit of the same batch does
-        # not hold; it needs no transaction, and a further crash is repeated likewise.
-        commit_files(self.warehouse, files, None if stored else (run_id, batch_id))
+        # not hold; a further crash is repeated likewise.
+        commit_files(self.warehouse, files, (run_id, batch_id), repeated=stored is not None)
+        if not files:
+            # By its number the next start knows the tables for those of the checkpoint.
+            self.warehouse.mark(SCORES, (f"{run_id}/{SCORES.name}", batch_id))
         # 3.
         self._publish(files, ranges, facts, stored)
         self._first = False
-        self.report(BatchSummary.of(reports, batch_id, started, time.time()))
+        self.report(BatchSummary.of(reports, batch_id, time.monotonic() - began))
 
     def _score(
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
+    ) -> list[ScoringReport]:
+        """Score in tasks; a message that ends them is found with care, which a repetition takes."""
+        care = Care(self.settings.message_seconds)
+        try:
+            return self._score_once(ranges, facts, stored, care)
+        except (Py4JJavaError, PythonException) as error:
+            if not tried_once(error):
+                raise
+            log.warning("batch_again_with_care", batch=facts.batch_id)
+        return self._score_once(ranges, facts, stored, replace(care, at_once=True))
+
+    def _score_once(
+        self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None, care: Care
     ) -> list[ScoringReport]:
         work = BatchWork(
             self._client_options(),
@@ -94,6 +127,7 @@ class Delivery:
             facts,
             self.settings.keeps_history,
             stored,
+            care,
         )
         tasks = self._tasks(ranges)
         items = split_ranges(ranges, tasks)
@@ -109,8 +143,7 @@ class Delivery:
         )
 
     def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
-        cores = self.spark.sparkContext.defaultParallelism
-        return min(cores, sum(map(len, ranges)) // RECORDS_A_TASK + 1)
+        return task_count(sum(map(len, ranges)), self.spark.sparkContext.defaultParallelism)
 
     def _publish(
         self,

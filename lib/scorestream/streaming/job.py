@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -11,10 +13,13 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+from scorestream import errors
 from scorestream.configuration import load_scoring_model
-from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
+from scorestream.disk import full_disk_explained
+from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
+from scorestream.io.kafka.connection import UNKNOWN_SECONDS
 from scorestream.io.kafka.fetching import read_stream
 from scorestream.locks import exclusive_lock
 from scorestream.reference_data import current_reference, keep_copy
@@ -24,15 +29,25 @@ from scorestream.streaming.checkpoint import Checkpoint
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.listener import ProgressLine, StreamListener
 from scorestream.streaming.metrics import StreamMetrics
-from scorestream.streaming.start import StartingOffsets, starting_offsets, starting_state
+from scorestream.streaming.start import (
+    StartingOffsets,
+    refuse_recreated,
+    starting_offsets,
+    starting_state,
+)
 from scorestream.streaming.stop import StopSignal
+from scorestream.streaming.watchdog import Watchdog
 from scorestream.version import code_version
 
 log = structlog.get_logger()
 
 # What Spark's planning and a task's fetch say of offsets that are not there any more.
 _LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
-_RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception): .+)$"
+_CRASHED: Final = "Python worker exited unexpectedly"
+_TOO_LONG: Final = r"a task took longer than \S+ s, \d+ times"
+# What Kafka's own client says, which only plans.
+_PLANNING: Final = r"org\.apache\.kafka\.common\.errors\.\w+: (.+?)(?: SQLSTATE: \w+)?$"
+_RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$"
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     cluster.ensure_topics()
     # 2.
     location = options.checkpoint or f"{settings.warehouse}/_checkpoints/stream_scores"
-    with exclusive_lock(location), ProgressLine() as line:
+    places = full_disk_explained(settings.warehouse, location)
+    with places, exclusive_lock(location), ProgressLine() as line:
         # 3.
         spark = build_session("stream_scores", settings)
         stop.handle_signals()
@@ -95,11 +111,20 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         checkpoint = Checkpoint(spark, location)
         start = starting_state(spark, checkpoint, warehouse, cluster, options.reprocess)
         delivery = Delivery(
-            settings, spark, warehouse, model, code_version(), start, stop.gate, listener.report
+            settings,
+            spark,
+            warehouse,
+            model,
+            code_version(),
+            start,
+            stop.gate,
+            listener.report,
+            partial(refuse_recreated, cluster, start.state),
         )
         query = _start(options, cluster, delivery, location)
         # 5.
-        _wait(query, stop)
+        with Watchdog(spark, settings.scorestream_task_seconds):
+            _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
         _finish(query, stop, listener)
 
 
@@ -125,11 +150,26 @@ def _triggered(writer: DataStreamWriter, options: StreamOptions) -> DataStreamWr
     return writer.trigger(processingTime=options.trigger or "0 seconds")
 
 
-def _wait(query: StreamingQuery, stop: StopSignal) -> None:
+def _wait(query: StreamingQuery, stop: StopSignal, check_topic: Callable[[], None]) -> None:
     try:
         stop.wait(query)
     except StreamingQueryException as error:
-        raise _explained(error) from error
+        explained = explained_failure(error)
+        if explained.exit_code == ScorestreamError.exit_code:
+            _blame_topic(check_topic)
+        raise explained from error
+
+
+def _blame_topic(check_topic: Callable[[], None]) -> None:
+    """Raise what is wrong with the input topic, if that is what no restart mends.
+
+    Of a topic that was deleted or recreated, tasks may only know that nothing came.
+    """
+    try:
+        check_topic()
+    except ScorestreamError as error:
+        if error.exit_code != ScorestreamError.exit_code:
+            raise
 
 
 def _finish(query: StreamingQuery, stop: StopSignal, listener: StreamListener) -> None:
@@ -137,15 +177,42 @@ def _finish(query: StreamingQuery, stop: StopSignal, listener: StreamListener) -
     log.info("stream_stopped" if stop.asked else "stream_drained", run_id=str(query.id))
 
 
-def _explained(error: StreamingQueryException) -> ScorestreamError:
+def explained_failure(error: StreamingQueryException) -> ScorestreamError:
     """A failed query in one clear line, where its cause is a known one."""
     text = str(error)
     if any(sign in text for sign in _LOST_OFFSETS):
-        return KafkaError(
+        return LostOffsetsError(
             "offsets that were not processed yet are gone from the input topic (aged out, or the "
-            "topic was recreated): nothing was skipped; see docs/troubleshooting.md"
+            "topic was deleted or recreated): nothing was skipped; see docs/troubleshooting.md"
         )
-    # What Python raised, in a task or on the driver, stands in Spark's account of it.
-    raised = re.findall(_RAISED, text, re.MULTILINE)
-    reason = raised[-1] if raised else text.strip().splitlines()[0]
-    return ScorestreamError(f"the stream failed: {reason}")
+    planning = re.search(_PLANNING, text, re.MULTILINE)
+    if planning:
+        return KafkaError(f"no batch can be planned: {planning[1]}; check the broker, start again")
+    return _raised(text)
+
+
+def _raised(text: str) -> ScorestreamError:
+    """What Python raised, in a task or on the driver, stands in Spark's account of it."""
+    found: list[tuple[str, str]] = re.findall(_RAISED, text, re.MULTILINE)
+    # That Java raised something says nothing yet.
+    raised = [each for each in found if not each[0].startswith("py4j.")]
+    if not raised:
+        reason = _given_up(text) or text.strip().splitlines()[0]
+        return ScorestreamError(f"the stream failed: {reason}")
+    name, reason = raised[-1]
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, ScorestreamError):
+        return kind(reason)
+    return ScorestreamError(f"the stream failed: {name}: {reason}")
+
+
+def _given_up(text: str) -> str | None:
+    """Why Spark gave up a task, if it did for one of these two reasons."""
+    if too_long := re.search(_TOO_LONG, text):
+        return f"{too_long[0]}; see docs/troubleshooting.md"
+    if _CRASHED in text:
+        return (
+            "the Python worker of a task ended at every attempt: out of memory, killed, or a crash "
+            "of a library; see docs/troubleshooting.md"
+        )
+    return None

@@ -20,6 +20,7 @@ from pyspark.sql.streaming.listener import (
 from rich.console import Console
 from rich.status import Status
 
+from scorestream.control import note_progress
 from scorestream.errors import KafkaError
 from scorestream.io.kafka.cluster import KafkaCluster, Offsets
 from scorestream.streaming.metrics import BatchSummary, StreamMetrics
@@ -88,6 +89,7 @@ class StreamListener(StreamingQueryListener):
         log.info("stream_started", run_id=str(event.id))
 
     def onQueryProgress(self, event: QueryProgressEvent) -> None:
+        note_progress()
         source = event.progress.sources[0]
         end, latest = _offsets(source.endOffset), _offsets(source.latestOffset)
         lag = sum(latest[p] - end.get(p, 0) for p in latest)

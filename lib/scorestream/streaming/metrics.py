@@ -62,9 +62,7 @@ class BatchSummary:
         return self.messages / self.seconds if self.seconds else 0.0
 
     @classmethod
-    def of(
-        cls, reports: Iterable[ScoringReport], batch_id: int, started: float, ended: float
-    ) -> BatchSummary:
+    def of(cls, reports: Iterable[ScoringReport], batch_id: int, seconds: float) -> BatchSummary:
         """A batch whose results are in all sinks, from what its tasks report."""
         scores = transactions = late = corrected = 0
         rejects: Counter[str] = Counter()
@@ -77,8 +75,7 @@ class BatchSummary:
             rejects.update(report.rejects)
             for step, messages in report.ages.items():
                 # Ages are as of the start of the batch; the results came at its end.
-                ages[step * AGE_STEP_SECONDS + ended - started] += messages
-        seconds = ended - started
+                ages[step * AGE_STEP_SECONDS + seconds] += messages
         return cls(scores, rejects, transactions, ages, batch_id, seconds, late, corrected)
 
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from scorestream.core.decode import decode
+from scorestream.careful import Care
 from scorestream.core.pipeline import ScoringModel
-from scorestream.incremental import Piece, split_by_wallet, write_increments
+from scorestream.incremental import (
+    Piece,
+    decode_records,
+    score_pieces,
+    split_by_wallet,
+    write_increments,
+)
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.kafka.fetching import OffsetRange, fetch
 from scorestream.records import Records
@@ -25,6 +31,7 @@ class BatchWork:
         root: the warehouse.
         history: whether the exploded transactions are kept.
         stored: what the warehouse holds of a batch that may have been cut off before.
+        care: how tasks work with care.
     """
 
     options: dict[str, str]
@@ -33,15 +40,17 @@ class BatchWork:
     facts: BatchFacts
     history: bool
     stored: Stored | None
+    care: Care
 
     def score(self, ranges: Sequence[OffsetRange]) -> ScoringReport:
         """Score messages that each hold their wallet's whole list, and write the rows."""
         batches = fetch(ranges, self.options)
         if self.stored is None:
-            scored = score_records(batches, self.model, self.history)
+            scored = score_records(batches, self.model, self.history, self.care)
             return write_scored(scored, self.root, self.facts, self.history)
         lacking = self.stored.lacking(ranges, self.history)
-        needed = score_records(map(lacking.of, batches), self.model, self.history)
+        records = map(lacking.of, batches)
+        needed = score_records(records, self.model, self.history, self.care)
         return write_scored(needed, self.root, self.facts, self.history, lacking.keep)
 
     def split(self, ranges: Sequence[OffsetRange], buckets: int) -> Iterator[tuple[int, Piece]]:
@@ -49,8 +58,7 @@ class BatchWork:
         batches: Iterable[Records] = fetch(ranges, self.options)
         if self.stored is not None:
             batches = map(self.stored.lacking(ranges, self.history).of, batches)
-        pieces = (Piece(records, decode(records.values)) for records in batches)
-        return split_by_wallet(pieces, buckets)
+        return split_by_wallet(decode_records(batches, self.model, self.care), buckets)
 
     def score_increments(
         self, pieces: Sequence[Piece], ranges: Sequence[OffsetRange], files: Sequence[WalletFile]
@@ -62,7 +70,8 @@ class BatchWork:
             ranges: all ranges of the batch.
             files: what `transactions` holds.
         """
+        increments = score_pieces(pieces, files, self.model, self.care)
         if self.stored is None:
-            return write_increments(pieces, files, self.model, self.root, self.facts)
+            return write_increments(increments, self.root, self.facts)
         keep = self.stored.lacking(ranges, self.history).keep
-        return write_increments(pieces, files, self.model, self.root, self.facts, keep)
+        return write_increments(increments, self.root, self.facts, keep)

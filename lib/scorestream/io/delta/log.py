@@ -13,6 +13,7 @@ from typing import Any, Final
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from scorestream.errors import DamagedTableError
 from scorestream.io.filesystem import delete_files, filesystem_of, modified_files, write_text
 
 _NAMING: Final = ("add", "remove")
@@ -51,6 +52,44 @@ def take_out_of_log(table_uri: str, word: re.Pattern[str]) -> int:
     # 2.
     delete_files(uri for uri in _checkpoints(table_uri)[:-1] if _checkpoint_has(uri, word))
     return cleaned
+
+
+def refuse_damaged_log(table_uri: str) -> None:
+    """Refuse a table of which a commit that readers need is cut off, emptied or overwritten.
+
+    An empty one would be read as a commit of nothing, and its rows be lost without a word.
+
+    Raises:
+        DamagedTableError: with the file's name.
+    """
+    checkpoints = _checkpoints(table_uri)
+    newest = _version(checkpoints[-1]) if checkpoints else ""
+    for uri in _commits(table_uri):
+        if _version(uri) > newest and not _is_whole(uri):
+            raise DamagedTableError(
+                f"commit {uri} is damaged: get it back from a copy, or see 'A damaged table' in "
+                "docs/troubleshooting.md"
+            )
+
+
+def is_whole(table_uri: str, version: int) -> bool:
+    """Whether a commit is there, and neither cut off, emptied nor overwritten."""
+    try:
+        return _is_whole(f"{table_uri}/_delta_log/{version:020}.json")
+    except FileNotFoundError:
+        return False
+
+
+def _version(uri: str) -> str:
+    return uri.rpartition("/")[2].partition(".")[0]
+
+
+def _is_whole(commit: str) -> bool:
+    try:
+        lines = _lines(commit)
+        return bool(lines) and all(isinstance(json.loads(line), dict) for line in lines)
+    except ValueError:
+        return False
 
 
 def _checkpoint_has(uri: str, word: re.Pattern[str]) -> bool:

@@ -14,7 +14,13 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.exceptions import DeltaError as DeltaRsError
 from deltalake.schema import Field as DeltaField
@@ -24,9 +30,12 @@ from scorestream.errors import DeltaError
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.evolution import missing_columns, missing_properties, table_properties
 from scorestream.io.delta.files import Condition, DataFile
+from scorestream.io.delta.log import is_whole, refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
+# To look for expired entries takes longer with every entry: upkeep does that now and then.
+_AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
 _LOWEST: Final = "min.wallet_key"
 _HIGHEST: Final = "max.wallet_key"
 _NO_KEY: Final = "null_count.wallet_key"
@@ -38,6 +47,7 @@ class Warehouse:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._logs: dict[str, DeltaTable] = {}
 
     def path(self, table: Table) -> str:
         """Where the table is."""
@@ -52,6 +62,7 @@ class Warehouse:
 
         Raises:
             DeltaError: a column has another type than the code's, or the folder cannot be written.
+            DamagedTableError: a commit of a table's log cannot be read.
         """
         for table in TABLES:
             try:
@@ -64,6 +75,7 @@ class Warehouse:
 
     def _create(self, table: Table) -> None:
         path = self.path(table)
+        refuse_damaged_log(path)
         try:
             present = DeltaTable(path)
         except TableNotFoundError:
@@ -108,14 +120,14 @@ class Warehouse:
     def files(self, table: Table, condition: Condition | None = None) -> list[str]:
         """URIs of the files that may hold rows of a condition, by the log's statistics."""
         root = self.path(table)
-        uris: list[str] = DeltaTable(root).file_uris(file_pruning_predicate=condition)
+        uris: list[str] = self._log(table).file_uris(file_pruning_predicate=condition)
         # Its own spelling of the folder is that of a URI; our names of files are plain.
         return [f"{root}/{uri.rpartition('/')[2]}" for uri in uris]
 
     def wallet_files(self) -> list[WalletFile]:
         """All data files of `transactions`, with the wallets that they may hold."""
         root = self.path(TRANSACTIONS)
-        actions = pa.table(DeltaTable(root).get_add_actions(flatten=True))
+        actions = pa.table(self._log(TRANSACTIONS).get_add_actions(flatten=True))
         rows = actions.select([name for name in _KEY_BOUNDS if name in actions.column_names])
         return [
             WalletFile(f"{root}/{row['path']}", row.get(_LOWEST), row.get(_HIGHEST))
@@ -127,10 +139,19 @@ class Warehouse:
 
     def transaction_version(self, table: Table, application: str) -> int | None:
         """The last version of the application that the table holds."""
-        return DeltaTable(self.path(table)).transaction_version(application)
+        return self._log(table).transaction_version(application)
+
+    def table_id(self, table: Table) -> str:
+        """What tells the table from all others, wherever it is moved to."""
+        return str(DeltaTable(self.path(table)).metadata().id)
 
     def append(
-        self, table: Table, files: Sequence[DataFile], transaction: tuple[str, int] | None
+        self,
+        table: Table,
+        files: Sequence[DataFile],
+        transaction: tuple[str, int] | None,
+        *,
+        repeated: bool = False,
     ) -> None:
         """Commit files that tasks have written.
 
@@ -139,33 +160,54 @@ class Warehouse:
             files: all or nothing of them; none: no commit.
             transaction: (application id, version); nothing is committed if the table holds that
                 version of the application already. None commits always.
+            repeated: commit in any case, and note the transaction.
 
         Raises:
             DeltaError: the commit failed.
         """
         if not files:
             return
-        self._append(table, files, transaction)
+        self._append(table, files, transaction, repeated)
 
     def mark(self, table: Table, transaction: tuple[str, int]) -> None:
         """Note that the table holds a version of an application which had no rows for it."""
         self._append(table, [], transaction)
 
     def _append(
-        self, table: Table, files: Sequence[DataFile], transaction: tuple[str, int] | None
+        self,
+        table: Table,
+        files: Sequence[DataFile],
+        transaction: tuple[str, int] | None,
+        repeated: bool = False,
     ) -> None:
         def attempt() -> None:
-            log = DeltaTable(self.path(table))
-            if transaction is not None and _holds(log, transaction):
+            log = self._log(table)
+            if transaction is not None and not repeated and _holds(log, transaction):
                 return
             log.create_write_transaction(
                 [_add_action(file) for file in files],
                 "append",
                 log.schema(),
                 commit_properties=_commit_properties(transaction),
+                post_commithook_properties=_AFTER_COMMIT,
             )
 
         self._commit(table, attempt)
+
+    def _log(self, table: Table) -> DeltaTable:
+        """The log of a table as it is now.
+
+        It is kept open and read on: to read all of it takes longer with every file that was ever
+        added or removed.
+        """
+        path = self.path(table)
+        log = self._logs.get(path)
+        # Whoever made the table anew, or lost its newest commit, begins anew here as well.
+        if log is not None and is_whole(path, log.version()):
+            log.update_incremental()
+        else:
+            log = self._logs[path] = DeltaTable(path)
+        return log
 
     def _commit(self, table: Table, attempt: Callable[[], None]) -> None:
         """Add rows; a commit that took rows away meanwhile (`forget`) is no reason to fail."""
@@ -173,6 +215,7 @@ class Warehouse:
         try:
             retried(what, attempt)
         except DeltaRsError as error:
+            refuse_damaged_log(self.path(table))
             raise DeltaError(f"{what}: {error}") from error
 
     def replace(

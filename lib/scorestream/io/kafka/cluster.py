@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -18,16 +20,22 @@ from confluent_kafka import KafkaError as Errors
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from scorestream.errors import KafkaError
+from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError
 from scorestream.io.kafka.connection import (
     ANSWER_SECONDS,
     MAX_MESSAGE_BYTES,
+    UNKNOWN_SECONDS,
     client_options,
     failures,
+    producer_options,
+    settled,
 )
 from scorestream.io.kafka.producing import Record, produce
+from scorestream.io.kafka.refusals import Refusals
 from scorestream.settings import Settings
 
+# Where one server refuses us, another may still answer within this.
+REFUSED_SECONDS: Final = 2.0
 NEW_TOPIC_PARTITIONS: Final = 4
 # Record timestamps are event times: years old, or ahead of the broker's clock.
 NEW_TOPIC_CONFIG: Final = {
@@ -46,10 +54,16 @@ class KafkaCluster:
     """Topics and offsets of the configured cluster."""
 
     def __init__(self, settings: Settings) -> None:
+        """Nobody is asked yet.
+
+        Raises:
+            ConfigurationError: the client library refuses the settings.
+        """
         self.settings = settings
         self._options = client_options(settings)
-        with failures("Kafka's connection settings cannot be used"):
-            self._admin = AdminClient(self._options)
+        self._refusals = Refusals(settings)
+        with failures("Kafka's connection settings cannot be used", ConfigurationError):
+            self._admin = AdminClient(self._options | {"error_cb": self._refusals})
 
     def ensure_topics(self) -> None:
         """Create the three topics where they are missing, if the settings allow it.
@@ -82,29 +96,68 @@ class KafkaCluster:
                         raise
 
     def _metadata(self) -> Any:
-        servers = self.settings.kafka_bootstrap_servers
-        hint = "start it (`make kafka`), or mend KAFKA_BOOTSTRAP_SERVERS and the security settings"
-        with failures(f"no Kafka broker answers at {servers}; {hint}"):
-            return self._admin.list_topics(timeout=ANSWER_SECONDS)
+        """Brokers and topics, from whichever server answers first.
 
-    def topic_id(self, topic: str) -> str:
-        """The id that the cluster gave the topic: another one after it was recreated."""
+        Raises:
+            KafkaError: none answers in time; or they refuse us, which is told soon.
+        """
+        self._refusals.forget(self._admin)
+        began, passed = time.monotonic(), 0.0
+        while passed < ANSWER_SECONDS:
+            try:
+                # Refusals are heard of between attempts; these grow, for networks that are slow.
+                return self._admin.list_topics(timeout=min(max(1, passed), ANSWER_SECONDS - passed))
+            except KafkaException:
+                passed = time.monotonic() - began
+            refusal = self._refusals.heard(self._admin)
+            if refusal is not None and passed > REFUSED_SECONDS:
+                raise KafkaError(refusal)
+        raise KafkaError(
+            f"no Kafka broker answers at {self.settings.kafka_bootstrap_servers}; start it (`make "
+            "kafka`), or mend KAFKA_BOOTSTRAP_SERVERS and the security settings: "
+            f"{self._refusals.reason or 'no answer'}"
+        )
+
+    def topic_id(self, topic: str, seconds: float = ANSWER_SECONDS) -> str:
+        """The id that the cluster gave the topic: another one after it was recreated.
+
+        Args:
+            topic: its name.
+            seconds: how long an answer is waited for.
+
+        Raises:
+            LostOffsetsError: there is no such topic, all of a sudden.
+        """
+        # Asked for each batch: what the client has said of its connections must not pile up.
+        self._refusals.forget(self._admin)
         with failures(f"topic {topic} cannot be described"):
-            described = self._admin.describe_topics(TopicCollection([topic]))[topic]
-            return str(described.result(timeout=ANSWER_SECONDS).topic_id)
+            try:
+                ask = partial(self._described, topic, seconds)
+                return str(settled(ask, UNKNOWN_SECONDS).topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != Errors.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                raise LostOffsetsError(_deleted(topic)) from None
+
+    def _described(self, topic: str, seconds: float) -> Any:
+        asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
+        return asked[topic].result(timeout=seconds)
 
     def end_offsets(self, topic: str) -> Offsets:
         """For each partition, the offset that the next record will have."""
         consumer = Consumer(self._options | {"group.id": self.settings.kafka_consumer_group})
         try:
-            partitions = self._metadata().topics[topic].partitions
             with failures(f"the offsets of {topic} cannot be read"):
-                return {
-                    p: consumer.get_watermark_offsets(TopicPartition(topic, p), ANSWER_SECONDS)[1]
-                    for p in partitions
-                }
+                return {p: settled(partial(_end, consumer, topic, p)) for p in self._numbers(topic)}
         finally:
             consumer.close()
+
+    def _numbers(self, topic: str) -> list[int]:
+        """The partitions of a topic."""
+        found = self._metadata().topics.get(topic)
+        if found is None:
+            raise LostOffsetsError(_deleted(topic))
+        return list(found.partitions)
 
     def commit_group(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets to the consumer group, for the lag tools; Spark itself never does."""
@@ -116,7 +169,7 @@ class KafkaCluster:
 
     def produce(self, topic: str, records: Iterable[Record]) -> int:
         """Produce records to a topic; see :func:`scorestream.io.kafka.producing.produce`."""
-        return produce(topic, records, self._options)
+        return produce(topic, records, producer_options(self.settings))
 
     def consume(self, topic: str, start: Offsets | None, end: Offsets) -> Iterable[Message]:
         """Every record from `start` (default: the first) up to before `end`, by partition."""
@@ -131,6 +184,15 @@ class KafkaCluster:
                 yield from _partition(consumer, TopicPartition(topic, partition, first), last)
         finally:
             consumer.close()
+
+
+def _deleted(topic: str) -> str:
+    return f"topic {topic} was deleted: nothing was skipped; see docs/troubleshooting.md"
+
+
+def _end(consumer: Consumer, topic: str, partition: int) -> int:
+    where = TopicPartition(topic, partition)
+    return int(consumer.get_watermark_offsets(where, ANSWER_SECONDS)[1])
 
 
 def _partition(consumer: Consumer, start: TopicPartition, end: int) -> Iterable[Message]:

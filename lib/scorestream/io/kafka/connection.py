@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaError as Errors
 from confluent_kafka import KafkaException
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
-from scorestream.errors import KafkaError
-from scorestream.settings import Settings
+from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
+from scorestream.settings import ENCRYPTED, Settings, pem_text
 
 ANSWER_SECONDS: Final = 15.0
+# A topic that was there and is unknown for so long was deleted.
+UNKNOWN_SECONDS: Final = 5.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+
+_OUR_NAMES: Final = {
+    "ssl.ca.location": "KAFKA_SSL_CAFILE",
+    "ssl.certificate.location": "KAFKA_SSL_CERTFILE",
+    "ssl.key.location": "KAFKA_SSL_KEYFILE or KAFKA_SSL_KEY_PASSWORD",
+    "Private key check failed": "KAFKA_SSL_KEYFILE is not the key of KAFKA_SSL_CERTFILE",
+}
+Answer = TypeVar("Answer")
+# Answers of a cluster that has just got a topic, or is electing leaders.
+_PASSING: Final = frozenset(
+    {
+        Errors.NOT_LEADER_FOR_PARTITION,
+        Errors.LEADER_NOT_AVAILABLE,
+        Errors.UNKNOWN_TOPIC_OR_PART,
+        Errors._UNKNOWN_PARTITION,
+        Errors._TRANSPORT,
+    }
+)
+_PASSING_SECONDS: Final = 0.1
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -33,6 +62,11 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return {k: str(v) for k, v in given.items() if v is not None} | {"log_level": 0}
 
 
+def producer_options(settings: Settings) -> dict[str, Any]:
+    """The same for a producer, with the time that a record may take."""
+    return client_options(settings) | {"delivery.timeout.ms": settings.kafka_delivery_timeout_ms}
+
+
 def spark_options(settings: Settings) -> dict[str, str]:
     """Connection settings as options of Spark's Kafka source and sink (Java client's names)."""
     given = {
@@ -48,16 +82,31 @@ def spark_options(settings: Settings) -> dict[str, str]:
 
 def _spark_key_store(settings: Settings) -> dict[str, str]:
     """The client certificate as PEM text: Java wants certificate and key in one store."""
-    certificate, key = settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile
-    if certificate is None or key is None:
+    certificate = settings.kafka_ssl_certfile
+    if certificate is None:
         return {}
-    options = {
+    return {
         "kafka.ssl.keystore.type": "PEM",
-        "kafka.ssl.keystore.certificate.chain": certificate.read_text(encoding="ascii"),
-        "kafka.ssl.keystore.key": key.read_text(encoding="ascii"),
+        "kafka.ssl.keystore.certificate.chain": pem_text(certificate),
+        "kafka.ssl.keystore.key": _plain_key(settings),
     }
-    password = _clear(settings.kafka_ssl_key_password)
-    return options if password is None else options | {"kafka.ssl.key.password": password}
+
+
+def _plain_key(settings: Settings) -> str:
+    """The client's key as Java takes it: PKCS#8, without the password.
+
+    Java 17 reads none of the ways in which today's tools encrypt a key, nor the older PEM forms.
+    """
+    text = pem_text(settings.kafka_ssl_keyfile)
+    password = _clear(settings.kafka_ssl_key_password) if ENCRYPTED in text else None
+    try:
+        key = load_pem_private_key(text.encode(), None if password is None else password.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigurationError(
+            f"KAFKA_SSL_KEYFILE: {settings.kafka_ssl_keyfile} cannot be used, or not with "
+            f"KAFKA_SSL_KEY_PASSWORD: {error}"
+        ) from None
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _jaas(settings: Settings) -> str | None:
@@ -81,14 +130,41 @@ def _clear(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())
 
 
+def settled(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answer:
+    """Ask again, for so long, while the cluster's answer is one that passes.
+
+    Raises:
+        KafkaException: another failure, or the last one.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+        time.sleep(_PASSING_SECONDS)
+
+
 @contextmanager
-def failures(what: str) -> Iterator[None]:
-    """Turn the client library's failures into one that says what could not be done."""
+def failures(what: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[None]:
+    """Turn the client library's failures into one that says what could not be done.
+
+    Args:
+        what: could not be done.
+        kind: of the error that is raised.
+    """
     try:
         yield
     except KafkaException as error:
         cause = error.args[0]
-        reason = cause.str() if isinstance(cause, Errors) else cause
-        raise KafkaError(f"{what}: {reason}") from None
+        reason = cause.str() if isinstance(cause, Errors) else str(cause)
+        raise kind(f"{what}: {_in_our_names(reason)}") from None
     except TimeoutError:
-        raise KafkaError(f"{what}: no answer") from None
+        raise kind(f"{what}: no answer") from None
+
+
+def _in_our_names(reason: str) -> str:
+    """Librdkafka's words, with the settings of ours that it speaks of."""
+    named = [f"{ours}: {reason}" for theirs, ours in _OUR_NAMES.items() if theirs in reason]
+    return named[0] if named else reason

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka import KafkaError as Errors
 from pyspark.sql import DataFrame, SparkSession
 
+from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import KafkaError
 from scorestream.io.kafka.connection import (
     ANSWER_SECONDS,
@@ -148,7 +149,7 @@ def _messages(consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Mes
             raise KafkaError(f"no answer from the broker for {[*open_ranges.values()]}")
         for message in got:
             current = open_ranges.get(message.partition() or 0)
-            if current is not None:
+            if current is not None and message.topic() == current.topic:
                 yield from _advance(consumer, message, current, open_ranges)
 
 
@@ -157,13 +158,18 @@ def _advance(
 ) -> Iterator[Message]:
     """Yield the message if it is of the range, and note how far the range has got."""
     error, offset = message.error(), message.offset() or 0
-    if error is not None and error.code() != Errors._PARTITION_EOF:
+    at_end = error is not None and error.code() == Errors._PARTITION_EOF
+    if error is not None and not at_end:
         raise KafkaError(f"{current} cannot be read: {error.str()}")
+    # What the consumer still had of a task before is not meant; nor is the partition read to its
+    # end where a broker, just started, does not know all of it yet.
+    if offset < (current.end if at_end else current.start):
+        return
     if offset > current.start:
         _refuse_lost(consumer, current, min(offset, current.end))
-    if error is None and offset < current.end:
+    if not at_end and offset < current.end:
         yield message
-    if error is not None or offset >= current.end - 1:
+    if at_end or offset >= current.end - 1:
         # The last offsets may hold no records, transaction markers for instance.
         del open_ranges[current.partition]
         consumer.incremental_unassign([TopicPartition(current.topic, current.partition)])
@@ -200,7 +206,8 @@ def _records(messages: Sequence[Message], topic: str) -> Records:
         topics=same_topic(topic, len(messages)),
         partitions=np.array([m.partition() for m in messages], dtype=np.int32),
         offsets=np.array([m.offset() for m in messages], dtype=np.int64),
-        timestamps=np.array([m.timestamp()[1] for m in messages], dtype=np.int64),
+        # Nobody's clock is right who is further ahead, and the tables could not hold it.
+        timestamps=np.minimum([m.timestamp()[1] for m in messages], MAX_SECONDS * 1000),
         attempts=np.array([_attempt(m.headers()) for m in messages], dtype=np.int32),
         keys=[m.key() for m in messages],
         values=[m.value() for m in messages],

@@ -1,0 +1,1 @@
+"""Hostile messages: made by mutation, and checked against what is promised of every message."""

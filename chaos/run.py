@@ -1,0 +1,100 @@
+"""One scenario after the other, each with an installation of its own."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.proxy import Proxy
+from chaos.scenario import Scenario, Skipped
+from chaos.site import Site
+from delivery_checks import Delivered
+from scorestream.local.broker import HOST, LocalBroker, controller_port, free_port
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a scenario.
+
+    Attributes:
+        seen: what it saw; empty if it failed, or why it was skipped.
+        error: why it failed; empty if it passed.
+        delivered: what the checker counted, if it was asked.
+    """
+
+    scenario: Scenario
+    seen: str
+    error: str
+    seconds: float
+    recovery_seconds: float | None
+    delivered: Delivered | None
+    skipped: bool = False
+
+    @property
+    def line(self) -> str:
+        """In one line."""
+        what = f"FAILED: {self.error.strip().splitlines()[-1]}" if self.error else self.seen
+        return f"{self.seconds:.0f} s: {what}"
+
+
+@contextmanager
+def broker_and_proxy(folder: Path) -> Iterator[tuple[LocalBroker, Proxy]]:
+    """A broker with two listeners; clients of the second reach it through the proxy only."""
+    port, behind, front = free_port(), free_port(), free_port()
+    broker = LocalBroker(port, folder / "kafka", overrides=two_listeners(port, behind, front))
+    # Who is asked to end stops what was started, too.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        broker.start()
+        with closing(Proxy(front, behind)) as proxy:
+            yield broker, proxy
+    finally:
+        broker.stop()
+        signal.signal(signal.SIGTERM, before)
+
+
+def two_listeners(port: int, behind: int, front: int) -> dict[str, str]:
+    """Properties of a broker on `port`, and on `behind` for those who came by way of `front`."""
+    return {
+        "listeners": (
+            f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{behind},"
+            f"CONTROLLER://{HOST}:{controller_port(port)}"
+        ),
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port},PROXIED://{HOST}:{front}",
+        "listener.security.protocol.map": (
+            "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
+        ),
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+
+
+def run(scenario: Scenario, folder: Path, broker: LocalBroker, proxy: Proxy, seed: int) -> Outcome:
+    """Run one scenario; a failure of it becomes part of the outcome."""
+    own = folder / scenario.name
+    own.mkdir()
+    started = time.monotonic()
+    site, seen, error, skipped = None, "", "", False
+    try:
+        broker.start()
+        site = Site(own, broker, proxy, random.Random(f"{seed}/{scenario.name}"))
+        seen = scenario.body(site)
+    except Skipped as why:
+        seen, skipped = f"skipped: {why}", True
+    except Exception:  # noqa: BLE001  whatever it is, the other scenarios go on
+        error = traceback.format_exc()
+    finally:
+        if site is not None:
+            site.close()
+        shutil.rmtree(own, ignore_errors=True)
+    seconds = time.monotonic() - started
+    recovery = site.recovery_seconds if site else None
+    delivered = site.delivered if site else None
+    return Outcome(scenario, seen, error, seconds, recovery, delivered, skipped)

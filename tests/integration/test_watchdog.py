@@ -1,0 +1,103 @@
+"""Tasks that take too long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pyspark import TaskContext, cloudpickle
+from pyspark.sql import SparkSession
+
+from scorestream.careful import is_retry
+from scorestream.streaming import watchdog
+from scorestream.streaming.watchdog import Watchdog
+from scorestream.tasks import run_tasks
+
+# The workers cannot import this module.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+pytestmark = pytest.mark.spark
+
+SECONDS = 12.0
+
+
+@pytest.fixture(autouse=True)
+def workers(spark: SparkSession) -> None:
+    """Workers that run already: to start them takes long on a busy machine."""
+    run_tasks(spark, str.lower, ["GO", "GO"])
+
+
+def attempt() -> int:
+    context = TaskContext.get()
+    assert context is not None
+    return context.attemptNumber()
+
+
+def stop_once(item: str) -> tuple[str, int]:
+    if item == "stop" and not is_retry():
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return item, attempt()
+
+
+def hang_once(item: str) -> tuple[str, int]:
+    if item == "hang" and not is_retry():
+        threading.Event().wait()
+    return item, attempt()
+
+
+def hang(_item: str) -> None:
+    threading.Event().wait()
+
+
+def test_a_worker_that_is_stopped_is_killed_and_its_task_done_again(spark: SparkSession) -> None:
+    with Watchdog(spark, SECONDS):
+        assert run_tasks(spark, stop_once, ["stop", "go"]) == [("stop", 1), ("go", 0)]
+
+
+@pytest.mark.parametrize("step", [-86_400, 86_400])
+def test_a_worker_that_hangs_is_killed_whatever_the_clock_says(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + step)
+    with Watchdog(spark, SECONDS):
+        assert run_tasks(spark, hang_once, ["go", "hang"]) == [("go", 0), ("hang", 1)]
+
+
+def hang_twice(_item: str) -> int:
+    if attempt() < 2:
+        threading.Event().wait()
+    return attempt()
+
+
+def test_only_what_took_too_long_counts(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "MOST_KILLS", 2)
+    with Watchdog(spark, SECONDS) as dog, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(run_tasks, spark, hang_twice, ["hang"])
+        while not (running := running_tasks(spark, dog)):
+            assert not answer.done()
+            time.sleep(0.05)
+        spark.sparkContext._jsc.sc().killTaskAttempt(running[0], True, "another reason")
+        assert answer.result() == [2]
+
+
+def running_tasks(spark: SparkSession, dog: Watchdog) -> list[int]:
+    stages = spark.sparkContext.statusTracker().getActiveStageIds()
+    return [task.taskId() for stage in stages for task in dog._running(stage)]
+
+
+def test_a_task_that_goes_on_hanging_fails(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "MOST_KILLS", 2)
+    with (
+        Watchdog(spark, SECONDS),
+        pytest.raises(Exception, match="a task took longer than 12 s, 2 times"),
+    ):
+        run_tasks(spark, hang, ["hang"])
