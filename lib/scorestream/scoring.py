@@ -21,7 +21,7 @@ from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.records import Records
 from scorestream.rows import BatchFacts, table_rows
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
+from scorestream.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS, Table
 
 # Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
 AGE_STEP_SECONDS: Final = 0.05
@@ -139,7 +139,7 @@ def write_scored(
         history: whether the exploded transactions are written too.
         keep: picks the rows that are written.
     """
-    tables = (SCORES, REJECTS, TRANSACTIONS) if history else (SCORES, REJECTS)
+    tables = BATCH_TABLES if history else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
     for scored, records in batches:
