@@ -31,7 +31,7 @@ from scorestream.io.kafka.producing import Record
 from scorestream.records import Records
 from scorestream.results import failure_records, success_records
 from scorestream.rows import BatchFacts, table_rows
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS
+from scorestream.tables import BATCH_TABLES, REJECTS, SCORES
 
 SCORED: Final = "scored"
 CODES: Final = frozenset(
@@ -131,7 +131,7 @@ class Checker:
     def _check_rows(self, scored: Scored, records: Records, thorough: bool) -> None:
         """Rows of the tables are as declared; Kafka messages are JSON and as the schemas say."""
         rows = table_rows(scored, records, self._facts)
-        for table in (SCORES, REJECTS, TRANSACTIONS):
+        for table in BATCH_TABLES:
             rows[table].validate(full=True)
             _demand(rows[table].schema == table.columns, f"{table.name} has other columns")
         for row in zip(*(rows[REJECTS][n].to_pylist() for n in _RAW), strict=True):

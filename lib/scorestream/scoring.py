@@ -23,7 +23,7 @@ from scorestream.records import Records
 from scorestream.rows import BatchFacts, table_rows
 from scorestream.serving.applying import Applier
 from scorestream.serving.choices import ModelUse
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
+from scorestream.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS, Table
 
 # Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
 AGE_STEP_SECONDS: Final = 0.05
@@ -148,7 +148,7 @@ def write_scored(
         keep: picks the rows that are written.
         care: how models are taken; None: with care where the task failed before.
     """
-    tables = (SCORES, REJECTS, TRANSACTIONS) if history else (SCORES, REJECTS)
+    tables = BATCH_TABLES if history else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
     with Applier(facts.models, careful=care_is_due(care)) as applier:

@@ -213,6 +213,8 @@ PROTOCOL_THRESHOLDS: Final = Table(
 WALLET_KEY: Final = (
     "if(wallet_address rlike '^0[xX][0-9a-fA-F]*$', lower(wallet_address), wallet_address)"
 )
+# What a batch of messages is written to.
+BATCH_TABLES: Final = (SCORES, REJECTS, TRANSACTIONS)
 TABLES: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS, TOKENS, PROTOCOL_THRESHOLDS)
 
 

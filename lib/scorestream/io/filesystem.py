@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
+from pyarrow.fs import (
+    FileInfo,
+    FileSelector,
+    FileSystem,
+    FileType,
+    LocalFileSystem,
+    SubTreeFileSystem,
+)
 
 # Hadoop's names of object stores, which pyarrow knows by others.
 _SCHEMES = {"s3a": "s3", "s3n": "s3", "abfss": "abfs"}
@@ -23,6 +30,12 @@ def filesystem_of(uri: str) -> tuple[FileSystem, str]:
         return LocalFileSystem(), unquote(rest)
     filesystem, path = FileSystem.from_uri(f"{_SCHEMES.get(scheme, scheme)}://{rest}")
     return filesystem, path
+
+
+def folder_filesystem(uri: str) -> FileSystem:
+    """The file system whose root is the folder at a path or URI."""
+    filesystem, path = filesystem_of(uri)
+    return SubTreeFileSystem(path, filesystem)
 
 
 def as_uri(given: str) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scorestream.errors import ScorestreamError
+from scorestream.io.delta.warehouse import arrow_dataset
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.local.broker import LocalBroker
 from scorestream.local.demo_models import (
@@ -105,7 +106,7 @@ def show(settings: Settings, since: float) -> None:
 
 
 def _table(settings: Settings, name: str) -> pa.Table:
-    return DeltaTable(f"{settings.warehouse}/{name}").to_pyarrow_table()
+    return arrow_dataset(DeltaTable(f"{settings.warehouse}/{name}")).to_table()
 
 
 def _show_counts(sql: duckdb.DuckDBPyConnection, since: float) -> None:

@@ -14,9 +14,8 @@ from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster, Offsets
 from scorestream.streaming.checkpoint import Checkpoint, StreamState
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS
+from scorestream.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS
 
-_BATCH_TABLES: Final = (SCORES, REJECTS, TRANSACTIONS)
 StartingOffsets = Literal["earliest", "latest"]
 # As long as Spark waits when it plans a batch.
 PATIENCE_SECONDS: Final = 60.0
@@ -121,7 +120,7 @@ def _refuse_other_topic(state: StreamState, topic: str, topic_id: str) -> None:
 
 def table_ids(warehouse: Warehouse) -> dict[str, str]:
     """The ids of the tables that a batch is committed to, by name."""
-    return {table.name: warehouse.table_id(table) for table in _BATCH_TABLES}
+    return {table.name: warehouse.table_id(table) for table in BATCH_TABLES}
 
 
 def refuse_other_tables(state: StreamState, warehouse: Warehouse) -> None:
@@ -170,7 +169,7 @@ def refuse_older_copies(state: StreamState, checkpoint: Checkpoint, warehouse: W
 def _newest_batch(warehouse: Warehouse, run_id: str) -> int:
     """The newest batch of a run that any table has taken; -1: none."""
     versions = [
-        warehouse.transaction_version(table, f"{run_id}/{table.name}") for table in _BATCH_TABLES
+        warehouse.transaction_version(table, f"{run_id}/{table.name}") for table in BATCH_TABLES
     ]
     return max((version for version in versions if version is not None), default=-1)
 
@@ -190,7 +189,7 @@ def _held_offsets(spark: SparkSession, warehouse: Warehouse, topic: str) -> tupl
     Only the newest batch can have been cut off between the tables, so that everything before it
     is known to be complete. It may have come no further than `transactions`.
     """
-    if all(warehouse.is_empty(table) for table in _BATCH_TABLES):
+    if all(warehouse.is_empty(table) for table in BATCH_TABLES):
         return {}, {}
     exploded = _last_exploded(spark, warehouse, topic)
     stored = _stored_offsets(spark, warehouse, topic)

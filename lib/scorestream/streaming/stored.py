@@ -15,7 +15,7 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.fetching import OffsetRange
 from scorestream.records import Records
 from scorestream.scoring import Rows
-from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
+from scorestream.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS, Table
 
 OFFSET: Final = ["source_partition", "source_offset"]
 KEYS: Final = pa.schema(
@@ -39,8 +39,7 @@ class Stored:
     @classmethod
     def of(cls, warehouse: Warehouse, condition: Condition) -> Stored:
         """What the warehouse holds now."""
-        tables = (SCORES, REJECTS, TRANSACTIONS)
-        return cls(condition, {t: warehouse.files(t, condition) for t in tables})
+        return cls(condition, {t: warehouse.files(t, condition) for t in BATCH_TABLES})
 
     def lacking(self, ranges: Sequence[OffsetRange], history: bool) -> Lacking:
         """What of the ranges is not stored."""

@@ -18,7 +18,7 @@ from pyarrow.fs import FileSystem
 
 from scorestream.errors import InputError
 from scorestream.io.delta.duck import connect, refresh
-from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.io.filesystem import as_uri, exists, filesystem_of, find_files
 
 BATCH_ROWS: Final = 65_536
@@ -120,7 +120,7 @@ def _batches(path: str) -> Iterator[pa.Table]:
 
 
 def _delta_batches(path: str) -> Iterator[pa.Table]:
-    dataset = DeltaTable(path).to_pyarrow_dataset()
+    dataset = arrow_dataset(DeltaTable(path))
     yield dataset.schema.empty_table()
     for batch in dataset.to_batches(batch_size=BATCH_ROWS):
         yield pa.Table.from_batches([batch])

@@ -9,7 +9,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.tables import Table
 from scorestream.training.config import UseCase
 from scorestream.training.hashing import row_hashes
@@ -34,7 +34,7 @@ def kept_rows(use_case: UseCase, warehouse: Warehouse) -> tuple[pa.Table, int] |
         log = DeltaTable(warehouse.path(table))
     except TableNotFoundError:
         return None
-    return log.to_pyarrow_table().select(table.columns.names), int(log.version())
+    return arrow_dataset(log).to_table().select(table.columns.names), int(log.version())
 
 
 def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked) -> int:

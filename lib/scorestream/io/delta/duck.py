@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError
-from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.tables import TABLES, VIEWS, Table
 
 # The schema `empty` holds the tables' columns and no rows.
@@ -85,7 +85,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: Table, log: DeltaTable) 
         return f"empty.{table.name}"
     # DuckDB knows nothing of what newer readers must heed, nor how to reach object stores.
     if log.protocol().min_reader_version > 1 or any("://" in file for file in files):
-        connection.register(f"files_of_{table.name}", log.to_pyarrow_dataset())
+        connection.register(f"files_of_{table.name}", arrow_dataset(log))
         return f"files_of_{table.name}"
     quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     return f"read_parquet([{quoted}], union_by_name = true)"

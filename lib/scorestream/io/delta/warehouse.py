@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +32,11 @@ from scorestream.io.delta.evolution import missing_columns, missing_properties, 
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.log import is_whole, refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
+from scorestream.io.filesystem import folder_filesystem
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset  # its import alone takes longer than a micro-batch
 
 # To look for expired entries takes longer with every entry: upkeep does that now and then.
 _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
@@ -109,7 +113,8 @@ class Warehouse:
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """All rows of a small table."""
-        rows: list[dict[str, Any]] = DeltaTable(self.path(table)).to_pyarrow_table().to_pylist()
+        stored = arrow_dataset(DeltaTable(self.path(table))).to_table()
+        rows: list[dict[str, Any]] = stored.to_pylist()
         return rows
 
     def is_empty(self, table: Table) -> bool:
@@ -271,6 +276,15 @@ class Warehouse:
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
         except DeltaRsError as error:
             raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+
+
+def arrow_dataset(log: DeltaTable) -> Dataset:
+    """The rows of a version of a table, as Arrow scans them.
+
+    On Arrow's own file system: a thread of Arrow that lets go of delta-rs's, which is a Python
+    object, while the interpreter ends would abort the process (apache/arrow#34314).
+    """
+    return log.to_pyarrow_dataset(filesystem=folder_filesystem(log.table_uri))
 
 
 def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:

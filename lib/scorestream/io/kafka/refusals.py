@@ -88,8 +88,7 @@ def _login(settings: Settings, _server: str, reason: str) -> Refusal:
 
 
 def _no_login(settings: Settings, _server: str, _reason: str) -> Refusal:
-    what = f"it takes no login, KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}"
-    return Refusal(what, "KAFKA_SECURITY_PROTOCOL, or the port")
+    return _other_protocol(settings, "it takes no login")
 
 
 def _untrusted(settings: Settings, server: str, reason: str) -> Refusal:
@@ -101,8 +100,14 @@ def _untrusted(settings: Settings, server: str, reason: str) -> Refusal:
 
 
 def _no_tls(settings: Settings, _server: str, _reason: str) -> Refusal:
-    what = f"it does not speak TLS, KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}"
-    return Refusal(what, "KAFKA_SECURITY_PROTOCOL, or the port")
+    return _other_protocol(settings, "it does not speak TLS")
+
+
+def _other_protocol(settings: Settings, what: str) -> Refusal:
+    given = settings.kafka_security_protocol
+    return Refusal(
+        f"{what}, KAFKA_SECURITY_PROTOCOL is {given}", "KAFKA_SECURITY_PROTOCOL, or the port"
+    )
 
 
 def _client_certificate(settings: Settings, _server: str, reason: str) -> Refusal:

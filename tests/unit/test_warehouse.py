@@ -1,16 +1,19 @@
-"""A warehouse keeps the logs of its tables open, and still sees what others do to them."""
+"""The warehouse without Spark: logs that stay open, small tables that are read."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
 from scorestream.errors import DamagedTableError
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.tables import SCORES
+from scorestream.tables import SCORES, TOKENS
 
 RUN = "run/scores"
 
@@ -57,3 +60,19 @@ def test_expired_entries_are_left_to_upkeep(warehouse: Warehouse) -> None:
     for number in range(1, 5):
         warehouse.mark(SCORES, (RUN, number))
     assert before < set(log.glob("*.json"))
+
+
+def test_the_interpreter_ends_well_after_a_read(warehouse: Warehouse) -> None:
+    for number in range(20):
+        row = {"address": f"0x{number}", "symbol": "DAI", "decimals": 18}
+        warehouse.write(TOKENS, pa.Table.from_pylist([row], schema=TOKENS.columns))
+    read = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from scorestream.io.delta.warehouse import Warehouse\n"
+        "from scorestream.tables import TOKENS\n"
+        f"print(len(Warehouse({warehouse.root!r}).rows(TOKENS)))"
+    )
+    # Arrow's threads race with the interpreter's end: once would prove little.
+    for _ in range(5):
+        ended = subprocess.run([sys.executable, "-c", read], check=True, capture_output=True)
+        assert ended.stdout == b"20\n"
