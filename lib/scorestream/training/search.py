@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,7 +69,9 @@ def search_candidate(
         single = candidate.model_copy(update={"bags": 1})
         found = judged(Learner(name, ((single, params),)), card, examples, search)
         log.debug("trial", candidate=name, number=trial.number, value=found.value)
-        if not best or metric.better(found.value, best[0].value):
+        # One fold may lack what the metric needs: of such a trial nothing is known.
+        known = not math.isnan(found.value)
+        if known and (not best or metric.better(found.value, best[0].value)):
             best[:] = [found]
         return found.value
 
