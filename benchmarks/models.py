@@ -36,7 +36,8 @@ from scorestream.reference import load_conf_reference
 from scorestream.serving.applying import MODEL_COLUMNS, model_rows, model_values
 from scorestream.serving.choices import Version
 from scorestream.serving.config import WalletModel
-from scorestream.serving.serving import Serving, Unwatched
+from scorestream.serving.serving import Serving
+from scorestream.serving.watching import Unwatched
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.training.job import TrainOptions, train_model
 
@@ -57,7 +58,7 @@ import time, psutil
 import scorestream.scoring
 from scorestream.serving.applying import model_values
 from scorestream.serving.choices import Version
-from scorestream.serving.serving import trial_rows
+from scorestream.serving.trial import trial_rows
 process, rows = psutil.Process(), trial_rows()
 before, started = process.memory_info().rss, time.perf_counter()
 model_values(Version(*{version}), rows)

@@ -25,7 +25,8 @@ from scorestream.local.demo_models import (
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
 from scorestream.serving.config import load_wallet_models
-from scorestream.serving.serving import Serving, Unwatched
+from scorestream.serving.serving import Serving
+from scorestream.serving.watching import Unwatched
 from scorestream.settings import Settings
 from scorestream.tables import SCORES
 

@@ -23,7 +23,8 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
 from scorestream.io.kafka.producing import Record
-from scorestream.serving.serving import Serving, Unwatched
+from scorestream.serving.serving import Serving
+from scorestream.serving.watching import Unwatched
 from scorestream.settings import Settings
 from scorestream.streaming.checkpoint import StreamState
 from scorestream.streaming.delivery import Delivery

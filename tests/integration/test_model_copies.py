@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
-from golden import golden_records, golden_wallets
+from golden import configured_model, golden_records, golden_wallets
 from models import settings_of, train, write_csv
 from pyfuncs import WRONG, register
 from records import records_of
 from scorestream.careful import Care, Undoable
 from scorestream.core.dex_v1 import DexV1
-from scorestream.core.pipeline import score_messages
+from scorestream.core.pipeline import Scored, score_messages
+from scorestream.errors import ModelError
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.mlflow.copies import ModelCopies, loaded_copy, loaded_versions
+from scorestream.io.filesystem import file_sizes
+from scorestream.io.mlflow.copies import ModelCopies
+from scorestream.io.mlflow.wallet_pyfunc import loaded_copy, loaded_versions
+from scorestream.local.broker import HOST
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
 from scorestream.serving.applying import Applier, model_values
-from scorestream.serving.choices import Choice, Version
+from scorestream.serving.choices import Choice, ModelUse, Version
 from scorestream.serving.config import WalletModel
-from scorestream.serving.serving import Serving, Unwatched, trial_rows, try_version
+from scorestream.serving.serving import Serving
+from scorestream.serving.trial import trial_rows, try_version
+from scorestream.serving.watching import Unwatched
 from scorestream.tables import SCORES
 
 ACTIVITY = """
@@ -40,6 +51,12 @@ candidates: {plain: {family: logistic, params: {C: 10.0}}}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one store and warehouse: to make a store takes longer than all else."""
     return tmp_path_factory.mktemp("store")
+
+
+def scored_wallets() -> Scored:
+    golden = golden_wallets()[:5]
+    moments = np.array([g.as_of for g in golden])
+    return score_messages([g.value for g in golden], moments, configured_model())
 
 
 def copied(
@@ -66,8 +83,10 @@ def test_what_is_not_one_number_a_wallet_is_told(wrong: str, folder: Path) -> No
     [
         ("rows['num_swaps'] > 500", [0.0, 0.0, 1.0]),
         ("[None, float('nan'), 2]", [None, None, 2.0]),
-        ("rows[['num_swaps', 'lp_score']] * 1.5", [0.0, 1.5, 1500.0]),
-        ("rows[['num_swaps']].to_numpy()", [0.0, 1.0, 1000.0]),
+        ("[1, np.inf, -np.inf]", [1.0, None, None]),
+        ("rows[['num_swaps', 'lp_score']] * 1.5", [1.5, 0.0, 900.0]),
+        ("rows[['num_swaps']].to_numpy()", [1.0, 0.0, 600.0]),
+        ("[1 / row for row in rows['num_swaps']]", [1.0, None, 1 / 600]),
     ],
 )
 def test_values_are_floats_or_null(
@@ -84,12 +103,142 @@ def test_a_signature_gets_its_columns_in_its_types(folder: Path) -> None:
         model_values(copied(folder, "rows['no_such']", ("no_such",)), trial_rows())
 
 
-def test_a_model_that_ends_its_process_is_only_refused(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("__import__('os')._exit(9)", "exit code 9"),
+        ("[None] * len(rows)", "has no value for any wallet"),
+    ],
+)
+def test_a_model_that_is_good_for_nothing_is_only_refused(
+    expression: str, told: str, folder: Path
+) -> None:
     settings = settings_of(folder)
-    register(settings, folder, "deadly", "__import__('os')._exit(9)")
+    register(settings, folder, "nothing", expression)
     copies = ModelCopies(settings)
-    with pytest.raises(Undoable, match="exit code 9"):
-        try_version(copies, copies.resolve("deadly"))
+    with pytest.raises((Undoable, ModelError), match=told):
+        try_version(copies, copies.resolve("nothing"))
+
+
+def test_each_version_has_the_code_that_it_brought_along(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules of one name, imported when the model is loaded, and at the first call."""
+    for factor in (2, 3):
+        for module in ("early", "late"):
+            (folder / f"{module}.py").write_text(f"FACTOR = {factor}\n", encoding="utf-8")
+        with monkeypatch.context() as patched:
+            # MLflow executes a model when it logs it, too.
+            patched.syspath_prepend(str(folder))
+            register(
+                settings_of(folder),
+                folder,
+                "brings",
+                "rows['num_swaps'] * early.FACTOR * __import__('late').FACTOR",
+                modules=[folder / "early.py", folder / "late.py"],
+                imports="import early",
+            )
+        sys.modules.pop("early")
+    copies = ModelCopies(settings_of(folder))
+    versions = [copies.resolve(f"brings/{number}") for number in (1, 2)]
+    for version in versions:
+        copies.fetch(version)
+    found = [model_values(version, trial_rows())[0].as_py() for version in versions * 2]
+    assert found == [4.0, 9.0, 4.0, 9.0]
+    assert not {"early", "late"} & sys.modules.keys()
+
+
+def test_a_copy_that_lacks_something_is_made_again(folder: Path) -> None:
+    version = copied(folder, "rows['num_swaps'] * 2.0", name="torn")
+    copies, files = ModelCopies(settings_of(folder)), file_sizes(version.uri)
+    for name in files:
+        place = Path(version.uri) / name
+        content = place.read_bytes()
+        place.write_bytes(content[: len(content) // 2])
+        copies.fetch(version)
+        assert place.read_bytes() == content
+        place.unlink()
+        copies.fetch(version)
+        assert place.read_bytes() == content
+    assert file_sizes(version.uri) == files
+
+
+def test_two_may_copy_a_version_at_the_same_time(folder: Path) -> None:
+    register(settings_of(folder), folder, "wanted", "rows['num_swaps'] * 2.0")
+    copies = ModelCopies(settings_of(folder))
+    version = copies.resolve("wanted")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(copies.fetch, [version] * 8))
+    assert model_values(version, trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    assert [path.name for path in Path(version.uri).parent.iterdir()] == [Path(version.uri).name]
+
+
+def test_what_served_last_is_noted_by_reference(folder: Path) -> None:
+    settings = settings_of(folder)
+    copies = ModelCopies(settings)
+    versions = {
+        f"noted/{n}": Version("noted", str(n), f"{settings.warehouse}/_models/noted/{n}-x")
+        for n in (1, 2)
+    }
+    for reference, version in versions.items():
+        copies.note(reference, version)
+    assert {r: copies.last_good(r, "noted") for r in versions} == versions
+    assert copies.last_good("noted@champion", "noted") is None
+    for path in Path(settings.warehouse, "_models", "noted").glob("*.json"):
+        path.write_text('{"refer', encoding="utf-8")
+    assert copies.last_good("noted/1", "noted") is None
+
+
+def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = copied(folder, "rows['num_swaps'] * 2.0", name="waits")
+    settings = settings_of(folder)
+    ModelCopies(settings).note("waits", version)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
+    for name in ("START_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"scorestream.serving.served.{name}", 0.1)
+    with socket.create_server((HOST, 0)) as silent:
+        uri = SecretStr(f"http://{HOST}:{silent.getsockname()[1]}")
+        hanging = settings.model_copy(update={"mlflow_tracking_uri": uri})
+        serving = Serving([WalletModel(model="waits")], hanging, Unwatched(), pause=0.0)
+        serving.start()
+        for _ in range(3):
+            assert serving.refreshed() == (Choice(version),)
+        with silent.accept()[0]:
+            silent.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                silent.accept()
+
+
+def test_what_serves_and_fails_for_want_of_its_copy_gets_a_new_one(folder: Path) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "lost", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="lost")], settings, Unwatched(), pause=0.0)
+    serving.start()
+    [choice] = serving.choices
+    shutil.rmtree(choice.version.uri)
+    serving.learn([ModelUse(choice.version, 5, 5, 0.1, "no such file")])
+    assert serving.refreshed() == (choice,)
+    with Applier(serving.choices) as applier:
+        rows = applier.apply(scored_wallets()).scores["models"].to_pylist()
+    assert all(dict(each)["lost"]["value"] is not None for each in rows)
+
+
+def test_a_version_steps_back_that_fails_for_one_wallet_after_the_other(folder: Path) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "single", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="single")], settings, Unwatched(), pause=0.0)
+    serving.start()
+    first = serving.choices[0].version
+    register(settings, folder, "single", "rows['num_swaps'] * 3.0")
+    [choice] = serving.refreshed()
+    failed, worked = (ModelUse(choice.version, 1, 1, 0.1, why) for why in ("no", None))
+    for uses in ([failed], [failed], [worked], [failed], [failed]):
+        serving.learn(uses)
+        assert serving.refreshed() == (choice,)
+    serving.learn([failed])
+    assert serving.refreshed() == (Choice(first),)
 
 
 def test_a_process_holds_the_newest_versions_of_a_model(
@@ -139,13 +288,11 @@ def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) 
     ],
 )
 def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
-    careful: bool, expression: str, told: str, model: DexV1, folder: Path
+    careful: bool, expression: str, told: str, folder: Path
 ) -> None:
     good = copied(folder, "rows['num_swaps'] * 2.0")
     bad = copied(folder, expression, name="bad")
-    golden = golden_wallets()[:5]
-    moments = np.array([g.as_of for g in golden])
-    scored = score_messages([g.value for g in golden], moments, model)
+    scored = scored_wallets()
     with Applier([Choice(bad), Choice(good)], careful, seconds=30.0) as applier:
         rows = applier.apply(scored).scores
     assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])

@@ -24,7 +24,8 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
-from scorestream.serving.serving import Serving, Unwatched
+from scorestream.serving.serving import Serving
+from scorestream.serving.watching import Unwatched
 from scorestream.streaming.checkpoint import Checkpoint, StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.metrics import BatchSummary

@@ -179,8 +179,8 @@ def test_a_version_that_fails_in_a_batch_steps_back_behind_the_one_before(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
 ) -> None:
     good, only = "rows['num_swaps'] * 2.0", WalletModel(model="only")
-    # Wallets of the trial have no address of their own: it has numbers that no other has.
-    bad = "1 / 0 if rows['total_swap_volume'].max() > 1000 else rows['num_swaps'] * 1.0"
+    # It passes the trial, whose scores no other wallet has.
+    bad = "rows['num_swaps'] * 1.0 if rows['zscore'].isin([12.5, 240, 870]).all() else 1 / 0"
     register(filled.settings, tmp_path, "swaps", good)
     register(filled.settings, tmp_path, "only", bad)
     stream = Stream(filled, spark, warehouse, model, [SWAPS, only])
@@ -282,6 +282,33 @@ def test_backfills_give_the_values_of_the_stream_and_keep_their_versions_when_th
         (w, v) for w, _, v in of_run["history"]
     }
     assert {version for _, version, _ in of_run["history"]} == {"2"}
+
+
+def test_a_backfill_says_which_wallets_lack_a_value(
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    model: DexV1,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The session's tasks have one attempt: what ends it is taken with care in another job."""
+    settings = filled.settings.model_copy(update={"wallet_models": "some,deadly"})
+    register(settings, tmp_path, "some", "[None, *rows['zscore'][1:]]")
+    tried = "rows['zscore'].isin([12.5, 240, 870]).all()"
+    register(
+        settings, tmp_path, "deadly", f"rows['zscore'] if {tried} else __import__('os')._exit(9)"
+    )
+    path = tmp_path / "wallets.jsonl"
+    lines = [{"as_of": g.as_of, "message": g.message} for g in golden_wallets()[:3]]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    run_backfill(BackfillOptions(str(path), run_id="files"), settings)
+    told = "3 scores, 1 without a value of some, 3 without a value of deadly, 0 rejects, run files"
+    assert told in capfd.readouterr().out
+    rows = warehouse.rows(SCORES)
+    for row in rows:
+        assert differences(row, GOLDEN[row["wallet_address"], row["as_of"]]) == []
+    assert values(rows, "deadly") == [None] * 3
 
 
 def _cut_off(*_arguments: Any, **_options: Any) -> None:

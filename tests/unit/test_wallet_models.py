@@ -17,11 +17,18 @@ from records import records_of
 from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored, score_messages
-from scorestream.errors import ConfigurationError
+from scorestream.errors import ConfigurationError, ModelError
 from scorestream.io.kafka.producing import Record
+from scorestream.io.mlflow.store import ModelStore
 from scorestream.results import success_records
 from scorestream.rows import BatchFacts, table_rows
-from scorestream.serving.applying import MODEL_COLUMNS, Applier, model_rows, models_column
+from scorestream.serving.applying import (
+    MODEL_COLUMNS,
+    Applier,
+    model_rows,
+    models_column,
+    values_by_halves,
+)
 from scorestream.serving.choices import Version
 from scorestream.serving.config import FILE, WalletModel, load_wallet_models
 from scorestream.settings import PROJECT_ROOT, Settings
@@ -68,6 +75,7 @@ def test_the_setting_stands_in_for_the_file(tmp_path: Path) -> None:
     listed(tmp_path, "models: [a]")
     settings = Settings(scorestream_conf=tmp_path, wallet_models="b@new, c,")
     assert [model.model for model in load_wallet_models(settings)] == ["b@new", "c"]
+    assert load_wallet_models(Settings(scorestream_conf=tmp_path, wallet_models="none")) == ()
     wrong = Settings(scorestream_conf=tmp_path, wallet_models="b@@")
     with pytest.raises(ConfigurationError, match="WALLET_MODELS"):
         load_wallet_models(wrong)
@@ -143,9 +151,53 @@ def test_without_models_nothing_changes(scored: Scored) -> None:
 def test_without_models_mlflow_is_not_imported() -> None:
     code = (
         "import sys, scorestream.streaming.job, scorestream.backfill.job;"
-        "from scorestream.serving.serving import Serving, Unwatched;"
+        "from scorestream.serving.serving import Serving;"
+        "from scorestream.serving.watching import Unwatched;"
         "from scorestream.settings import Settings;"
         "serving = Serving((), Settings(), Unwatched()); serving.start(); serving.refreshed();"
         "sys.exit('mlflow' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0]),
+        ([1.0, -1.0, 3.0, 4.0, -1.0], [2.0, None, 6.0, 8.0, None]),
+        ([*[5.0] * 1000, -1.0], [*[10.0] * 1000, None]),
+    ],
+)
+def test_a_wallet_that_a_model_does_not_take_costs_no_other_its_value(
+    given: list[float], expected: list[float | None]
+) -> None:
+    assert values_by_halves(doubled, pa.table({"n": given})).to_pylist() == expected
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_a_model_that_takes_no_wallet_has_failed(count: int) -> None:
+    calls: list[int] = []
+
+    def counted(rows: pa.Table) -> pa.Array:
+        calls.append(rows.num_rows)
+        return doubled(rows)
+
+    with pytest.raises(ValueError, match=f"{count} rows"):
+        values_by_halves(counted, pa.table({"n": [-1.0] * count}))
+    assert len(calls) <= 32
+
+
+def doubled(rows: pa.Table) -> pa.Array:
+    values = rows["n"].to_numpy()
+    if values.min() < 0:
+        raise ValueError(f"{len(values)} rows, one of them negative")
+    return pa.array(values * 2)
+
+
+def test_the_store_is_shown_without_what_could_be_a_password() -> None:
+    store = ModelStore("postgresql://user:secret1@host/db?user=u&password=secret2", None)
+    with pytest.raises(ModelError) as failed, store.errors("model x"):
+        raise OSError(f"no way to {store.uri} or user:secret1@host")
+    assert str(failed.value) == (
+        "model x: no way to postgresql://host/db or host; the store is postgresql://host/db"
+    )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
-import structlog
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from scorestream.backfill.lines import LinesSplit
 from scorestream.backfill.planning import BackfillOptions, Item, Plan, Planner
 from scorestream.backfill.progress import Progress
 from scorestream.backfill.publishing import Publishing
+from scorestream.careful import Care
 from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import ScoringModel
 from scorestream.incremental import Piece, score_pieces, split_by_wallet, write_increments
@@ -26,15 +28,15 @@ from scorestream.locks import exclusive_lock
 from scorestream.reference_data import current_reference, keep_copy
 from scorestream.rows import BatchFacts
 from scorestream.scoring import ScoringReport, commit_files, write_scored
-from scorestream.serving.choices import Choice, ModelUse
+from scorestream.serving.applying import MODEL_SECONDS
+from scorestream.serving.choices import Choice
 from scorestream.serving.kept import KeptModels
 from scorestream.session import build_session
 from scorestream.settings import Settings
 from scorestream.tables import SCORES
-from scorestream.tasks import run_exchange, run_tasks
+from scorestream.tasks import run_exchange, run_tasks, tried_once
 from scorestream.version import code_version
-
-log = structlog.get_logger()
+from scorestream.watchdog import Watchdog
 
 
 def run_backfill(options: BackfillOptions, settings: Settings) -> None:
@@ -72,7 +74,8 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
             else None
         )
         keeps = settings.keeps_history
-        _Run(spark, warehouse, model, run_id, keeps, publishing, models).finish(plan)
+        with Watchdog(spark, settings.scorestream_task_seconds):
+            _Run(spark, warehouse, model, run_id, keeps, publishing, models).finish(plan)
         remove_folder(planner.folder)
 
 
@@ -98,7 +101,7 @@ class _Run:
             progress.skip(sum(sizes[:first]))
             for number in range(first, len(chunks)):
                 progress.advance(sizes[number], self._score(plan, chunks[number], number))
-        print(f"{progress.scores:,} scores, {progress.rejects:,} rejects, run {self.run_id}")
+        print(f"{progress.summary}, run {self.run_id}")
 
     def _score(self, plan: Plan, items: Sequence[Item], number: int) -> list[ScoringReport]:
         facts = BatchFacts.of(
@@ -107,51 +110,59 @@ class _Run:
         # The table's own rows are in the history already.
         history = self.keeps_history and not (plan.ranges or plan.stored)
         work = _ChunkWork(self.warehouse.root, self.model, facts, history)
-        lines = [item for item in items if isinstance(item, LinesSplit)]
-        if plan.incremental and lines:
-            buckets = self.spark.sparkContext.defaultParallelism
-            reports = run_exchange(
-                self.spark,
-                partial(work.split, buckets=buckets),
-                lines,
-                partial(work.score_increments, files=self.warehouse.wallet_files()),
-                buckets,
-            )
-        else:
-            reports = run_tasks(self.spark, work.score, items)
+        reports = self._done(plan, items, work)
         files = [file for report in reports for file in report.files]
         commit_files(self.warehouse, files, (self.run_id, number))
         # By `scores` the next start knows what is done, also where a chunk had none.
         self.warehouse.mark(SCORES, (f"{self.run_id}/{SCORES.name}", number))
         if self.publishing is not None:
             self.publishing.publish(self.run_id, number, files)
-        _tell_failures(use for report in reports for use in report.models)
         return reports
 
+    def _done(self, plan: Plan, items: Sequence[Item], work: _ChunkWork) -> list[ScoringReport]:
+        """Do a chunk's work; where a model may have ended its only attempt, with care."""
+        try:
+            return self._done_once(plan, items, work)
+        except (Py4JJavaError, PythonException) as error:
+            if not (self.models and tried_once(error)):
+                raise
+        care = Care(MODEL_SECONDS, at_once=True)
+        return self._done_once(plan, items, replace(work, care=care))
 
-def _tell_failures(uses: Iterable[ModelUse]) -> None:
-    """Warn of wallets that lack the value of a model; their scores stand."""
-    for use in uses:
-        if use.problem is not None:
-            log.warning(
-                "model_failed", model=str(use.version), wallets=use.wallets, reason=use.problem
+    def _done_once(
+        self, plan: Plan, items: Sequence[Item], work: _ChunkWork
+    ) -> list[ScoringReport]:
+        lines = [item for item in items if isinstance(item, LinesSplit)]
+        if plan.incremental and lines:
+            buckets = self.spark.sparkContext.defaultParallelism
+            return run_exchange(
+                self.spark,
+                partial(work.split, buckets=buckets),
+                lines,
+                partial(work.score_increments, files=self.warehouse.wallet_files()),
+                buckets,
             )
+        return run_tasks(self.spark, work.score, items)
 
 
 @dataclass(frozen=True)
 class _ChunkWork:
-    """What the tasks do for a chunk."""
+    """What the tasks do for a chunk.
+
+    Attributes:
+        care: how models are taken; None: with care where the task failed before.
+    """
 
     root: str
     model: ScoringModel
     facts: BatchFacts
     history: bool
+    care: Care | None = None
 
     def score(self, item: Item) -> ScoringReport:
         """Read, score and write."""
-        return write_scored(
-            item.score(self.model, self.history), self.root, self.facts, self.history
-        )
+        scored = item.score(self.model, self.history)
+        return write_scored(scored, self.root, self.facts, self.history, care=self.care)
 
     def split(self, item: LinesSplit, buckets: int) -> Iterator[tuple[int, Piece]]:
         """Messages that hold what is new, dealt out by wallet."""
@@ -162,4 +173,4 @@ class _ChunkWork:
     ) -> ScoringReport:
         """Score messages that hold what is new, all of their wallets, and write."""
         increments = score_pieces(pieces, files, self.model, care=None)
-        return write_increments(increments, self.root, self.facts)
+        return write_increments(increments, self.root, self.facts, care=self.care)

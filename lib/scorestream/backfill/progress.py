@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from scorestream.scoring import ScoringReport
+from scorestream.serving.choices import ModelUse
 
 log = structlog.get_logger()
 
@@ -23,6 +25,8 @@ class Progress:
 
     def __init__(self, size: int, run_id: str) -> None:
         self.scores = self.rejects = 0
+        self._lacking: Counter[str] = Counter()
+        self._told: set[str] = set()
         self._run_id = run_id
         self._size = size
         self._done = 0
@@ -61,6 +65,9 @@ class Progress:
         self._done += size
         self.scores += sum(report.scores for report in reports)
         self.rejects += sum(sum(report.rejects.values()) for report in reports)
+        for use in (use for report in reports for use in report.models):
+            self._lacking[use.version.name] += use.lacking
+            self._tell_problem(use)
         rate = (self.scores + self.rejects) / (time.monotonic() - self._started)
         self._bar.update(
             self._task, advance=size, description=f"{self.scores:,} wallets, {rate:,.0f} a second"
@@ -74,6 +81,18 @@ class Progress:
                 rate=round(rate, 1),
                 done=self._share(),
             )
+
+    @property
+    def summary(self) -> str:
+        """What this start has done, in one line."""
+        lacking = [f"{n:,} without a value of {name}" for name, n in self._lacking.items() if n]
+        return ", ".join([f"{self.scores:,} scores", *lacking, f"{self.rejects:,} rejects"])
+
+    def _tell_problem(self, use: ModelUse) -> None:
+        """Warn of a model that fails, of each of its reasons once."""
+        if use.problem is not None and use.problem not in self._told:
+            self._told.add(use.problem)
+            log.warning("model_failed", model=str(use.version), reason=use.problem)
 
     def _share(self) -> float:
         return round(self._done / max(self._size, 1), 3)

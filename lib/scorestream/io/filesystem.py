@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from pyarrow.fs import (
     FileInfo,
@@ -15,6 +17,7 @@ from pyarrow.fs import (
     FileType,
     LocalFileSystem,
     SubTreeFileSystem,
+    copy_files,
 )
 
 # Hadoop's names of object stores, which pyarrow knows by others.
@@ -48,6 +51,29 @@ def exists(uri: str) -> bool:
     filesystem, path = filesystem_of(uri)
     [info] = filesystem.get_file_info([path])
     return bool(info.type != FileType.NotFound)
+
+
+def copy_folder(folder: Path, uri: str) -> None:
+    """Copy a local folder; each file comes whole, in the place of the one that is there."""
+    filesystem, path = filesystem_of(uri)
+    new = f"{path}.{uuid4().hex}"
+    filesystem.create_dir(new, recursive=True)
+    copy_files(str(folder), new, LocalFileSystem(), filesystem)
+    for name in _sizes(filesystem, new):
+        filesystem.create_dir(f"{path}/{name}".rpartition("/")[0], recursive=True)
+        filesystem.move(f"{new}/{name}", f"{path}/{name}")
+    filesystem.delete_dir(new)
+
+
+def file_sizes(uri: str) -> dict[str, int]:
+    """Bytes of the files in a folder and below it, by their paths in it; none without it."""
+    return _sizes(*filesystem_of(uri))
+
+
+def _sizes(filesystem: FileSystem, folder: str) -> dict[str, int]:
+    found = filesystem.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
+    files = [info for info in found if info.type == FileType.File]
+    return {info.path.removeprefix(folder).lstrip("/"): info.size for info in files}
 
 
 def remove_folder(uri: str) -> None:
@@ -125,6 +151,13 @@ def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, and the folder it is in."""
     filesystem, path = filesystem_of(uri)
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-    with filesystem.open_output_stream(f"{path}.new") as file:
-        file.write(text.encode())
-    filesystem.move(f"{path}.new", path)
+    # Of two who write it at the same time, the later wins.
+    new = f"{path}.{uuid4().hex}.new"
+    try:
+        with filesystem.open_output_stream(new) as file:
+            file.write(text.encode())
+        filesystem.move(new, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            filesystem.delete_file(new)
+        raise

@@ -6,7 +6,7 @@ A model that fails is never a wallet's fault: its score stands, and lacks the mo
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Self
@@ -20,6 +20,8 @@ from scorestream.core.pipeline import Scored
 from scorestream.errors import ModelError
 from scorestream.serving.choices import Choice, ModelUse, Version
 
+# Calls for parts of a batch that may fail, until the model is to blame, and not some wallets.
+MOST_FAILURES: Final = 32
 # Of a call in a process of its own, loading the model included.
 MODEL_SECONDS: Final = 60.0
 _SHOWN_CHARACTERS: Final = 300
@@ -90,7 +92,8 @@ class Applier:
         except Exception as error:  # noqa: BLE001  whatever a model raises, the scores stand
             problem = explained(error)
         seconds = time.perf_counter() - started
-        self.uses.append(ModelUse(version, rows.num_rows, seconds, problem))
+        lacking = rows.num_rows if values is None else values.null_count
+        self.uses.append(ModelUse(version, rows.num_rows, lacking, seconds, problem))
         return values
 
     def _values(self, version: Version, rows: pa.Table) -> pa.Array:
@@ -137,14 +140,46 @@ def models_column(found: Sequence[tuple[Version, pa.Array]], wallets: int) -> pa
 def model_values(version: Version, rows: pa.Table) -> pa.Array:
     """A model's values, float64, null where it has none for a wallet.
 
+    One wallet that a model does not take costs no other its value.
+
     Raises:
-        Exception: whatever the model raises.
-        ModelError: it cannot be loaded, or gives something else than one finite number a wallet.
+        Exception: whatever the model raises, if that is not for a few wallets only.
+        ModelError: it cannot be loaded, or gives something else than one number a wallet.
     """
     # Importing MLflow takes seconds, which those without models need not spend.
-    from scorestream.io.mlflow.copies import loaded_copy  # noqa: PLC0415
+    from scorestream.io.mlflow.wallet_pyfunc import loaded_copy  # noqa: PLC0415
 
-    return loaded_copy(version).values(rows)
+    return values_by_halves(loaded_copy(version).values, rows)
+
+
+def values_by_halves(values: Callable[[pa.Table], pa.Array], rows: pa.Table) -> pa.Array:
+    """The values of all rows; null for those that make the call for them fail, found by halving.
+
+    Args:
+        values: gives one float64 a row.
+        rows: at least one.
+
+    Raises:
+        Exception: what the first call raised, if `MOST_FAILURES` did, or no row has a value.
+    """
+    failures: list[Exception] = []
+
+    def of(part: pa.Table) -> list[pa.Array]:
+        try:
+            return [values(part)]
+        except Exception as error:  # noqa: BLE001  a model raises what it likes
+            failures.append(error)
+        if len(failures) == MOST_FAILURES:
+            raise failures[0]
+        if part.num_rows == 1:
+            return [pa.nulls(1, pa.float64())]
+        half = part.num_rows // 2
+        return of(part.slice(0, half)) + of(part.slice(half))
+
+    found = pa.concat_arrays(of(rows))
+    if failures and found.null_count == len(found):
+        raise failures[0]
+    return found
 
 
 def explained(error: Exception) -> str:

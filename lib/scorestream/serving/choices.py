@@ -46,11 +46,13 @@ class ModelUse(msgspec.Struct, frozen=True):
 
     Attributes:
         wallets: how many it was called with.
+        lacking: how many of them it has no value for.
         seconds: how long it took, with loading it where that was the first call.
         problem: why it gave nothing that can be used; None where it did.
     """
 
     version: Version
     wallets: int
+    lacking: int
     seconds: float
     problem: str | None

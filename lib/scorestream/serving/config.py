@@ -15,6 +15,8 @@ from scorestream.settings import Settings
 
 FILE: Final = "wallet_models.yaml"
 SETTING: Final = "WALLET_MODELS"
+# The setting without any model; empty, it counts as not set.
+NO_MODELS: Final = "none"
 _REFERENCE: Final = r"^[^@/\s,]+(@[\w.-]+|/[0-9]+)?$"
 
 
@@ -70,7 +72,8 @@ def load_wallet_models(settings: Settings) -> tuple[WalletModel, ...]:
     where, given = str(path), {}
     if settings.wallet_models is not None:
         names = settings.wallet_models.split(",")
-        where, given = SETTING, {"models": [name.strip() for name in names if name.strip()]}
+        listed = [name.strip() for name in names if name.strip()]
+        where, given = SETTING, {"models": [] if listed == [NO_MODELS] else listed}
     elif path.exists():
         given = read_yaml(path)
     try:

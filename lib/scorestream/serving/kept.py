@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from scorestream.errors import ModelError
 from scorestream.serving.applying import explained
 from scorestream.serving.choices import Choice, Version
 from scorestream.serving.config import load_wallet_models
-from scorestream.serving.serving import Serving, Unwatched, try_version
+from scorestream.serving.serving import Serving
+from scorestream.serving.trial import try_version
+from scorestream.serving.watching import Unwatched
 from scorestream.settings import Settings
+
+if TYPE_CHECKING:
+    from scorestream.io.mlflow.copies import ModelCopies
 
 
 @dataclass(frozen=True)
@@ -38,19 +44,24 @@ class KeptModels:
         Raises:
             ModelError: one of them cannot be applied any more.
         """
-        for version in versions:
-            if version not in self._tried:
-                self._try(version)
-        return tuple(Choice(version) for version in versions)
-
-    def _try(self, version: Version) -> None:
+        if not versions:
+            return ()
         # Importing MLflow takes seconds, which those without models need not spend.
         from scorestream.io.mlflow.copies import ModelCopies  # noqa: PLC0415
 
-        try:
-            try_version(ModelCopies(self.settings), version)
-        except Exception as error:  # noqa: BLE001  whatever a model or registry raises
-            why = explained(error)
-            raise ModelError(
-                f"model {version}, which the run has begun with, cannot be applied: {why}"
-            ) from None
+        copies = ModelCopies(self.settings)
+        here = [copies.here(version) for version in versions]
+        for version in here:
+            if version not in self._tried:
+                _try(copies, version)
+        return tuple(Choice(version) for version in here)
+
+
+def _try(copies: ModelCopies, version: Version) -> None:
+    try:
+        try_version(copies, version)
+    except Exception as error:  # noqa: BLE001  whatever a model or registry raises
+        why = explained(error)
+        raise ModelError(
+            f"model {version}, which the run has begun with, cannot be applied: {why}"
+        ) from None

@@ -38,8 +38,8 @@ from scorestream.streaming.start import (
     starting_state,
 )
 from scorestream.streaming.stop import StopSignal
-from scorestream.streaming.watchdog import Watchdog
 from scorestream.version import code_version
+from scorestream.watchdog import Watchdog
 
 log = structlog.get_logger()
 

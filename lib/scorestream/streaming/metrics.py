@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from scorestream.scoring import AGE_STEP_SECONDS, ScoringReport
 from scorestream.serving.choices import ModelUse
-from scorestream.serving.serving import FailureKind
+from scorestream.serving.watching import FailureKind
 from scorestream.settings import Settings
 
 log = structlog.get_logger()
@@ -149,6 +149,9 @@ class StreamMetrics:
             ["model", "kind"],
         )
         self.model_wallets = self._counter("model_wallets", "Wallets judged by a model", ["model"])
+        self.model_lacking = self._counter(
+            "model_lacking", "Wallets that a model was given and has no value for", ["model"]
+        )
         self.model_seconds = self._counter("model_seconds", "Time in calls of a model", ["model"])
         self.latency = _LatencyHistogram()
         self.registry.register(self.latency)
@@ -176,7 +179,8 @@ class StreamMetrics:
         """A version was called."""
         self.model_seconds.labels(use.version.name).inc(use.seconds)
         if use.problem is None:
-            self.model_wallets.labels(use.version.name).inc(use.wallets)
+            self.model_wallets.labels(use.version.name).inc(use.wallets - use.lacking)
+            self.model_lacking.labels(use.version.name).inc(use.lacking)
 
     def observe(self, summary: BatchSummary) -> None:
         """Count a batch whose results are in all sinks."""

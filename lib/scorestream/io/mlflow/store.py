@@ -67,15 +67,19 @@ class ModelStore:
             raise ModelError(f"{what}: {reason}; the store is {self.shown}") from None
 
     def _without_password(self, text: str) -> str:
-        """An error of MLflow, which may hold the URI, or the part with user and password."""
-        secret = self.uri.partition("://")[2].rpartition("@")[0]
-        return text.replace(f"{secret}@", "") if secret else text
+        """An error of MLflow, which may hold the URI, or parts of it with a password."""
+        rest = self.uri.partition("://")[2]
+        user, at, _ = rest.rpartition("@")
+        _, mark, query = rest.partition("?")
+        for secret in (user + at, mark + query):
+            text = text.replace(secret, "") if secret else text
+        return text
 
     @property
     def shown(self) -> str:
         """The URI without what could be a password."""
         scheme, separator, rest = self.uri.partition("://")
-        return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+        return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 @contextmanager

@@ -1,0 +1,176 @@
+"""Copies of registered models as a Python worker applies them: loaded once, called a batch."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from mlflow.pyfunc import PyFuncModel, load_model
+from mlflow.types import DataType
+from pyarrow.fs import LocalFileSystem, copy_files
+
+from scorestream.errors import ModelError
+from scorestream.io.filesystem import filesystem_of
+from scorestream.io.mlflow.loading import own_model
+from scorestream.serving.choices import Version
+
+NUMBERS: Final = (DataType.integer, DataType.long, DataType.float, DataType.double)
+# In a worker: a version, and the one that stands in for it.
+MOST_LOADED: Final = 2
+
+
+class OwnCode:
+    """Modules that a copy brings along, there only while its model is loaded or called.
+
+    MLflow leaves them to the process, where the next version, or another model, would import the
+    same name and get the code of this one.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = f"{folder.rstrip('/')}/"
+        self._path: list[str] = []
+        self._modules: dict[str, ModuleType] = {}
+
+    def __enter__(self) -> None:
+        sys.path[:0] = self._path
+        sys.modules.update(self._modules)
+
+    def __exit__(self, *_error: object) -> None:
+        self._modules = {name: m for name, m in list(sys.modules.items()) if self._brought(m)}
+        for name in self._modules:
+            del sys.modules[name]
+        self._path = [path for path in sys.path if path.startswith(self._folder)]
+        sys.path[:] = [path for path in sys.path if path not in self._path]
+
+    def _brought(self, module: ModuleType) -> bool:
+        # Looked up without the module's own `__getattr__`, by which lazy ones import themselves.
+        names = getattr(module, "__dict__", {})
+        places = [names.get("__file__"), *(names.get("__path__") or ())]
+        return any(isinstance(p, str) and p.startswith(self._folder) for p in places)
+
+
+@dataclass(frozen=True)
+class WalletPyfunc:
+    """A model in memory, of any origin, as it is applied to wallets."""
+
+    version: Version
+    pyfunc: PyFuncModel
+    code: OwnCode
+    folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def values(self, rows: pa.Table) -> pa.Array:
+        """One float64 a row; null where the model has none.
+
+        Of classifiers of ours the probability, of other models what they predict.
+
+        Raises:
+            ModelError: the model gives something else.
+            Exception: whatever the model raises.
+        """
+        own = own_model(self.pyfunc)
+        if own is None:
+            with self.code:
+                given: Any = self.pyfunc.predict(self._frame(rows))
+        else:
+            found = own.predict(rows)
+            given = found.values if found.probability is None else found.probability
+        return self._checked(given, rows.num_rows)
+
+    def close(self) -> None:
+        """Give up the files that it may have read from until now."""
+        if self.folder is not None:
+            self.folder.cleanup()
+
+    def _frame(self, rows: pa.Table) -> pd.DataFrame:
+        """The columns of the model's signature, in its types; all as they are without one."""
+        frame = rows.to_pandas()
+        schema = cast("Any", self.pyfunc.metadata).get_input_schema()
+        if schema is None or not schema.has_input_names():
+            return cast("pd.DataFrame", frame)
+        lacking = [name for name in schema.required_input_names() if name not in frame]
+        if lacking:
+            raise ModelError(f"model {self.version} needs {', '.join(lacking)}: wallets have none")
+        inputs = [each for each in schema.inputs if each.name in frame]
+        return pd.DataFrame({each.name: _typed(frame[each.name], each.type) for each in inputs})
+
+    def _checked(self, given: Any, count: int) -> pa.Array:
+        values = _one_column(given)
+        if values is None:
+            raise ModelError(f"model {self.version} gives {type(given).__name__}, not numbers")
+        if len(values) != count:
+            raise ModelError(f"model {self.version} gives {len(values)} values for {count} wallets")
+        return values
+
+
+def load_copy(version: Version) -> WalletPyfunc:
+    """Load a version from its copy.
+
+    Raises:
+        Exception: it cannot be loaded; MLflow and models raise what they like.
+    """
+    filesystem, path = filesystem_of(version.uri)
+    folder = None
+    if not isinstance(filesystem, LocalFileSystem):
+        # Models may read their files at every call.
+        folder = tempfile.TemporaryDirectory()
+        copy_files(path, folder.name, filesystem, LocalFileSystem())
+        path = folder.name
+    code = OwnCode(path)
+    with code:
+        return WalletPyfunc(version, load_model(path), code, folder)
+
+
+_loaded: dict[str, list[WalletPyfunc]] = {}
+
+
+def loaded_copy(version: Version) -> WalletPyfunc:
+    """A version that this process has loaded, or loads now; older ones are dropped.
+
+    Raises:
+        Exception: it cannot be loaded.
+    """
+    known = _loaded.get(version.name, [])
+    found = next((model for model in known if model.version == version), None)
+    if found is None:
+        found = load_copy(version)
+        held = [found, *known]
+        _loaded[version.name] = held[:MOST_LOADED]
+        for dropped in held[MOST_LOADED:]:
+            dropped.close()
+    return found
+
+
+def loaded_versions(name: str) -> Sequence[Version]:
+    """The versions of a model that this process holds, the newest first."""
+    return [model.version for model in _loaded.get(name, [])]
+
+
+def _typed(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
+    """Numbers in the type of a signature; MLflow refuses whole numbers where it wants floats."""
+    return values.astype(kind.to_numpy()) if kind in NUMBERS else values
+
+
+def _one_column(given: Any) -> pa.Array | None:
+    """Numbers or truth values as float64, null where not finite; None for anything else."""
+    if isinstance(given, pd.DataFrame):
+        given = given.iloc[:, 0]
+    if isinstance(given, np.ndarray) and given.ndim > 1 and given.shape[1:] == (1,):
+        given = given.ravel()
+    try:
+        values = given if isinstance(given, pa.Array) else pa.array(given, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError):
+        return None
+    kind = values.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if not (is_number or pa.types.is_null(kind) or pa.types.is_decimal(kind)):
+        return None
+    floats = values.cast(pa.float64())
+    return pc.if_else(pc.is_finite(floats), floats, None)
