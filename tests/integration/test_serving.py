@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from prometheus_client import generate_latest
+from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
 from golden import differences, golden_records, golden_wallets
@@ -51,9 +52,13 @@ class Stream:
         model: DexV1,
         models: Sequence[WalletModel],
         incremental: bool = False,
+        registry: SecretStr | None = None,
     ) -> None:
-        mode = {"wallet_messages": "incremental" if incremental else "full"}
-        self.settings = installation.settings.model_copy(update=mode)
+        changes = {
+            "wallet_messages": "incremental" if incremental else "full",
+            "mlflow_tracking_uri": registry,
+        }
+        self.settings = installation.settings.model_copy(update=changes)
         self.installation = installation
         self.warehouse = warehouse
         self.metrics = StreamMetrics()
@@ -222,23 +227,22 @@ def test_without_its_registry_a_start_takes_what_served_last_or_says_why_it_cann
     warehouse: Warehouse,
     model: DexV1,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
     stream = Stream(filled, spark, warehouse, model, [SWAPS])
     stream.batch()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:hunter2@{HOST}:{free_port()}")
-    again = Stream(filled, spark, warehouse, model, [SWAPS])
+    away = SecretStr(f"http://user:hunter2@{HOST}:{free_port()}")
+    again = Stream(filled, spark, warehouse, model, [SWAPS], registry=away)
     again.number = 1
     rows = again.batch()
     assert values(rows) == swaps(rows, 2.0, "1")
     assert again.metric("scorestream_model_alarm", model="swaps") == 1.0
     other = "other@champion"
     with pytest.raises(ModelError, match=rf"model {other} cannot be applied") as failed:
-        Stream(filled, spark, warehouse, model, [WalletModel(model=other)])
+        Stream(filled, spark, warehouse, model, [WalletModel(model=other)], registry=away)
     skipped = [WalletModel(model=other, on_missing="skip")]
-    without = Stream(filled, spark, warehouse, model, skipped)
+    without = Stream(filled, spark, warehouse, model, skipped, registry=away)
     without.number = 2
     assert values(without.batch(), "other") == [None] * 3
     assert without.metric("scorestream_model_version", model="other") == 0.0
@@ -294,7 +298,7 @@ def test_a_backfill_says_which_wallets_lack_a_value(
 ) -> None:
     """The session's tasks have one attempt: what ends it is taken with care in another job."""
     settings = filled.settings.model_copy(update={"wallet_models": "some,deadly"})
-    register(settings, tmp_path, "some", "[None, *rows['zscore'][1:]]")
+    register(settings, tmp_path, "some", "rows['num_swaps'].where(rows['num_swaps'] > 1)")
     tried = "rows['zscore'].isin([12.5, 240, 870]).all()"
     register(
         settings, tmp_path, "deadly", f"rows['zscore'] if {tried} else __import__('os')._exit(9)"
@@ -303,9 +307,11 @@ def test_a_backfill_says_which_wallets_lack_a_value(
     lines = [{"as_of": g.as_of, "message": g.message} for g in golden_wallets()[:3]]
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     run_backfill(BackfillOptions(str(path), run_id="files"), settings)
-    told = "3 scores, 1 without a value of some, 3 without a value of deadly, 0 rejects, run files"
-    assert told in capfd.readouterr().out
     rows = warehouse.rows(SCORES)
+    lacking = sum(row["features"]["num_swaps"] <= 1 for row in rows)
+    assert 0 < lacking < 3
+    some, deadly = f"{lacking} without a value of some", "3 without a value of deadly"
+    assert f"3 scores, {some}, {deadly}, 0 rejects, run files" in capfd.readouterr().out
     for row in rows:
         assert differences(row, GOLDEN[row["wallet_address"], row["as_of"]]) == []
     assert values(rows, "deadly") == [None] * 3
