@@ -44,12 +44,15 @@ class Expected:
         increments: messages that carry only what is new. Their scores count what came before, too:
             who expects them compares them.
         without_history: messages whose transactions are not kept.
+        made_anew: messages whose rows were lost after they were published. Of the results that
+            Kafka has of them, only the last one was made when the row was.
     """
 
     models: Sequence[DexV1] = ()
     unscorable: Collection[str] = ()
     increments: Collection[Offset] = ()
     without_history: Collection[Offset] = ()
+    made_anew: Collection[Offset] = ()
 
     @cached_property
     def by_hash(self) -> dict[str, DexV1]:
