@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
+import time
 from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
 
+from chaos.parallel import run_all
 from chaos.report import summary, table, write_table
-from chaos.run import Outcome, broker_and_proxy, run
-from chaos.scenario import Scenario, all_scenarios
+from chaos.run import ending_when_asked
+from chaos.scenario import all_scenarios
 
 
 def main() -> int:
@@ -22,9 +23,11 @@ def main() -> int:
         "--only", default="*", metavar="PATTERN", help='by name, for instance "broker.*"'
     )
     parser.add_argument("--seed", type=int, default=1, help="of every choice that chance makes")
+    parser.add_argument("--jobs", type=int, default=2, help="scenarios at a time (default: 2)")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table into this page")
     arguments = parser.parse_args()
+    began = time.monotonic()
     chosen = [
         each
         for each in all_scenarios()
@@ -33,26 +36,19 @@ def main() -> int:
     if arguments.list:
         print("\n".join(each.name for each in chosen))
         return 0
-    outcomes = _run_all(chosen, arguments.seed)
+    outcomes = []
+    with ending_when_asked():
+        for outcome in run_all(chosen, arguments.seed, arguments.jobs):
+            print(f"{outcome.scenario.name}: {outcome.line}\n{outcome.error}".rstrip(), flush=True)
+            outcomes.append(outcome)
+    outcomes.sort(key=lambda outcome: chosen.index(outcome.scenario))
+    minutes = (time.monotonic() - began) / 60
     # A file or a log is wide enough for all columns.
     Console(width=None if sys.stdout.isatty() else 220).print(table(outcomes))
-    print(summary(outcomes))
+    print(summary(outcomes, minutes))
     if arguments.write:
-        write_table(outcomes, arguments.write)
+        write_table(outcomes, minutes, arguments.write)
     return 1 if any(outcome.error for outcome in outcomes) else 0
-
-
-def _run_all(chosen: list[Scenario], seed: int) -> list[Outcome]:
-    outcomes = []
-    with (
-        tempfile.TemporaryDirectory(prefix="scorestream-chaos-") as folder,
-        broker_and_proxy(Path(folder)) as (broker, proxy),
-    ):
-        for each in chosen:
-            print(f"{each.name} …", flush=True)
-            outcomes.append(run(each, Path(folder), broker, proxy, seed))
-            print(f"  {outcomes[-1].line}\n{outcomes[-1].error}".rstrip(), flush=True)
-    return outcomes
 
 
 if __name__ == "__main__":

@@ -32,21 +32,20 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     return made
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
+def summary(outcomes: Sequence[Outcome], minutes: float) -> str:
     """How many passed, in how long, in one line."""
     failed = sum(bool(outcome.error) for outcome in outcomes)
     skipped = sum(outcome.skipped for outcome in outcomes)
-    minutes = sum(outcome.seconds for outcome in outcomes) / 60
     aside = f", {skipped} skipped" if skipped else ""
     passed = len(outcomes) - failed - skipped
     return f"{passed} of {len(outcomes)} scenarios passed{aside}, {minutes:.1f} min"
 
 
-def write_table(outcomes: Sequence[Outcome], page: Path) -> None:
+def write_table(outcomes: Sequence[Outcome], minutes: float, page: Path) -> None:
     """Put the table into a page, between its two marks."""
     rows = [HEADINGS, ["---"] * len(HEADINGS), *map(_cells, outcomes)]
     lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in rows]
-    lines.append(f"\n{summary(outcomes)}.\n")
+    lines.append(f"\n{summary(outcomes, minutes)}.\n")
     text = page.read_text(encoding="utf-8")
     page.write_text(_MARKED.sub(lambda m: m[1] + "".join(lines) + m[2], text), encoding="utf-8")
 

@@ -6,10 +6,11 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,19 +46,45 @@ class Outcome:
         return f"{self.seconds:.0f} s: {what}"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where scenarios run: a broker with two listeners, one of them for a proxy's clients only.
+
+    Attributes:
+        behind: port of that listener.
+        front: port that its clients are told.
+    """
+
+    folder: Path
+    broker: LocalBroker
+    behind: int
+    front: int
+
+    def proxy(self) -> Proxy:
+        return Proxy(self.front, self.behind)
+
+
 @contextmanager
-def broker_and_proxy(folder: Path) -> Iterator[tuple[LocalBroker, Proxy]]:
-    """A broker with two listeners; clients of the second reach it through the proxy only."""
+def new_place() -> Iterator[Place]:
+    """A place whose broker does not run yet; it is stopped and gone afterwards."""
     port, behind, front = free_port(), free_port(), free_port()
-    broker = LocalBroker(port, folder / "kafka", overrides=two_listeners(port, behind, front))
-    # Who is asked to end stops what was started, too.
+    overrides = two_listeners(port, behind, front)
+    with tempfile.TemporaryDirectory(prefix="scorestream-chaos-") as name:
+        folder = Path(name)
+        broker = LocalBroker(port, folder / "kafka", overrides=overrides)
+        try:
+            yield Place(folder, broker, behind, front)
+        finally:
+            broker.stop()
+
+
+@contextmanager
+def ending_when_asked() -> Iterator[None]:
+    """Who is asked to end (SIGTERM) stops what was started, too."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        broker.start()
-        with closing(Proxy(front, behind)) as proxy:
-            yield broker, proxy
+        yield
     finally:
-        broker.stop()
         signal.signal(signal.SIGTERM, before)
 
 
@@ -76,15 +103,15 @@ def two_listeners(port: int, behind: int, front: int) -> dict[str, str]:
     }
 
 
-def run(scenario: Scenario, folder: Path, broker: LocalBroker, proxy: Proxy, seed: int) -> Outcome:
+def run(scenario: Scenario, place: Place, proxy: Proxy, seed: int) -> Outcome:
     """Run one scenario; a failure of it becomes part of the outcome."""
-    own = folder / scenario.name
+    own = place.folder / scenario.name
     own.mkdir()
     started = time.monotonic()
     site, seen, error, skipped = None, "", "", False
     try:
-        broker.start()
-        site = Site(own, broker, proxy, random.Random(f"{seed}/{scenario.name}"))
+        place.broker.start()
+        site = Site(own, place.broker, proxy, random.Random(f"{seed}/{scenario.name}"))
         seen = scenario.body(site)
     except Skipped as why:
         seen, skipped = f"skipped: {why}", True

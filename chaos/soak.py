@@ -7,9 +7,9 @@ import json
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from scipy.stats import linregress
 from scipy.stats import t as student
 
 from chaos.job import Job
-from chaos.run import broker_and_proxy
+from chaos.run import ending_when_asked, new_place
 from chaos.site import Site
 from scorestream.errors import InputError
 
@@ -104,11 +104,9 @@ def trend(minutes: Sequence[float], values: Sequence[float], block_minutes: floa
 
 def main() -> int:
     arguments = parsed()
-    with (
-        tempfile.TemporaryDirectory(prefix="scorestream-soak-") as folder,
-        broker_and_proxy(Path(folder)) as (broker, proxy),
-    ):
-        site = Site(Path(folder), broker, proxy, random.Random(1))
+    with ending_when_asked(), new_place() as place, closing(place.proxy()) as proxy:
+        place.broker.start()
+        site = Site(place.folder, place.broker, proxy, random.Random(1))
         try:
             samples = _soak(site, arguments)
         finally:

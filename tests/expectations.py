@@ -48,6 +48,8 @@ class Expected:
             who expects them compares them.
         without_history: messages whose transactions are not kept.
         applied: registered models whose values scores may have; which, who expects them compares.
+        made_anew: messages whose rows were lost after they were published. Of the results that
+            Kafka has of them, only the last one was made when the row was.
     """
 
     models: Sequence[DexV1] = ()
@@ -55,6 +57,7 @@ class Expected:
     increments: Collection[Offset] = ()
     without_history: Collection[Offset] = ()
     applied: Collection[str] = ()
+    made_anew: Collection[Offset] = ()
 
     @cached_property
     def by_hash(self) -> dict[str, DexV1]:

@@ -21,9 +21,8 @@ from scorestream.settings import PROJECT_ROOT
 
 APPLIED = Expected(applied={"swaps"})
 AWAY = Weather(refuse=True)
-DEADLY = (
-    "rows['num_swaps'] * (__import__('os')._exit(9) if max(rows['avg_swap_size']) > 1e3 else 1)"
-)
+# What a version is tried with has this score, and no wallet of the load.
+DEADLY = "rows['num_swaps'] if 12.5 in set(rows['zscore']) else __import__('os')._exit(9)"
 # The registry is left alone for a while after it did not answer.
 PATIENCE_SECONDS = 240.0
 
@@ -69,8 +68,8 @@ def mongodb_dies(site: Site) -> str:
 
 @scenario(
     "the registry of models is away",
-    injected="nothing answers at MLFLOW_TRACKING_URI: at the first start, while the job runs, and "
-    "at the next start; then it is back with another version",
+    injected="MLFLOW_TRACKING_URI refuses connections at the first start; it is silent while the "
+    "job runs, and at the next start; then it is back with another version",
     expected="exit code 1 with a message, before anything is read; later the job goes on with the "
     "version that served last, and takes the new one when it can, without a restart",
 )
@@ -102,6 +101,8 @@ def registry_away(site: Site) -> str:
         assert again.events("model_from_last_copy"), again.output[-4000:]
         assert _versions(site) == {"1"}
         register(own, site.folder, "swaps", "rows['num_swaps'] * 3.0")
+        # What was swallowed never comes: these connections are of no use any more.
+        registry.cut()
         registry.pass_through()
         with site.load():
             again.wait_for("the new version", lambda: "2" in _versions(site), PATIENCE_SECONDS)
@@ -158,7 +159,7 @@ def _failure(job: Job) -> str:
 
 
 def _cut(registry: Proxy) -> None:
-    registry.weather = AWAY
+    registry.weather = Weather(swallow=True)
     registry.cut()
 
 

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import os
+import signal
 
 import pytest
-from chaos.proxy import Proxy
-from chaos.run import broker_and_proxy, run
+from chaos.parallel import run_all
+from chaos.run import Outcome
 from chaos.scenario import Scenario, all_scenarios
+from chaos.site import Site
 
-from scorestream.local.broker import LocalBroker
-
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(1800)]
 QUICK = [scenario for scenario in all_scenarios() if scenario.quick]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, LocalBroker, Proxy]]:
-    folder = tmp_path_factory.mktemp("chaos")
-    with broker_and_proxy(folder) as (broker, proxy):
-        yield folder, broker, proxy
+def outcomes() -> dict[str, Outcome]:
+    """Of all quick scenarios, two at a time."""
+    return {each.scenario.name: each for each in run_all(QUICK, seed=1, jobs=2)}
 
 
-@pytest.mark.parametrize("scenario", QUICK, ids=[scenario.name for scenario in QUICK])
-def test_what_is_promised_is_kept(
-    scenario: Scenario, place: tuple[Path, LocalBroker, Proxy]
-) -> None:
-    outcome = run(scenario, *place, seed=1)
+@pytest.mark.parametrize("name", [scenario.name for scenario in QUICK])
+def test_what_is_promised_is_kept(name: str, outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes[name]
     if outcome.skipped:
         pytest.skip(outcome.seen)
     assert outcome.error == ""
+
+
+def kills_its_own_process(_site: Site) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "still there"
+
+
+def test_scenarios_whose_process_is_lost_have_failed() -> None:
+    lost = [Scenario(name, "", "", "", False, kills_its_own_process) for name in "ab"]
+    outcomes = list(run_all(lost, seed=1, jobs=1))
+    assert [each.scenario for each in outcomes] == lost
+    assert [each.error for each in outcomes] == [
+        "the process that ran it ended",
+        "no process is left to run it",
+    ]

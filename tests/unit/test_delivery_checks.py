@@ -13,7 +13,7 @@ import pytest
 from delivery_checks import Collected, Delivered, check
 from expectations import Expected
 from golden import broken_records, golden_records
-from installation import Input, Published
+from installation import Input, Published, offsets_of
 from records import records_of
 from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
@@ -275,3 +275,15 @@ def test_messages_without_history_have_no_transactions(found: Collected) -> None
     with pytest.raises(AssertionError, match="lost Counter"):
         check(found)
     check(found, Expected(without_history=found.offsets))
+
+
+def test_of_rows_that_were_made_anew_the_last_message_counts(found: Collected) -> None:
+    """The first message was published once more at the end, as the row now says."""
+    found.successes[0].value["processing_time_ms"] += 1
+    at = offsets_of(found.scores[:1])
+    assert check(found, Expected(made_anew=at)).repeated == 1
+    with pytest.raises(AssertionError, match="processing_time_ms"):
+        check(found)
+    found.successes[-1].value["timestamp"] += 1
+    with pytest.raises(AssertionError):
+        check(found, Expected(made_anew=at))
