@@ -154,7 +154,7 @@ def _outlive_deadly(site: Site, start: Callable[..., Job]) -> Job:
 
 
 def _failure(job: Job) -> str:
-    [failed] = job.events("model_failed")
+    failed = job.events("model_failed")[-1]
     return f"{failed['event']}: {failed['model']}: {failed['reason']}"
 
 
