@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models import LOANS
 from scorestream.errors import TrainingError
-from scorestream.training.config import Split, UseCase
+from scorestream.training.config import Column, Split, UseCase
 from scorestream.training.configuration import load_use_case
 from scorestream.training.hashing import content_hash, row_hashes, shares
 from scorestream.training.splitting import held_out, moments
@@ -60,7 +60,8 @@ def test_shares_are_even_and_another_for_each_seed() -> None:
 
 @pytest.fixture
 def use_case() -> UseCase:
-    return load_use_case(LOANS)
+    columns = {"income": Column(kind="number")}
+    return load_use_case(LOANS).model_copy(update={"columns": columns})
 
 
 def loan_table(count: int) -> pa.Table:
@@ -89,6 +90,17 @@ def test_ids_decide_nothing(use_case: UseCase) -> None:
     rows = loan_table(500)
     other = rows.set_column(0, "loan_id", pa.array(range(500, 1000)))
     assert (held_out(rows, use_case) == held_out(other, use_case)).all()
+
+
+def test_what_is_carried_beside_the_features_decides_nothing(use_case: UseCase) -> None:
+    search = use_case.search.model_copy(update={"group": "branch"})
+    case = use_case.model_copy(update={"search": search})
+    rows = loan_table(500)
+    held = [
+        held_out(rows.append_column("branch", pa.array(branches)), case)
+        for branches in (range(500), [f"{place}.0" for place in range(500)])
+    ]
+    assert (held[0] == held[1]).all()
 
 
 def test_by_time_the_latest_rows_are_held_out(use_case: UseCase) -> None:

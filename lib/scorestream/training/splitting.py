@@ -20,7 +20,7 @@ LEAST_ROWS: Final = 10
 def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     """Which of the checked rows are held out.
 
-    Randomness is the hash of a row without its ids: rows of the same content are on the same side.
+    Randomness is the hash of a row's features and target: rows of the same content are on the same side.
 
     Raises:
         TrainingError: one of both sides would have too few rows.
@@ -42,8 +42,11 @@ def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
 
 
 def place_of(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each checked row, by its content without its ids."""
-    content = rows.drop_columns([name for name in use_case.ids if name in rows.column_names])
+    """A number in [0, 1) for each checked row, by its features and target alone.
+
+    Columns carried beside them come as each source has them: texts here, numbers there.
+    """
+    content = rows.select([*use_case.columns, use_case.target.column])
     return shares(row_hashes(content), use_case.split.seed)
 
 
