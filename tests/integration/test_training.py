@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from models import (
     BOOSTED,
     DIAMONDS,
     LINEAR,
+    LOAN_ROWS,
     LOANS,
     SMALL,
     loans,
@@ -29,13 +31,14 @@ from models import (
 from scorestream.errors import ConfigurationError, InputError, ModelError, TrainingError
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.tracking import past_runs
+from scorestream.io.mlflow.tracking import past_runs, unpacked_hashes
 from scorestream.settings import Settings
 from scorestream.training.applying import ApplyOptions, score_table
 from scorestream.training.families.terms import LinearTerms
 from scorestream.training.history import model_history, promote_model, rollback_model
 from scorestream.training.ingest import read_table
 from scorestream.training.profile import Profile
+from scorestream.training.run_log import HASHES
 
 NAME = "loan-approval"
 
@@ -285,3 +288,44 @@ def test_prices_are_learned_with_positive_coefficients(tmp_path: Path) -> None:
     assert isinstance(part.fitted, LinearTerms)
     assert np.min(part.fitted.coefficients) >= 0
     assert np.sum(np.array(part.fitted.coefficients) > 0) > 20
+
+
+WITHOUT_ASSETS = (
+    "candidates.boosted.features=[cibil_score, loan_term, loan_to_income]",
+    "derived={loan_to_income: loan_amount / income_annum}",
+)
+
+
+@pytest.mark.parametrize("dropped", [True, False], ids=["column-dropped", "column-added"])
+def test_after_a_change_of_columns_a_champion_meets_no_row_that_it_has_learned(
+    dropped: bool, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(LOANS.read_text(encoding="utf-8"))
+    paths = []
+    for name, without in (("all", ()), ("fewer", ("bank_asset_value", "luxury_assets_value"))):
+        content["columns"] = {k: v for k, v in content["columns"].items() if k not in without}
+        paths.append(tmp_path / f"{name}.yaml")
+        paths[-1].write_text(yaml.safe_dump(content | {"data": str(LOAN_ROWS)}))
+    settings = settings_of(tmp_path)
+    for path in paths if dropped else reversed(paths):
+        train(settings, path, *BOOSTED, *WITHOUT_ASSETS, "thresholds={}")
+    new, old = registry_of(settings).versions(NAME)
+    learned = unpacked_hashes(run_of(settings, old).read_file(HASHES))
+    found = re.search(r"of champion \S+ on (\d+) held-out rows", new.tags["verdict"])
+    assert found
+    # Of the rows held out now, as many as were held out before: a fifth, not all 682.
+    assert int(found[1]) == pytest.approx(0.2 * 682, abs=30)
+    assert len(learned) == 3415 - 682
+
+
+def test_a_champion_gives_way_to_no_model_of_another_target(settings: Settings) -> None:
+    changes = ("target={column: education}", "columns.loan_status={kind: category}")
+    text = r"champion loan-approval/2 predicts 'loan_status' .* not 'education' .*--set name="
+    content = yaml.safe_load(LOANS.read_text(encoding="utf-8"))
+    del content["columns"]["education"]
+    path = Path(settings.warehouse, "education.yaml")
+    path.write_text(yaml.safe_dump(content | {"data": str(LOAN_ROWS)}))
+    with pytest.raises(ConfigurationError, match=text):
+        train(settings, path, *BOOSTED, *changes)
+    train(settings, path, *BOOSTED, *changes, "name=education", "thresholds={}")
+    assert registry_of(settings).resolve("education").version == 1

@@ -46,14 +46,16 @@ class Dataset:
 
     Attributes:
         rows: checked, with ids and derived features.
+        of_source: which rows of the source they are.
         held_out: which of them are.
-        hashes: of their content without ids.
+        hashes: of their features and target.
         problems: why other rows cannot be learned from.
         data_version: 16 hex digits over all rows, bad ones too.
     """
 
     source: str
     rows: pa.Table
+    of_source: Flags
     held_out: Flags
     hashes: Hashes
     problems: list[Problem]
@@ -154,6 +156,7 @@ def prepared(use_case: UseCase, source: Source) -> Dataset:
     return Dataset(
         source.name,
         rows,
+        ~checked.bad,
         held_out(good, use_case),
         row_hashes(good.select(names)),
         checked.problems,

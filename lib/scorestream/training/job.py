@@ -18,7 +18,7 @@ from scorestream.training.baselines import baseline_metrics
 from scorestream.training.candidates import Trained, best_first, searched, train_best
 from scorestream.training.configuration import load_use_case
 from scorestream.training.datasets import choose_source
-from scorestream.training.promotion import Verdict, verdict_on
+from scorestream.training.promotion import Verdict, refuse_another_target, verdict_on
 from scorestream.training.run_log import log_baselines, log_candidate, log_start, log_trained
 from scorestream.training.search import Found
 from scorestream.training.subject import Training
@@ -52,7 +52,7 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
     """Train a use case, register the best candidate, and promote it if it deserves that.
 
     Raises:
-        ConfigurationError: the use case's file is wrong.
+        ConfigurationError: the use case's file is wrong, or of another target than the champion.
         InputError: the data cannot be read, or lack a column.
         TrainingError: they cannot be learned from.
         ModelError: the store of models failed.
@@ -62,6 +62,7 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
     lock = f"{settings.warehouse}/_checkpoints/train-{use_case.name}"
     # Threads of linear algebra and of trees within threads of ours cost more than they bring.
     with exclusive_lock(lock, "wait for it"), threadpool_limits(1):
+        refuse_another_target(use_case, store)
         source = choose_source(use_case, options.config, options.data, options.append, settings)
         training = Training.of(use_case, source)
         tell_rows(training)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from scorestream.errors import ScorestreamError
+from pydantic import ValidationError
+
+from scorestream.configuration import problems_of
+from scorestream.errors import ModelError, ScorestreamError
 from scorestream.io.mlflow.tracking import (
     JUDGED,
     Run,
@@ -20,6 +23,7 @@ from scorestream.io.mlflow.tracking import (
 )
 from scorestream.training.baselines import Rivals
 from scorestream.training.candidates import Trained
+from scorestream.training.config import Frozen, UseCase
 from scorestream.training.evaluation import evaluate
 from scorestream.training.learning import Examples
 from scorestream.training.model import TabularModel
@@ -41,6 +45,7 @@ PROFILE: Final = "profile.json"
 USE_CASE: Final = "use_case.json"
 CURVE: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
 MOST_EXPLAINED: Final = 2_000
+Noted = TypeVar("Noted", bound=Frozen)
 
 
 def log_start(run: Run, training: Training) -> None:
@@ -73,6 +78,33 @@ def log_start(run: Run, training: Training) -> None:
             HASHES: packed_hashes(data.hashes[~data.held_out]),
         }
     )
+
+
+def noted_use_case(run: Run) -> UseCase:
+    """The configuration of a run.
+
+    Raises:
+        ModelError: the run has none, or one of another version.
+    """
+    return _noted(run, USE_CASE, UseCase)
+
+
+def noted_profile(run: Run) -> Profile:
+    """The training profile of a run.
+
+    Raises:
+        ModelError: the run has none, or one of another version.
+    """
+    return _noted(run, PROFILE, Profile)
+
+
+def _noted(run: Run, name: str, kind: type[Noted]) -> Noted:
+    try:
+        return kind.model_validate_json(run.read_file(name))
+    except ValidationError as error:
+        raise ModelError(
+            f"run {run.run_id}: {name}: written by another version: {problems_of(error)}"
+        ) from None
 
 
 def log_candidate(parent: Run, training: Training, found: Found) -> None:
