@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import DeltaTable
@@ -25,18 +27,20 @@ from models import (
     registry_of,
     run_of,
     settings_of,
+    table_of,
     train,
     write_csv,
 )
 from scorestream.errors import ConfigurationError, InputError, ModelError, TrainingError
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.tracking import past_runs, unpacked_hashes
+from scorestream.io.mlflow.tracking import Run, past_runs, unpacked_hashes
 from scorestream.settings import Settings
 from scorestream.training.applying import ApplyOptions, score_table
 from scorestream.training.families.terms import LinearTerms
 from scorestream.training.history import model_history, promote_model, rollback_model
-from scorestream.training.ingest import read_table
+from scorestream.training.ingest import query_table, read_table
 from scorestream.training.profile import Profile
 from scorestream.training.run_log import HASHES
 
@@ -159,10 +163,47 @@ def test_appended_rows_are_kept_and_trained_with_those_before(
     kept = DeltaTable(f"{settings.warehouse}/training/{NAME}")
     assert kept.to_pyarrow_table().num_rows == 3415 + 299
     again, first, before, _ = past_runs(ModelStore.of(settings), NAME)
+    for run in (again, first):
+        told = Run(ModelStore.of(settings), run.run_id).read_file("bad_rows.csv").decode()
+        problem = f"'unheard of' is none of Graduate, Not Graduate ({fresh})"
+        assert told.splitlines()[1:] == [f'1,education,"{problem}"']
+        assert run.tags["data_version"] == again.tags["data_version"]
     assert first.tags["source"] == f"training/{NAME} version 2"
     assert first.tags["data_version"] == again.tags["data_version"] != before.tags["data_version"]
     versions = registry_of(settings).versions(NAME)
     assert "held-out rows" in versions[0].tags["verdict"]
+    column = "columns.age={kind: number}"
+    with pytest.raises(InputError, match=f"training/{NAME} version 2: no column age; its columns"):
+        train(settings, LOANS, *BOOSTED, column)
+
+
+def test_rows_that_no_process_shall_hold_are_neither_read_nor_kept_in_part(
+    settings: Settings, tmp_path: Path
+) -> None:
+    fresh = write_csv(tmp_path / "fresh.csv", loans(300))
+    train(settings, LOANS, *BOOSTED, append=fresh)
+    with pytest.raises(InputError, match=r"fresh.csv: holds more than collect_at_most, 200 rows"):
+        train(settings, LOANS, *BOOSTED, "collect_at_most=200", append=fresh)
+    with pytest.raises(TrainingError, match="more than 3,000 rows: split.by must be random"):
+        train(settings, LOANS, *BOOSTED, "collect_at_most=3000")
+
+
+def test_a_statement_gives_no_more_rows_than_one_process_holds(tmp_path: Path) -> None:
+    Warehouse(str(tmp_path)).create_tables()
+    sql = "SELECT range AS x FROM range(5)"
+    assert query_table(sql, Warehouse(str(tmp_path)), 5)["x"].to_pylist() == list(range(5))
+    with pytest.raises(InputError, match="sql: gives more than collect_at_most, 4 rows"):
+        query_table(sql, Warehouse(str(tmp_path)), 4)
+
+
+def test_columns_that_nobody_asks_for_may_be_of_any_type(tmp_path: Path) -> None:
+    rows = table_of(loans(400))
+    rows = rows.set_column(1, "no_of_dependents", pa.array(["many", *["2"] * 399]))
+    path = tmp_path / "rows.parquet"
+    pq.write_table(rows.append_column("payments", pa.array([[1, 2]] * 400)), path)
+    settings = settings_of(tmp_path)
+    train(settings, LOANS, *BOOSTED, "thresholds={}", data=path)
+    assert registry_of(settings).resolve(NAME).tags["rows"] == "399"
 
 
 def test_bad_rows_are_reported_and_too_many_refused(tmp_path: Path) -> None:

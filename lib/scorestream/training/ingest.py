@@ -24,6 +24,7 @@ from scorestream.io.filesystem import as_uri, exists, filesystem_of, find_files
 BATCH_ROWS: Final = 65_536
 CSV_ENDINGS: Final = (".csv", ".csv.gz")
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
+_LINES: Final = pa_csv.ParseOptions(newlines_in_values=True)
 _UNREADABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
 
 
@@ -73,21 +74,27 @@ def read_batches(path: str) -> Iterator[pa.Table]:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def query_table(sql: str, warehouse: Warehouse) -> pa.Table:
+def query_table(sql: str, warehouse: Warehouse, most: int) -> pa.Table:
     """The rows of a statement over the warehouse's tables and views.
 
     Raises:
-        InputError: the statement fails, or gives no row.
+        InputError: the statement fails, or gives no row, or more than so many.
         DeltaError: a table cannot be read.
     """
     with connect() as connection:
         refresh(connection, warehouse, sql)
         try:
-            rows = connection.sql(sql).to_arrow_table()
+            # One more than wanted tells that there are more.
+            rows = connection.sql(sql).limit(most + 1).to_arrow_table()
         except duckdb.Error as error:
             raise InputError(f"sql: {str(error).splitlines()[0]}") from None
     if not rows.num_rows:
         raise InputError("sql: gives no row: check the statement and SCORESTREAM_WAREHOUSE")
+    if rows.num_rows > most:
+        raise InputError(
+            f"sql: gives more than collect_at_most, {most:,} rows: let the statement take a sample "
+            "(USING SAMPLE), or store its rows as a table (table:), which Spark can read"
+        )
     return rows
 
 
@@ -143,7 +150,7 @@ def _csv_batches(path: str, filesystem: FileSystem, file: str) -> Iterator[pa.Ta
         pa_csv.open_csv(
             stream,
             pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-            pa_csv.ParseOptions(newlines_in_values=True),
+            _LINES,
             pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
         ) as reader,
     ):
@@ -157,7 +164,7 @@ def _header(path: str, filesystem: FileSystem, file: str) -> list[str]:
     try:
         with (
             filesystem.open_input_stream(file, compression=compression) as stream,
-            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=_BLOCK_BYTES)) as reader,
+            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=_BLOCK_BYTES), _LINES) as reader,
         ):
             return list(reader.schema.names)
     except pa.ArrowInvalid as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from deltalake.exceptions import TableNotFoundError
 from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.tables import Table
 from scorestream.training.config import UseCase
-from scorestream.training.hashing import row_hashes
+from scorestream.training.hashing import Hashes, row_hashes
 from scorestream.training.validation import Checked, target_column
 
 FOLDER: Final = "training"
@@ -27,14 +28,26 @@ def training_table(use_case: UseCase) -> Table:
     return Table(f"{FOLDER}/{use_case.name}", pa.schema(columns), comment)
 
 
-def kept_rows(use_case: UseCase, warehouse: Warehouse) -> tuple[pa.Table, int] | None:
-    """The rows that are kept and the table's version; None where none are."""
-    table = training_table(use_case)
-    try:
-        log = DeltaTable(warehouse.path(table))
-    except TableNotFoundError:
-        return None
-    return arrow_dataset(log).to_table().select(table.columns.names), int(log.version())
+@dataclass(frozen=True)
+class KeptRows:
+    """Where the rows of a use case are kept.
+
+    Attributes:
+        name: of the table, with its version.
+    """
+
+    name: str
+    path: str
+
+    @classmethod
+    def of(cls, use_case: UseCase, warehouse: Warehouse) -> KeptRows | None:
+        """The table as it is now; None where no rows are kept."""
+        table = training_table(use_case)
+        path = warehouse.path(table)
+        try:
+            return cls(f"{table.name} version {DeltaTable(path).version()}", path)
+        except TableNotFoundError:
+            return None
 
 
 def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked) -> int:
@@ -50,10 +63,16 @@ def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked) -> int:
     warehouse.create_table(table)
     rows = checked.rows.filter(pa.array(~checked.bad))
     rows = rows.select(table.columns.names).cast(table.columns)
-    kept = kept_rows(use_case, warehouse)
-    if kept is not None:
-        known = np.isin(row_hashes(rows), row_hashes(kept[0]))
-        rows = rows.filter(pa.array(~known))
+    known = np.isin(row_hashes(rows), _kept_hashes(table, warehouse))
+    rows = rows.filter(pa.array(~known))
     if rows.num_rows:
         warehouse.write(table, rows)
     return int(rows.num_rows)
+
+
+def _kept_hashes(table: Table, warehouse: Warehouse) -> Hashes:
+    """Of the rows that are kept, which are read some at a time."""
+    stored = arrow_dataset(DeltaTable(warehouse.path(table)))
+    batches = stored.to_batches(columns=table.columns.names)
+    found = [row_hashes(pa.Table.from_batches([batch])) for batch in batches]
+    return np.concatenate([np.empty(0, np.uint64), *found])
