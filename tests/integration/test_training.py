@@ -184,7 +184,7 @@ def test_rows_that_no_process_shall_hold_are_neither_read_nor_kept_in_part(
     train(settings, LOANS, *BOOSTED, append=fresh)
     with pytest.raises(InputError, match=r"fresh.csv: holds more than collect_at_most, 200 rows"):
         train(settings, LOANS, *BOOSTED, "collect_at_most=200", append=fresh)
-    with pytest.raises(TrainingError, match="more than 3,000 rows: split.by must be random"):
+    with pytest.raises(TrainingError, match=r"more than 3,000 rows: split.by must be random"):
         train(settings, LOANS, *BOOSTED, "collect_at_most=3000")
 
 

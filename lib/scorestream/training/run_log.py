@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
-
 from pydantic import ValidationError
 
 from scorestream.configuration import problems_of

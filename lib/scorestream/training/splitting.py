@@ -20,7 +20,7 @@ LEAST_ROWS: Final = 10
 def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     """Which of the checked rows are held out.
 
-    Randomness is the hash of a row's features and target: rows of the same content are on the same side.
+    Randomness is the hash of a row's features and target: rows of the same content are on one side.
 
     Raises:
         TrainingError: one of both sides would have too few rows.
