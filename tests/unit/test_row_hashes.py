@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,6 +16,7 @@ from scorestream.training.config import Column, Split, UseCase
 from scorestream.training.configuration import load_use_case
 from scorestream.training.hashing import content_hash, row_hashes, shares
 from scorestream.training.splitting import held_out, moments
+from scorestream.training.totals import counts_of, totals_of
 
 NUMBERS = st.floats(allow_nan=False)
 ROWS = st.lists(st.tuples(NUMBERS | st.none(), st.text(max_size=5) | st.none()), min_size=1)
@@ -123,6 +126,19 @@ def test_by_time_no_moment_is_on_both_sides(use_case: UseCase) -> None:
         assert np.flatnonzero(held_out(rows, case)).tolist() == list(range(100 - expected, 100))
     with pytest.raises(TrainingError, match="0 would be held out"):
         held_out(pa.table({"when": ["1"] * 50, "loan_status": ["a"] * 50}), case)
+
+
+def test_totals_are_those_of_the_parts(use_case: UseCase) -> None:
+    rows = loan_table(300).set_column(1, "income", pa.array(["x", *map(str, range(299))]))
+    parts = [counts_of(rows.slice(start, 100), use_case) for start in (200, 0, 100)]
+    totals = totals_of(sum(parts, Counter()))
+    assert totals == totals_of(counts_of(rows, use_case))
+    assert (totals.rows, totals.bad) == (299, {"income: is no number": 1})
+    assert totals.held_out == pytest.approx(60, abs=25)
+    for column, values in (("income", ["y", *map(str, range(299))]), ("loan_id", range(1, 301))):
+        place = rows.column_names.index(column)
+        other = counts_of(rows.set_column(place, column, pa.array(values)), use_case)
+        assert totals_of(other).data_version != totals.data_version
 
 
 def test_too_few_rows_cannot_be_split(use_case: UseCase) -> None:

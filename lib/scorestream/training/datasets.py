@@ -20,8 +20,9 @@ from scorestream.training.distributed import LargeTable, refuse_unfit
 from scorestream.training.hashing import Hashes, content_hash, row_hashes
 from scorestream.training.ingest import query_table, read_at_most
 from scorestream.training.kept_rows import KeptRows, keep_rows
-from scorestream.training.reports import first_problems
+from scorestream.training.reports import first_problems, problem_counts
 from scorestream.training.splitting import held_out
+from scorestream.training.totals import Totals, totals_in_spark
 from scorestream.training.validation import Checked, Problem, check_training
 
 Flags = npt.NDArray[np.bool_]
@@ -54,7 +55,7 @@ class Dataset:
         held_out: which of them are.
         hashes: of their features and target.
         problems: why other rows cannot be learned from.
-        data_version: 16 hex digits over all rows, bad ones too.
+        totals: of all rows; of a large table they are more than those here.
     """
 
     source: str
@@ -63,7 +64,7 @@ class Dataset:
     held_out: Flags
     hashes: Hashes
     problems: list[Problem]
-    data_version: str
+    totals: Totals
 
 
 def choose_source(
@@ -179,15 +180,19 @@ def prepared(use_case: UseCase, source: Source) -> Dataset:
     rows = with_derived(good, use_case.derived)
     # 4.
     names = [*use_case.columns, use_case.target.column]
-    return Dataset(
-        source.name,
-        rows,
-        ~checked.bad,
-        held_out(good, use_case),
-        row_hashes(good.select(names)),
-        [*source.problems, *checked.problems],
-        _version(source, checked, good),
+    held, problems = held_out(good, use_case), [*source.problems, *checked.problems]
+    totals = (
+        totals_in_spark(use_case, source.large)
+        if source.large is not None
+        else Totals(
+            good.num_rows,
+            int(held.sum()),
+            problem_counts(problems),
+            _version(source, checked, good),
+        )
     )
+    hashes = row_hashes(good.select(names))
+    return Dataset(source.name, rows, ~checked.bad, held, hashes, problems, totals)
 
 
 def accepted(checked: Checked, use_case: UseCase, where: str) -> Checked:

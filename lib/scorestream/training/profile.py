@@ -71,7 +71,8 @@ class Profile(Frozen):
         source: where the rows came from.
         data_version: 16 hex digits over all values of all rows, whatever their order.
         rows: that could be learned from; `bad_rows` could not, by what was wrong with them.
-        held_out: of the rows, those that the evaluation was on.
+        held_out: of the rows, those that were not learned; the evaluation was on them.
+        sample: that many rows the distributions and the evaluation are of; None: all.
         transformations: what was done to them, in order.
         columns: features, derived ones too, and the target.
         predictions: of rows by models that had not learned them, or by the one that nobody told
@@ -85,6 +86,7 @@ class Profile(Frozen):
     rows: int
     held_out: int
     bad_rows: Mapping[str, int]
+    sample: int | None = None
     transformations: tuple[str, ...]
     columns: Mapping[str, ColumnProfile]
     predictions: Mapping[str, ColumnProfile]

@@ -21,8 +21,8 @@ from scorestream.training.evaluation import evaluate, failures
 from scorestream.training.hashing import row_hashes
 from scorestream.training.learning import Examples
 from scorestream.training.model import TabularModel
-from scorestream.training.run_log import HASHES, noted_use_case
-from scorestream.training.splitting import LEAST_ROWS
+from scorestream.training.run_log import HASHES, SPARK, TRAINED_IN, noted_use_case
+from scorestream.training.splitting import LEAST_ROWS, place_of
 from scorestream.training.subject import Training
 
 
@@ -88,9 +88,7 @@ def _compared(training: Training, trained: Trained, champion: Registered, run: R
     cards = other.card, trained.judged.card
     if len({(card.task, card.target, card.labels) for card in cards}) > 1:
         return Verdict(False, f"champion {champion} has another target, or other labels")
-    # As they came: what it was taught may be no column of ours, or typed otherwise.
-    checked = other.check(training.source.rows.filter(pa.array(training.data.of_source)))
-    good = training.data.held_out & ~checked.bad & ~_learned(training, other, checked.rows, run)
+    rows, good = _new_to(champion, training, other, run)
     if good.sum() < LEAST_ROWS:
         return Verdict(
             False,
@@ -98,7 +96,7 @@ def _compared(training: Training, trained: Trained, champion: Registered, run: R
             "by it",
         )
     ours = training.examples.where(good)
-    theirs = replace(ours, features=other.features(checked.rows.filter(pa.array(good))))
+    theirs = replace(ours, features=other.features(rows.filter(pa.array(good))))
     value, their_value = (
         _value(training, model, examples)
         for model, examples in ((trained.judged, ours), (other, theirs))
@@ -111,11 +109,24 @@ def _compared(training: Training, trained: Trained, champion: Registered, run: R
     )
 
 
-def _learned(training: Training, other: TabularModel, rows: pa.Table, run: Run) -> Flags:
-    """Which rows, as the model of another run sees them, that model has learned."""
-    target = other.card.target
-    hashes = row_hashes(rows.append_column(target, training.data.rows[target]))
-    return np.isin(hashes, unpacked_hashes(run.read_file(HASHES)))
+def _new_to(
+    champion: Registered, training: Training, other: TabularModel, run: Run
+) -> tuple[pa.Table, Flags]:
+    """The rows with a champion's columns; and which are held out, new to it, and not bad for it."""
+    # As they came: what it was taught may be no column of ours, or typed otherwise.
+    checked = other.check(training.source.rows.filter(pa.array(training.data.of_source)))
+    target = training.data.rows[other.card.target]
+    learned = _learned(checked.rows.append_column(other.card.target, target), champion, run)
+    return checked.rows, training.data.held_out & ~checked.bad & ~learned
+
+
+def _learned(rows: pa.Table, champion: Registered, run: Run) -> Flags:
+    """Which rows, of a champion's columns and target, it has learned."""
+    if champion.tags.get(TRAINED_IN) != SPARK:
+        return np.isin(row_hashes(rows), unpacked_hashes(run.read_file(HASHES)))
+    # Of a table that no process holds nobody notes the rows: all that its split gave it.
+    theirs = noted_use_case(run)
+    return np.asarray(place_of(rows, theirs) >= theirs.split.held_out)
 
 
 def _value(training: Training, model: TabularModel, examples: Examples) -> float:
