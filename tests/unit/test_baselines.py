@@ -95,6 +95,7 @@ def test_the_baseline_of_an_anomaly_is_a_score() -> None:
             "target={column: what, anomalous: [odd]}",
             "columns={x: {kind: number}}",
             "derived={}",
+            "reasons={}",
             "ids=[]",
             "candidates={forest: {family: isolation_forest}}",
             "baselines={x: 'coalesce(x, 1)', less: '-coalesce(x, 1)'}",

@@ -130,6 +130,8 @@ class Range(Frozen):
             raise ValueError("needs low and high, or choices")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError("low must not be above high")
+        if self.log and (self.low is None or self.low <= 0):
+            raise ValueError("log needs low above 0")
         return self
 
 
@@ -330,6 +332,7 @@ class UseCase(Frozen):
             *self._baseline_problems(),
             *self._metric_problems(),
             *self._candidate_problems(),
+            *self._reason_problems(),
         ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -425,8 +428,15 @@ class UseCase(Frozen):
             for depth, layer in enumerate(candidate.layers):
                 path = f"candidates.{name}{'.over' * depth}"
                 yield from self._layer_problems(path, layer)
+                if depth and layer.space:
+                    yield f"{path}.space: what is below another is not searched: give params"
             if candidate.over is not None and self.task != "regression":
                 yield f"candidates.{name}.over: is for regressions"
+
+    def _reason_problems(self) -> Iterator[str]:
+        for name in self.reasons.texts:
+            if name not in self.features:
+                yield f"reasons.texts: {name!r} is no column or derived feature"
 
     def _layer_problems(self, path: str, layer: Candidate) -> Iterator[str]:
         family = FAMILIES.get(layer.family)
