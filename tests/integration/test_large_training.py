@@ -54,7 +54,7 @@ def test_the_distributed_trainer_learns_all_rows(spark: SparkSession, tmp_path: 
     # A fifth of those held out now: the champion has learned the others, most of them in Spark only.
     assert int(found[1]) == pytest.approx(0.04 * 3414, abs=40)
 
-    with pytest.raises(InputError, match="rows.parquet: holds more than collect_at_most"):
+    with pytest.raises(InputError, match=r"rows\.parquet: holds more than collect_at_most"):
         train(settings, LOANS, *LARGE, f"data={source}", append=source.with_name("few.parquet"))
 
 

@@ -15,7 +15,7 @@ from scorestream.training.evaluation import calibration_error, evaluate, failure
 from scorestream.training.families import FAMILIES, Floats, Learning
 from scorestream.training.learning import Examples, Learner
 from scorestream.training.model import Card, TabularModel
-from scorestream.training.preprocessing import Grades, Ramps, fit_preparation
+from scorestream.training.preprocessing import Grades, Places, Ramps, fit_preparation
 
 COLUMNS = {
     "size": Column(kind="number"),
@@ -99,6 +99,8 @@ def test_a_wrong_parameter_is_told(family: str, features: pa.Table) -> None:
     classes = 2 if "classification" in FAMILIES[family].tasks else 0
     task = "classification" if classes else "regression"
     wrong = {"tol": "x", "max_depth": "x", "num_leaves": "x", "alpha_": 1}
+    if family == "linear":
+        wrong = {"alpha": -1}
     with pytest.raises(TrainingError, match=f"family {family}: "):
         FAMILIES[family].fit(
             np.ones((20, 2)), truth_of(features, classes)[:20], Learning(task, classes, wrong, 1)
@@ -168,6 +170,35 @@ def test_calibration_is_the_mean_gap_of_probability_and_frequency() -> None:
     hit = np.array([True, True, False, False])
     assert calibration_error(hit, np.array([0.75] * 4)) == pytest.approx(0.25)
     assert calibration_error(hit, np.array([1.0, 1.0, 0.0, 0.0])) == 0
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "anomaly"])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 800.0])
+def test_what_predicts_no_finite_number_has_no_metric(task: str, wrong: float) -> None:
+    card = card_of(2 if task == "classification" else 0).model_copy(update={"task": task})
+    truth, margin = np.array([1.0, 0.0, 1.0]), np.array([0.3, -1.0, wrong])
+    metrics = evaluate(card, truth, margin)
+    assert bool(metrics) == (task == "classification" and wrong == 800)
+
+
+def test_a_label_that_no_row_has_cannot_be_learned(features: pa.Table) -> None:
+    x, y = np.random.default_rng(1).normal(size=(40, 2)), np.arange(40) % 2
+    with pytest.raises(TrainingError, match="family logistic: rows of 2 of 3 labels"):
+        FAMILIES["logistic"].fit(x, y, Learning("classification", 3, {}, 1))
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_missing_grade_has_a_prediction(family: str, features: pa.Table) -> None:
+    """Also where the rows of the training had all of them."""
+    classes = 2 if "classification" in FAMILIES[family].tasks else 0
+    candidate = Candidate(family=family, encode={"grade": Encoding(to="as_is")})
+    learner, truth = Learner("t", ((candidate, {}),)), truth_of(features, classes)
+    model = learner.learn(card_of(classes), Examples(features, truth), seed=1)
+    rows = pa.table({"size": [2.0, None], "grade": ["middle", None], "kind": ["a", None]})
+    assert np.isfinite(model.margin(model.check(rows).rows)).all()
+    [encoder] = [e for e in model.parts[0].preparation.encoders if e.feature == "grade"]
+    assert isinstance(encoder, Places)
+    assert encoder.fill == (None if FAMILIES[family].style == "trees" else 1)
 
 
 def test_thresholds_that_are_not_reached_are_told() -> None:

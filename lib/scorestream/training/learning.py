@@ -75,7 +75,7 @@ class Learner:
         found = enumerate(params for _, params in self.members)
         return {f"{place}.{key}": value for place, params in found for key, value in params.items()}
 
-    def learn(self, card: Card, examples: Examples, seed: int, threads: int = 1) -> TabularModel:
+    def learn(self, card: Card, examples: Examples, seed: int) -> TabularModel:
         """A model that has learned the examples.
 
         Raises:
@@ -84,7 +84,7 @@ class Learner:
         parts: list[Part] = []
         for candidate, params in self.members:
             merged = candidate.model_copy(update={"params": {**candidate.params, **params}})
-            found = _parts(card, merged, examples, seed, threads)
+            found = _parts(card, merged, examples, seed)
             parts += [replace(p, weight=p.weight / len(self.members)) for p in found]
         return TabularModel(card, tuple(parts))
 
@@ -208,14 +208,12 @@ def _together(work: Callable[[Fold], Floats], folds: Sequence[Fold], workers: in
         return list(pool.map(work, folds))
 
 
-def _parts(
-    card: Card, candidate: Candidate, examples: Examples, seed: int, threads: int
-) -> Iterator[Part]:
+def _parts(card: Card, candidate: Candidate, examples: Examples, seed: int) -> Iterator[Part]:
     """The parts of one candidate; what is below it learns first, and it learns what remains."""
     truth = _taught(card, examples.truth)
     below: tuple[Part, ...] = ()
     if candidate.over is not None:
-        below = tuple(_parts(card, candidate.over, examples, seed, threads))
+        below = tuple(_parts(card, candidate.over, examples, seed))
         yield from below
         truth = truth - TabularModel(card, below).margin(examples.features)
     preparation = fit_preparation(examples.features, card.columns, tuple(card.derived), candidate)
@@ -226,7 +224,6 @@ def _parts(
             len(card.labels),
             candidate.params,
             seed + bag * SEED_STEP,
-            threads,
         )
         fitted = FAMILIES[candidate.family].fit(encoded, truth, learning)
         yield Part(1 / candidate.bags, candidate.family, preparation, fitted)
