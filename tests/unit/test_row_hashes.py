@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import LOANS
-from scorestream.errors import TrainingError
+from scorestream.errors import InputError, TrainingError
 from scorestream.training.config import Column, Split, UseCase
 from scorestream.training.configuration import load_use_case
 from scorestream.training.hashing import content_hash, row_hashes, shares
 from scorestream.training.splitting import held_out, moments
 from scorestream.training.totals import counts_of, totals_of
+from scorestream.training.validation import check_training
 
 NUMBERS = st.floats(allow_nan=False)
 ROWS = st.lists(st.tuples(NUMBERS | st.none(), st.text(max_size=5) | st.none()), min_size=1)
@@ -116,6 +117,37 @@ def test_by_time_the_latest_rows_are_held_out(use_case: UseCase) -> None:
     assert 0.15 < held.mean() <= 0.25
     with pytest.raises(TrainingError, match="column when, row 2: 'soon' is no time"):
         held_out(pa.table({"when": ["2024-01-01", "soon"]}), case)
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_moments_are_unix_seconds(unit: str, zone: str | None) -> None:
+    times = pa.array([1_700_000_000, 86_400], pa.timestamp("s", zone)).cast(
+        pa.timestamp(unit, zone)
+    )
+    assert moments(pa.table({"when": times}), "when").tolist() == [1_700_000_000, 86_400]
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        pa.array([1, None, 3], pa.timestamp("us")),
+        pa.array([1, None, 3]),
+        pa.array(["2024-01-01", " ", "2024-01-02"]),
+    ],
+    ids=str,
+)
+def test_a_row_of_no_known_time_cannot_be_split_by_it(use_case: UseCase, when: pa.Array) -> None:
+    case = use_case.model_copy(update={"split": Split(by="time", column="when")})
+    checked = check_training(loan_table(3).append_column("when", when), case, "t")
+    [problem] = checked.problems
+    assert (problem.row, problem.column, problem.text) == (2, "when", "is missing")
+
+
+def test_a_nested_column_is_carried_by_nobody(use_case: UseCase) -> None:
+    rows = loan_table(3).set_column(0, "loan_id", pa.array([[1], [2], [3]]))
+    with pytest.raises(InputError, match=r"t: column loan_id is list<.*, not a plain value"):
+        check_training(rows, use_case, "t")
 
 
 def test_by_time_no_moment_is_on_both_sides(use_case: UseCase) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_datetime64_any_dtype
 
 from scorestream.errors import TrainingError
 from scorestream.training.config import Split, UseCase
@@ -75,9 +76,7 @@ def moments(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
         TrainingError: one cannot be read.
     """
     values = rows[column].to_pandas()
-    numbers = (
-        pd.to_numeric(values, errors="coerce") if values.dtype != "datetime64[ns, UTC]" else None
-    )
+    numbers = None if is_datetime64_any_dtype(values) else pd.to_numeric(values, errors="coerce")
     if numbers is None or numbers.isna().any():
         found = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
         if found.isna().any():
@@ -86,5 +85,5 @@ def moments(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
                 f"column {column}, row {row + 1}: {values.iloc[row]!r} is no time: give ISO 8601 "
                 "or unix seconds"
             )
-        return np.asarray(found.astype("int64") / 1e9)
+        return np.asarray(found.dt.as_unit("ns").astype("int64") / 1e9)
     return np.asarray(numbers, np.float64)
