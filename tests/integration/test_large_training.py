@@ -51,7 +51,7 @@ def test_the_distributed_trainer_learns_all_rows(spark: SparkSession, tmp_path: 
     assert new.tags["trained_in"] == "process"
     found = re.search(r"of champion loan-approval/1 on (\d+) held-out rows", new.tags["verdict"])
     assert found
-    # A fifth of those held out now: the champion has learned the others, most of them in Spark only.
+    # A fifth of those held out now: the champion has learned the others, most of them in Spark.
     assert int(found[1]) == pytest.approx(0.04 * 3414, abs=40)
 
     with pytest.raises(InputError, match=r"rows\.parquet: holds more than collect_at_most"):

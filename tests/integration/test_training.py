@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -38,6 +40,7 @@ from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run, past_runs, unpacked_hashes
 from scorestream.settings import Settings
 from scorestream.training.applying import ApplyOptions, score_table
+from scorestream.training.drift_job import DriftOptions, check_drift
 from scorestream.training.families.terms import LinearTerms
 from scorestream.training.history import model_history, promote_model, rollback_model
 from scorestream.training.ingest import query_table, read_table
@@ -175,6 +178,33 @@ def test_appended_rows_are_kept_and_trained_with_those_before(
     column = "columns.age={kind: number}"
     with pytest.raises(InputError, match=f"training/{NAME} version 2: no column age; its columns"):
         train(settings, LOANS, *BOOSTED, column)
+
+
+def test_truth_values_come_back_as_such_also_when_rows_are_kept(tmp_path: Path) -> None:
+    rows = table_of(loans(400))
+    approved = pc.equal(rows["loan_status"], "Approved")
+    rows = rows.drop_columns("loan_status").append_column("approved", approved)
+    target = "target={column: approved, labels: ['false', 'true'], positive: 'true'}"
+    source, fresh, out = (str(tmp_path / f"{name}.parquet") for name in ("rows", "fresh", "out"))
+    pq.write_table(rows, source)
+    pa_csv.write_csv(rows.slice(0, 20), tmp_path / "fresh.csv")
+    pq.write_table(rows.slice(20, 20), fresh)
+    settings = settings_of(tmp_path)
+    for append in (None, tmp_path / "fresh.csv", Path(fresh)):
+        data = f"data={source}"
+        train(settings, LOANS, *BOOSTED, target, data, "thresholds={}", append=append)
+        version = len(registry_of(settings).versions(NAME))
+        score_table(ApplyOptions(f"{NAME}/{version}", source, out), settings)
+        scored = read_table(out)
+        assert scored["prediction"].type == pa.bool_()
+        assert pc.mean(pc.equal(scored["prediction"], approved).cast(pa.float64())).as_py() > 0.9
+        check_drift(DriftOptions(f"{NAME}/{version}", source), settings)
+    kept = DeltaTable(f"{settings.warehouse}/training/{NAME}")
+    assert kept.to_pyarrow_table().num_rows == 400
+    other = [row | {"approved": "perhaps"} for row in rows.slice(40, 20).to_pylist()]
+    path = write_csv(tmp_path / "other.csv", other)
+    with pytest.raises(InputError, match=f"training/{NAME}: takes no such row: .*perhaps"):
+        train(settings, LOANS, *BOOSTED, "target={column: approved}", append=path)
 
 
 def test_rows_that_no_process_shall_hold_are_neither_read_nor_kept_in_part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from scorestream.training.config import Bound, Candidate, Column, Encoding
 from scorestream.training.derived import with_derived
 from scorestream.training.evaluation import calibration_error, evaluate, failures
 from scorestream.training.families import FAMILIES, Floats, Learning
+from scorestream.training.families.terms import LinearTerms
 from scorestream.training.learning import Examples, Learner
 from scorestream.training.model import Card, TabularModel
 from scorestream.training.preprocessing import Grades, Places, Ramps, fit_preparation
+from scorestream.training.profile import profile_column, shares_of
 
 COLUMNS = {
     "size": Column(kind="number"),
@@ -86,12 +89,59 @@ def test_what_is_saved_predicts_the_same_and_its_parts_sum_up(
     again = TabularModel.load(tmp_path / "m")
     assert again.card == model.card
     assert (again.margin(features) == margin).all()
+    for part in again.parts:
+        # As the family's library tells them: the model's sum is made to fit.
+        x = part.preparation.encode(features)
+        told = part.fitted.contributions(x).sum(axis=-1)
+        assert np.abs(told - part.fitted.margin(x)).max() < 1e-4
     parts, start = again.contributions(features)
     assert parts.keys() == COLUMNS.keys()
     told = margin.max(axis=1) if classes == 3 else margin
     assert np.abs(start + sum(parts.values()) - told).max() < 1e-4
     metrics = evaluate(model.card, truth, margin)
     assert metrics["f1"] > 0.7 if classes else metrics["r2"] > 0.7
+
+
+@dataclass(frozen=True)
+class Astray(LinearTerms):
+    """Tells of the first column more than it adds."""
+
+    def contributions(self, x: Floats) -> Floats:
+        found = super().contributions(x)
+        found[:, 0] += 0.01
+        return found
+
+
+def test_parts_that_miss_the_prediction_are_no_explanation(features: pa.Table) -> None:
+    learner = Learner("t", ((Candidate(family="linear"), {}),))
+    model = learner.learn(card_of(0), Examples(features, truth_of(features, 0)), seed=1)
+    [part] = model.parts
+    assert isinstance(part.fitted, LinearTerms)
+    astray = replace(part, fitted=Astray(**asdict(part.fitted)))
+    with pytest.raises(ModelError, match=r"parts of a prediction miss it by 0\.01"):
+        TabularModel(model.card, (astray,)).contributions(features)
+
+
+@pytest.mark.parametrize(
+    ("label_type", "labels"),
+    [
+        ("int64", ("0", "7")),
+        ("bool", ("false", "true")),
+        ("double", ("0.5", "1")),
+        ("string", "ab"),
+    ],
+)
+def test_labels_are_told_as_they_came(
+    label_type: str, labels: tuple[str, ...], features: pa.Table
+) -> None:
+    card = card_of(2).model_copy(update={"labels": tuple(labels), "label_type": label_type})
+    learner = Learner("t", ((Candidate(family="logistic"), {}),))
+    model = learner.learn(card, Examples(features, truth_of(features, 2)), seed=1)
+    values = model.predict(features).values
+    assert values.type == pa.type_for_alias(label_type)
+    assert set(values.cast(pa.string()).to_pylist()) == set(labels)
+    profile = profile_column(values)
+    assert sum(shares_of(profile, pa.chunked_array([values]))) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
@@ -182,7 +232,7 @@ def test_what_predicts_no_finite_number_has_no_metric(task: str, wrong: float) -
 
 
 def test_a_label_that_no_row_has_cannot_be_learned(features: pa.Table) -> None:
-    x, y = np.random.default_rng(1).normal(size=(40, 2)), np.arange(40) % 2
+    x, y = np.random.default_rng(1).normal(size=(40, 2)), np.array([0.0, 1.0] * 20)
     with pytest.raises(TrainingError, match="family logistic: rows of 2 of 3 labels"):
         FAMILIES["logistic"].fit(x, y, Learning("classification", 3, {}, 1))
 

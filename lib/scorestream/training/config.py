@@ -15,6 +15,8 @@ from scorestream.training.metrics import METRICS
 
 Task = Literal["classification", "regression", "anomaly"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
+# Arrow's names of the types that labels have.
+LabelType = Literal["string", "int64", "double", "bool"]
 Texts = tuple[str, ...]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]

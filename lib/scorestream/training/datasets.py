@@ -23,7 +23,7 @@ from scorestream.training.kept_rows import KeptRows, keep_rows
 from scorestream.training.reports import first_problems, problem_counts
 from scorestream.training.splitting import held_out
 from scorestream.training.totals import Totals, totals_in_spark
-from scorestream.training.validation import Checked, Problem, check_training
+from scorestream.training.validation import Checked, Problem, check_training, label_type
 
 Flags = npt.NDArray[np.bool_]
 
@@ -143,8 +143,8 @@ def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> t
             raise _too_many(first.name, use_case, "raise that for the first --append")
         given.insert(0, first)
     checked = [accepted(check_training(s.rows, use_case, s.name), use_case, s.name) for s in given]
-    for one in checked:
-        keep_rows(use_case, warehouse, one)
+    for source, one in zip(given, checked, strict=True):
+        keep_rows(use_case, warehouse, one, label_type(source.rows, use_case))
     return tuple(
         replace(problem, text=f"{problem.text} ({source.name})")
         for source, one in zip(given, checked, strict=True)

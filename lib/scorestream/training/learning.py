@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import Candidate, Column, Search, UseCase
+from scorestream.training.config import Candidate, Column, LabelType, Search, UseCase
 from scorestream.training.evaluation import evaluate
 from scorestream.training.families import FAMILIES, Floats, Learning
 from scorestream.training.hashing import Hashes, row_hashes, shares
@@ -89,11 +89,12 @@ class Learner:
         return TabularModel(card, tuple(parts))
 
 
-def card_of(use_case: UseCase, rows: pa.Table) -> Card:
+def card_of(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> Card:
     """What a model of checked training rows says of itself.
 
     Args:
         rows: with derived features.
+        labels: type in which labels are told.
 
     Raises:
         TrainingError: the target has fewer than two labels, or the logarithm of one is impossible.
@@ -103,6 +104,7 @@ def card_of(use_case: UseCase, rows: pa.Table) -> Card:
         task=use_case.task,
         target=use_case.target.column,
         labels=_labels(use_case, rows),
+        label_type=labels,
         anomalous=use_case.target.anomalous,
         flag=use_case.flag,
         log=use_case.target.log or use_case.task == "anomaly",

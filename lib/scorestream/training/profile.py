@@ -104,7 +104,7 @@ def profile_column(
     present = values.drop_null()
     missing = values.null_count / max(len(values), 1)
     if not pa.types.is_floating(values.type):
-        return _texts(present, len(values), missing)
+        return _texts(present.cast(pa.string()), len(values), missing)
     numbers = np.asarray(present, np.float64)
     quantiles = np.quantile(numbers, _QUANTILES) if len(numbers) else ()
     edges = bin_edges(numbers) if edges is None else edges
@@ -144,7 +144,8 @@ def shares_of(profile: NumberProfile | TextProfile, values: pa.ChunkedArray) -> 
         places = np.searchsorted(profile.edges, numbers, side="left")
         return _shares(places, len(profile.edges) + 1)
     known = pa.array(profile.values, pa.string())
-    found = pc.fill_null(pc.index_in(present, known), len(profile.values))
+    found = pc.index_in(present.cast(pa.string()), known)
+    found = pc.fill_null(found, len(profile.values))
     return _shares(np.asarray(found, np.int64), len(profile.values) + 1)
 
 
