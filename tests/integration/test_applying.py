@@ -27,6 +27,7 @@ from models import (
     SMALL,
     loans,
     registry_of,
+    run_of,
     settings_of,
     table_of,
     train,
@@ -40,7 +41,8 @@ from scorestream.training import ingest
 from scorestream.training.applying import ApplyOptions, explain_table, score_table
 from scorestream.training.drift_job import DriftOptions, check_drift
 from scorestream.training.explain import explain_row, explain_rows
-from scorestream.training.ingest import read_batches, read_table
+from scorestream.training.ingest import read_batches, read_sample, read_table
+from scorestream.training.run_log import PROFILE
 
 OVER = """candidates={boosted: {family: lightgbm, bags: 2, params: {n_estimators: 80},
   over: {family: linear, features: [carat, color], encode: {carat: {to: ramps, log: true}}}},
@@ -262,7 +264,9 @@ def test_drift_is_told_by_exit_code_page_and_numbers(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check_drift(DriftOptions("loan-approval", str(LOAN_ROWS)), settings)
-    assert "no drift in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "no drift in" in told
+    assert "a sample of" not in told
     rows = loans(1000)
     for place, row in enumerate(rows):
         row["income_annum"] = str(int(row["income_annum"]) // 3)
@@ -281,3 +285,36 @@ def test_drift_is_told_by_exit_code_page_and_numbers(
     assert page.count("<svg") == len(numbers["columns"])
     assert ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6]) is not None
     check_drift(DriftOptions("loan-approval", str(moved), psi=50.0, missing=0.5), settings)
+
+
+@pytest.mark.usefixtures("in_batches")
+def test_of_more_rows_than_one_process_holds_drift_sees_a_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, data = settings_of(tmp_path), write_csv(tmp_path / "loans.csv", loans(1000))
+    train(settings, LOANS, *BOOSTED, "collect_at_most=1000", "thresholds={}", data=data)
+    out = str(tmp_path / "report")
+    check_drift(DriftOptions("loan-approval", str(LOAN_ROWS), out), settings)
+    numbers = json.loads(Path(out, "drift.json").read_text())
+    assert numbers["rows"] == 3415
+    assert 500 < numbers["sample"] <= 1000
+    told = f"a sample of {numbers['sample']:,} of 3,415 rows"
+    page = Path(out, "drift.html").read_text(encoding="utf-8")
+    assert f"A sample of {numbers['sample']:,} of 3,415 rows of" in page
+    assert told in capsys.readouterr().out
+    rows, count = read_sample(str(LOAN_ROWS), 1000)
+    assert (rows.num_rows, count) == (numbers["sample"], 3415)
+    places = {row["loan_id"]: place for place, row in enumerate(loans())}
+    found = [places[row["loan_id"]] for row in rows.to_pylist()]
+    assert found == sorted(found)
+    assert np.mean(found) == pytest.approx(3415 / 2, rel=0.1)
+
+
+def test_drift_of_a_model_of_another_version_is_one_clear_error(
+    settings: Settings, tmp_path: Path
+) -> None:
+    run = run_of(settings, registry_of(settings).resolve("diamonds"))
+    profile = json.loads(run.read_file(PROFILE))
+    run.log_files({PROFILE: json.dumps(profile | {"format": 2})})
+    with pytest.raises(ModelError, match=r"profile.json: written by another version: format"):
+        check_drift(DriftOptions("diamonds", str(DIAMOND_ROWS)), settings)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -54,6 +55,30 @@ def read_at_most(path: str, most: int | None) -> pa.Table | None:
     if not rows:
         raise InputError(f"{path}: holds no row: give a table with rows")
     return pa.concat_tables(batches).combine_chunks()
+
+
+def read_sample(path: str, most: int) -> tuple[pa.Table, int]:
+    """At most so many rows of a table by chance, in order, and how many it has.
+
+    The same at each reading.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it holds no row.
+    """
+    random, kept, chances = np.random.default_rng(0), [], np.empty(0)
+    share, count = 1.0, 0
+    for batch in read_batches(path):
+        chance = random.random(batch.num_rows)
+        count += batch.num_rows
+        kept.append(batch.filter(pa.array(chance < share)))
+        chances = np.append(chances, chance[chance < share])
+        while len(chances) > most:
+            share /= 2
+            kept = [pa.concat_tables(kept).filter(pa.array(chances < share))]
+            chances = chances[chances < share]
+    if not count:
+        raise InputError(f"{path}: holds no row: give a table with rows")
+    return pa.concat_tables(kept).combine_chunks(), count
 
 
 def read_batches(path: str) -> Iterator[pa.Table]:
