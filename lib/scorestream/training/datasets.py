@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,20 +129,9 @@ def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source
 
 
 def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> tuple[Problem, ...]:
-    """Keep the good rows of a table, behind those of the configuration; what is wrong with others.
-
-    Of both tables only rows that one process holds: a sample would be all that is kept.
-    """
+    """Keep the good rows of a table, behind those of the configuration; what is wrong with others."""
     warehouse = Warehouse(settings.warehouse)
-    rows = read_at_most(path, use_case.collect_at_most)
-    if rows is None:
-        raise _too_many(path, use_case, "append it in parts")
-    given = [Source(path, rows)]
-    if KeptRows.of(use_case, warehouse) is None:
-        first = configured_source(use_case, config, settings)
-        if first.sampled:
-            raise _too_many(first.name, use_case, "raise that for the first --append")
-        given.insert(0, first)
+    given = list(_rows_to_keep(use_case, config, path, settings))
     checked = [accepted(check_training(s.rows, use_case, s.name), use_case, s.name) for s in given]
     for source, one in zip(given, checked, strict=True):
         keep_rows(use_case, warehouse, one, label_type(source.rows, use_case))
@@ -150,6 +140,24 @@ def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> t
         for source, one in zip(given, checked, strict=True)
         for problem in one.problems
     )
+
+
+def _rows_to_keep(
+    use_case: UseCase, config: Path, path: str, settings: Settings
+) -> Iterator[Source]:
+    """The rows of a table, behind those of the configuration if none are kept.
+
+    Of both only those that one process holds: a sample would be all that is kept.
+    """
+    rows = read_at_most(path, use_case.collect_at_most)
+    if rows is None:
+        raise _too_many(path, use_case, "append it in parts")
+    if KeptRows.of(use_case, Warehouse(settings.warehouse)) is None:
+        first = configured_source(use_case, config, settings)
+        if first.sampled:
+            raise _too_many(first.name, use_case, "raise that for the first --append")
+        yield first
+    yield Source(path, rows)
 
 
 def _too_many(name: str, use_case: UseCase, advice: str) -> InputError:
@@ -181,16 +189,11 @@ def prepared(use_case: UseCase, source: Source) -> Dataset:
     # 4.
     names = [*use_case.columns, use_case.target.column]
     held, problems = held_out(good, use_case), [*source.problems, *checked.problems]
-    totals = (
-        totals_in_spark(use_case, source.large)
-        if source.large is not None
-        else Totals(
-            good.num_rows,
-            int(held.sum()),
-            problem_counts(problems),
-            _version(source, checked, good),
-        )
-    )
+    if source.large is not None:
+        totals = totals_in_spark(use_case, source.large)
+    else:
+        version = _version(source, checked, good)
+        totals = Totals(good.num_rows, int(held.sum()), problem_counts(problems), version)
     hashes = row_hashes(good.select(names))
     return Dataset(source.name, rows, ~checked.bad, held, hashes, problems, totals)
 
