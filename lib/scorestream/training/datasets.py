@@ -129,7 +129,7 @@ def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source
 
 
 def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> tuple[Problem, ...]:
-    """Keep the good rows of a table, behind those of the configuration; what is wrong with others."""
+    """Keep the good rows of a table, and first those of the configuration; what others lack."""
     warehouse = Warehouse(settings.warehouse)
     given = list(_rows_to_keep(use_case, config, path, settings))
     checked = [accepted(check_training(s.rows, use_case, s.name), use_case, s.name) for s in given]
