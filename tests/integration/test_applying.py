@@ -27,6 +27,7 @@ from models import (
     SMALL,
     loans,
     registry_of,
+    run_of,
     settings_of,
     table_of,
     train,
@@ -36,10 +37,12 @@ from scorestream.errors import DriftFound, InputError, ModelError
 from scorestream.io.mlflow.loading import LoadedModel, load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.settings import Settings
+from scorestream.training import ingest
 from scorestream.training.applying import ApplyOptions, explain_table, score_table
 from scorestream.training.drift_job import DriftOptions, check_drift
 from scorestream.training.explain import explain_row, explain_rows
-from scorestream.training.ingest import read_table
+from scorestream.training.ingest import read_batches, read_sample, read_table
+from scorestream.training.run_log import PROFILE
 
 OVER = """candidates={boosted: {family: lightgbm, bags: 2, params: {n_estimators: 80},
   over: {family: linear, features: [carat, color], encode: {carat: {to: ramps, log: true}}}},
@@ -93,23 +96,34 @@ def check_scored(given: list[dict[str, Any]], scored: list[dict[str, Any]]) -> N
     assert right > 0.97 * len(good)
 
 
+@pytest.fixture
+def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of some hundred rows are read in several batches, as larger ones are."""
+    monkeypatch.setattr(ingest, "BATCH_ROWS", 64)
+    monkeypatch.setattr(ingest, "_BLOCK_BYTES", 4096)
+
+
+@pytest.mark.usefixtures("in_batches")
 def test_csv_comes_back_as_it_was(settings: Settings, tmp_path: Path) -> None:
     given = damaged(300)
     source = write_csv(tmp_path / "loans.csv", given)
+    assert sum(batch.num_rows > 0 for batch in read_batches(str(source))) > 3
     out = tmp_path / "new" / "scored.csv"
     score_table(ApplyOptions("loan-approval@champion", str(source), str(out)), settings)
     with out.open(newline="", encoding="utf-8") as file:
         check_scored([dict(row) for row in given], list(csv.DictReader(file)))
 
 
+@pytest.mark.usefixtures("in_batches")
 @pytest.mark.parametrize("kind", ["parquet", "csv.gz", "delta"])
 def test_other_tables_come_back_too(settings: Settings, tmp_path: Path, kind: str) -> None:
     given = damaged(200)
     source, out = str(tmp_path / "in.parquet"), str(tmp_path / f"out.{kind}")
-    pq.write_table(table_of(given), source, row_group_size=64)
+    pq.write_table(table_of(given), source)
     if kind == "delta":
         source = str(tmp_path / "given")
         write_deltalake(source, table_of(given))
+    assert sum(batch.num_rows > 0 for batch in read_batches(source)) > 3
     for _ in range(2):
         score_table(ApplyOptions("loan-approval/1", source, out), settings)
     scored = DeltaTable(out).to_pyarrow_table() if kind == "delta" else read_table(out)
@@ -176,8 +190,19 @@ def test_any_other_pyfunc_is_applied_as_well(settings: Settings, tmp_path: Path)
     out = str(tmp_path / "out.parquet")
     score_table(ApplyOptions("double", str(tmp_path / "x.parquet"), out), settings)
     assert read_table(out).to_pylist() == [{"x": 3.0, "y": "a", "prediction": 6.0, "error": None}]
-    with pytest.raises(InputError, match="double/1"):
+    numbers = [{"x": "3", "y": "a"}, {"x": "", "y": "b"}, {"x": "-1.5", "y": "c"}]
+    write_csv(tmp_path / "numbers.csv", numbers)
+    pq.write_table(pa.table({"x": [3, None, -1]}), tmp_path / "whole.parquet")
+    for name, last in (("numbers.csv", -3.0), ("whole.parquet", -2.0)):
+        score_table(ApplyOptions("double", str(tmp_path / name), out), settings)
+        found = read_table(out)["prediction"].to_pylist()
+        assert (found[0], found[2]) == (6.0, last)
+        assert found[1] is None or np.isnan(found[1])
+    with pytest.raises(InputError, match=r"double/1: column x, row 1: 'three' is no double"):
         score_table(ApplyOptions("double", str(source), out), settings)
+    write_csv(tmp_path / "other.csv", [{"y": "a"}])
+    with pytest.raises(InputError, match=r"double/1: no column x"):
+        score_table(ApplyOptions("double", str(tmp_path / "other.csv"), out), settings)
     with pytest.raises(ModelError, match="was not trained here"):
         explain_table(ApplyOptions("double", str(source), out), settings)
 
@@ -195,8 +220,14 @@ def test_terms_sum_to_the_prediction(settings: Settings) -> None:
         else:
             p = np.asarray(found.probability)
             assert np.abs(1 / (1 + np.exp(-total)) - p).max() < 1e-4
-        margin = model.margin(model.features(model.check(rows).rows))
-        parts, start = model.contributions(model.features(model.check(rows).rows))
+        features = model.features(model.check(rows).rows)
+        for part in model.parts:
+            # As the family's library tells them: the model's sum is made to fit.
+            x = part.preparation.encode(features)
+            told = part.fitted.contributions(x).sum(axis=-1)
+            assert np.abs(told - part.fitted.margin(x)).max() < 1e-3
+        margin = model.margin(features)
+        parts, start = model.contributions(features)
         assert np.abs(start + sum(parts.values()) - margin).max() < 1e-3
 
 
@@ -214,14 +245,15 @@ def test_a_price_has_its_reasons_in_dollars(settings: Settings) -> None:
         explain_row(model, row | {"cut": "Superb"})
 
 
+@pytest.mark.usefixtures("in_batches")
 def test_explained_tables_have_a_term_a_feature(settings: Settings, tmp_path: Path) -> None:
-    given = damaged(40)
+    given = damaged(140)
     source, out = write_csv(tmp_path / "loans.csv", given), tmp_path / "out.parquet"
     options = ApplyOptions("loan-approval", str(source), str(out), top=2)
     explain_table(options, settings)
     rows = read_table(str(out)).to_pylist()
     assert [row["loan_id"] for row in rows] == [row["loan_id"] for row in given]
-    assert {place % 40 for place in ERRORS} == {i for i, row in enumerate(rows) if row["error"]}
+    assert {place % 140 for place in ERRORS} == {i for i, row in enumerate(rows) if row["error"]}
     assert rows[1]["reasons"] is None
     assert rows[1]["term_cibil_score"] is None
     assert rows[0]["reasons"].count(";") == 1
@@ -232,7 +264,9 @@ def test_drift_is_told_by_exit_code_page_and_numbers(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check_drift(DriftOptions("loan-approval", str(LOAN_ROWS)), settings)
-    assert "no drift in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "no drift in" in told
+    assert "a sample of" not in told
     rows = loans(1000)
     for place, row in enumerate(rows):
         row["income_annum"] = str(int(row["income_annum"]) // 3)
@@ -251,3 +285,36 @@ def test_drift_is_told_by_exit_code_page_and_numbers(
     assert page.count("<svg") == len(numbers["columns"])
     assert ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6]) is not None
     check_drift(DriftOptions("loan-approval", str(moved), psi=50.0, missing=0.5), settings)
+
+
+@pytest.mark.usefixtures("in_batches")
+def test_of_more_rows_than_one_process_holds_drift_sees_a_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, data = settings_of(tmp_path), write_csv(tmp_path / "loans.csv", loans(1000))
+    train(settings, LOANS, *BOOSTED, "collect_at_most=1000", "thresholds={}", data=data)
+    out = str(tmp_path / "report")
+    check_drift(DriftOptions("loan-approval", str(LOAN_ROWS), out), settings)
+    numbers = json.loads(Path(out, "drift.json").read_text())
+    assert numbers["rows"] == 3415
+    assert 500 < numbers["sample"] <= 1000
+    told = f"a sample of {numbers['sample']:,} of 3,415 rows"
+    page = Path(out, "drift.html").read_text(encoding="utf-8")
+    assert f"A sample of {numbers['sample']:,} of 3,415 rows of" in page
+    assert told in capsys.readouterr().out
+    rows, count = read_sample(str(LOAN_ROWS), 1000)
+    assert (rows.num_rows, count) == (numbers["sample"], 3415)
+    places = {row["loan_id"]: place for place, row in enumerate(loans())}
+    found = [places[row["loan_id"]] for row in rows.to_pylist()]
+    assert found == sorted(found)
+    assert np.mean(found) == pytest.approx(3415 / 2, rel=0.1)
+
+
+def test_drift_of_a_model_of_another_version_is_one_clear_error(
+    settings: Settings, tmp_path: Path
+) -> None:
+    run = run_of(settings, registry_of(settings).resolve("diamonds"))
+    profile = json.loads(run.read_file(PROFILE))
+    run.log_files({PROFILE: json.dumps(profile | {"format": 2})})
+    with pytest.raises(ModelError, match=r"profile.json: written by another version: format"):
+        check_drift(DriftOptions("diamonds", str(DIAMOND_ROWS)), settings)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import DeltaTable
@@ -17,25 +22,30 @@ from models import (
     BOOSTED,
     DIAMONDS,
     LINEAR,
+    LOAN_ROWS,
     LOANS,
     SMALL,
     loans,
     registry_of,
     run_of,
     settings_of,
+    table_of,
     train,
     write_csv,
 )
 from scorestream.errors import ConfigurationError, InputError, ModelError, TrainingError
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.tracking import past_runs
+from scorestream.io.mlflow.tracking import Run, past_runs, unpacked_hashes
 from scorestream.settings import Settings
 from scorestream.training.applying import ApplyOptions, score_table
+from scorestream.training.drift_job import DriftOptions, check_drift
 from scorestream.training.families.terms import LinearTerms
 from scorestream.training.history import model_history, promote_model, rollback_model
-from scorestream.training.ingest import read_table
+from scorestream.training.ingest import query_table, read_table
 from scorestream.training.profile import Profile
+from scorestream.training.run_log import HASHES
 
 NAME = "loan-approval"
 
@@ -156,10 +166,74 @@ def test_appended_rows_are_kept_and_trained_with_those_before(
     kept = DeltaTable(f"{settings.warehouse}/training/{NAME}")
     assert kept.to_pyarrow_table().num_rows == 3415 + 299
     again, first, before, _ = past_runs(ModelStore.of(settings), NAME)
+    for run in (again, first):
+        told = Run(ModelStore.of(settings), run.run_id).read_file("bad_rows.csv").decode()
+        problem = f"'unheard of' is none of Graduate, Not Graduate ({fresh})"
+        assert told.splitlines()[1:] == [f'1,education,"{problem}"']
+        assert run.tags["data_version"] == again.tags["data_version"]
     assert first.tags["source"] == f"training/{NAME} version 2"
     assert first.tags["data_version"] == again.tags["data_version"] != before.tags["data_version"]
     versions = registry_of(settings).versions(NAME)
     assert "held-out rows" in versions[0].tags["verdict"]
+    column = "columns.age={kind: number}"
+    with pytest.raises(InputError, match=f"training/{NAME} version 2: no column age; its columns"):
+        train(settings, LOANS, *BOOSTED, column)
+
+
+def test_truth_values_come_back_as_such_also_when_rows_are_kept(tmp_path: Path) -> None:
+    rows = table_of(loans(400))
+    approved = pc.equal(rows["loan_status"], "Approved")
+    rows = rows.drop_columns("loan_status").append_column("approved", approved)
+    target = "target={column: approved, labels: ['false', 'true'], positive: 'true'}"
+    source, fresh, out = (str(tmp_path / f"{name}.parquet") for name in ("rows", "fresh", "out"))
+    pq.write_table(rows, source)
+    pa_csv.write_csv(rows.slice(0, 20), tmp_path / "fresh.csv")
+    pq.write_table(rows.slice(20, 20), fresh)
+    settings = settings_of(tmp_path)
+    for append in (None, tmp_path / "fresh.csv", Path(fresh)):
+        data = f"data={source}"
+        train(settings, LOANS, *BOOSTED, target, data, "thresholds={}", append=append)
+        version = len(registry_of(settings).versions(NAME))
+        score_table(ApplyOptions(f"{NAME}/{version}", source, out), settings)
+        scored = read_table(out)
+        assert scored["prediction"].type == pa.bool_()
+        assert pc.mean(pc.equal(scored["prediction"], approved).cast(pa.float64())).as_py() > 0.9
+        check_drift(DriftOptions(f"{NAME}/{version}", source), settings)
+    kept = DeltaTable(f"{settings.warehouse}/training/{NAME}")
+    assert kept.to_pyarrow_table().num_rows == 400
+    other = [row | {"approved": "perhaps"} for row in rows.slice(40, 20).to_pylist()]
+    path = write_csv(tmp_path / "other.csv", other)
+    with pytest.raises(InputError, match=f"training/{NAME}: takes no such row: .*perhaps"):
+        train(settings, LOANS, *BOOSTED, "target={column: approved}", append=path)
+
+
+def test_rows_that_no_process_shall_hold_are_neither_read_nor_kept_in_part(
+    settings: Settings, tmp_path: Path
+) -> None:
+    fresh = write_csv(tmp_path / "fresh.csv", loans(300))
+    train(settings, LOANS, *BOOSTED, append=fresh)
+    with pytest.raises(InputError, match=r"fresh.csv: holds more than collect_at_most, 200 rows"):
+        train(settings, LOANS, *BOOSTED, "collect_at_most=200", append=fresh)
+    with pytest.raises(TrainingError, match=r"more than 3,000 rows: split.by must be random"):
+        train(settings, LOANS, *BOOSTED, "collect_at_most=3000")
+
+
+def test_a_statement_gives_no_more_rows_than_one_process_holds(tmp_path: Path) -> None:
+    Warehouse(str(tmp_path)).create_tables()
+    sql = "SELECT range AS x FROM range(5)"
+    assert query_table(sql, Warehouse(str(tmp_path)), 5)["x"].to_pylist() == list(range(5))
+    with pytest.raises(InputError, match="sql: gives more than collect_at_most, 4 rows"):
+        query_table(sql, Warehouse(str(tmp_path)), 4)
+
+
+def test_columns_that_nobody_asks_for_may_be_of_any_type(tmp_path: Path) -> None:
+    rows = table_of(loans(400))
+    rows = rows.set_column(1, "no_of_dependents", pa.array(["many", *["2"] * 399]))
+    path = tmp_path / "rows.parquet"
+    pq.write_table(rows.append_column("payments", pa.array([[1, 2]] * 400)), path)
+    settings = settings_of(tmp_path)
+    train(settings, LOANS, *BOOSTED, "thresholds={}", data=path)
+    assert registry_of(settings).resolve(NAME).tags["rows"] == "399"
 
 
 def test_bad_rows_are_reported_and_too_many_refused(tmp_path: Path) -> None:
@@ -285,3 +359,44 @@ def test_prices_are_learned_with_positive_coefficients(tmp_path: Path) -> None:
     assert isinstance(part.fitted, LinearTerms)
     assert np.min(part.fitted.coefficients) >= 0
     assert np.sum(np.array(part.fitted.coefficients) > 0) > 20
+
+
+WITHOUT_ASSETS = (
+    "candidates.boosted.features=[cibil_score, loan_term, loan_to_income]",
+    "derived={loan_to_income: loan_amount / income_annum}",
+)
+
+
+@pytest.mark.parametrize("dropped", [True, False], ids=["column-dropped", "column-added"])
+def test_after_a_change_of_columns_a_champion_meets_no_row_that_it_has_learned(
+    dropped: bool, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(LOANS.read_text(encoding="utf-8"))
+    paths = []
+    for name, without in (("all", ()), ("fewer", ("bank_asset_value", "luxury_assets_value"))):
+        content["columns"] = {k: v for k, v in content["columns"].items() if k not in without}
+        paths.append(tmp_path / f"{name}.yaml")
+        paths[-1].write_text(yaml.safe_dump(content | {"data": str(LOAN_ROWS)}))
+    settings = settings_of(tmp_path)
+    for path in paths if dropped else reversed(paths):
+        train(settings, path, *BOOSTED, *WITHOUT_ASSETS, "thresholds={}")
+    new, old = registry_of(settings).versions(NAME)
+    learned = unpacked_hashes(run_of(settings, old).read_file(HASHES))
+    found = re.search(r"of champion \S+ on (\d+) held-out rows", new.tags["verdict"])
+    assert found
+    # Of the rows held out now, as many as were held out before: a fifth, not all 682.
+    assert int(found[1]) == pytest.approx(0.2 * 682, abs=30)
+    assert len(learned) == 3415 - 682
+
+
+def test_a_champion_gives_way_to_no_model_of_another_target(settings: Settings) -> None:
+    changes = ("target={column: education}", "columns.loan_status={kind: category}")
+    text = r"champion loan-approval/2 predicts 'loan_status' .* not 'education' .*--set name="
+    content = yaml.safe_load(LOANS.read_text(encoding="utf-8"))
+    del content["columns"]["education"]
+    path = Path(settings.warehouse, "education.yaml")
+    path.write_text(yaml.safe_dump(content | {"data": str(LOAN_ROWS)}))
+    with pytest.raises(ConfigurationError, match=text):
+        train(settings, path, *BOOSTED, *changes)
+    train(settings, path, *BOOSTED, *changes, "name=education", "thresholds={}")
+    assert registry_of(settings).resolve("education").version == 1

@@ -94,6 +94,24 @@ def test_examples_made_anew_take_the_place_of_the_old_ones(made: Settings) -> No
     assert table.version() == 2
 
 
+def test_wallets_that_were_not_seen_to_the_end_are_told(
+    spark: SparkSession, model: DexV1, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, output = settings_of(tmp_path), str(tmp_path / "wallets.jsonl")
+    generate_wallets(GenerateOptions(20, 150, 1, UNTIL, output))
+    lines = [json.loads(line) for line in Path(output).read_text().splitlines()]
+    warehouse = Warehouse(settings.warehouse)
+    warehouse.create_tables()
+    # The last messages of one in four are a day too old for the labels of the last cutoff.
+    seen = [line | {"as_of": UNTIL - (place % 4 == 0) * DAY} for place, line in enumerate(lines)]
+    write(warehouse, model, [record_of(line) for line in seen], 0)
+    capsys.readouterr()
+    make_examples(ExamplesOptions(MOMENTS[-1:], MONTH), settings)
+    assert "25.0% of the wallets have no message since 2026-01-01" in capsys.readouterr().out
+    make_examples(ExamplesOptions(MOMENTS[:1], MONTH), settings)
+    assert "have no message since" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [

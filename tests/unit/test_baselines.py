@@ -16,6 +16,7 @@ from scorestream.training.hashing import row_hashes
 from scorestream.training.learning import card_of, examples_of, folds_of
 from scorestream.training.metrics import metric_of
 from scorestream.training.subject import Training
+from scorestream.training.totals import Totals
 
 MODELS = PROJECT_ROOT / "conf" / "models"
 LEARNED, HELD = 60, 20
@@ -24,7 +25,8 @@ HELD_OUT = np.arange(LEARNED + HELD) >= LEARNED
 
 def metrics_of(use_case: UseCase, rows: pa.Table) -> dict[str, dict[str, float]]:
     card = card_of(use_case, rows)
-    data = Dataset("rows", rows, HELD_OUT, row_hashes(rows), [], "")
+    totals = Totals(len(HELD_OUT), HELD, {}, "")
+    data = Dataset("rows", rows, HELD_OUT | True, HELD_OUT, row_hashes(rows), [], totals)
     training = Training(use_case, Source("rows", rows), data, card, examples_of(card, rows))
     return {name: dict(metrics) for name, metrics in baseline_metrics(training).items()}
 
@@ -93,6 +95,7 @@ def test_the_baseline_of_an_anomaly_is_a_score() -> None:
             "target={column: what, anomalous: [odd]}",
             "columns={x: {kind: number}}",
             "derived={}",
+            "reasons={}",
             "ids=[]",
             "candidates={forest: {family: isolation_forest}}",
             "baselines={x: 'coalesce(x, 1)', less: '-coalesce(x, 1)'}",

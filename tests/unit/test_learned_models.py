@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from scorestream.training.config import Bound, Candidate, Column, Encoding
 from scorestream.training.derived import with_derived
 from scorestream.training.evaluation import calibration_error, evaluate, failures
 from scorestream.training.families import FAMILIES, Floats, Learning
+from scorestream.training.families.terms import LinearTerms
 from scorestream.training.learning import Examples, Learner
 from scorestream.training.model import Card, TabularModel
-from scorestream.training.preprocessing import Grades, Ramps, fit_preparation
+from scorestream.training.preprocessing import Grades, Places, Ramps, fit_preparation
+from scorestream.training.profile import profile_column, shares_of
 
 COLUMNS = {
     "size": Column(kind="number"),
@@ -86,6 +89,11 @@ def test_what_is_saved_predicts_the_same_and_its_parts_sum_up(
     again = TabularModel.load(tmp_path / "m")
     assert again.card == model.card
     assert (again.margin(features) == margin).all()
+    for part in again.parts:
+        # As the family's library tells them: the model's sum is made to fit.
+        x = part.preparation.encode(features)
+        told = part.fitted.contributions(x).sum(axis=-1)
+        assert np.abs(told - part.fitted.margin(x)).max() < 1e-4
     parts, start = again.contributions(features)
     assert parts.keys() == COLUMNS.keys()
     told = margin.max(axis=1) if classes == 3 else margin
@@ -94,11 +102,55 @@ def test_what_is_saved_predicts_the_same_and_its_parts_sum_up(
     assert metrics["f1"] > 0.7 if classes else metrics["r2"] > 0.7
 
 
+@dataclass(frozen=True)
+class Astray(LinearTerms):
+    """Tells of the first column more than it adds."""
+
+    def contributions(self, x: Floats) -> Floats:
+        found = super().contributions(x)
+        found[:, 0] += 0.01
+        return found
+
+
+def test_parts_that_miss_the_prediction_are_no_explanation(features: pa.Table) -> None:
+    learner = Learner("t", ((Candidate(family="linear"), {}),))
+    model = learner.learn(card_of(0), Examples(features, truth_of(features, 0)), seed=1)
+    [part] = model.parts
+    assert isinstance(part.fitted, LinearTerms)
+    astray = replace(part, fitted=Astray(**asdict(part.fitted)))
+    with pytest.raises(ModelError, match=r"parts of a prediction miss it by 0\.01"):
+        TabularModel(model.card, (astray,)).contributions(features)
+
+
+@pytest.mark.parametrize(
+    ("label_type", "labels"),
+    [
+        ("int64", ("0", "7")),
+        ("bool", ("false", "true")),
+        ("double", ("0.5", "1")),
+        ("string", "ab"),
+    ],
+)
+def test_labels_are_told_as_they_came(
+    label_type: str, labels: tuple[str, ...], features: pa.Table
+) -> None:
+    card = card_of(2).model_copy(update={"labels": tuple(labels), "label_type": label_type})
+    learner = Learner("t", ((Candidate(family="logistic"), {}),))
+    model = learner.learn(card, Examples(features, truth_of(features, 2)), seed=1)
+    values = model.predict(features).values
+    assert values.type == pa.type_for_alias(label_type)
+    assert set(values.cast(pa.string()).to_pylist()) == set(labels)
+    profile = profile_column(values)
+    assert sum(shares_of(profile, pa.chunked_array([values]))) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_a_wrong_parameter_is_told(family: str, features: pa.Table) -> None:
     classes = 2 if "classification" in FAMILIES[family].tasks else 0
     task = "classification" if classes else "regression"
     wrong = {"tol": "x", "max_depth": "x", "num_leaves": "x", "alpha_": 1}
+    if family == "linear":
+        wrong = {"alpha": -1}
     with pytest.raises(TrainingError, match=f"family {family}: "):
         FAMILIES[family].fit(
             np.ones((20, 2)), truth_of(features, classes)[:20], Learning(task, classes, wrong, 1)
@@ -168,6 +220,35 @@ def test_calibration_is_the_mean_gap_of_probability_and_frequency() -> None:
     hit = np.array([True, True, False, False])
     assert calibration_error(hit, np.array([0.75] * 4)) == pytest.approx(0.25)
     assert calibration_error(hit, np.array([1.0, 1.0, 0.0, 0.0])) == 0
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "anomaly"])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 800.0])
+def test_what_predicts_no_finite_number_has_no_metric(task: str, wrong: float) -> None:
+    card = card_of(2 if task == "classification" else 0).model_copy(update={"task": task})
+    truth, margin = np.array([1.0, 0.0, 1.0]), np.array([0.3, -1.0, wrong])
+    metrics = evaluate(card, truth, margin)
+    assert bool(metrics) == (task == "classification" and wrong == 800)
+
+
+def test_a_label_that_no_row_has_cannot_be_learned(features: pa.Table) -> None:
+    x, y = np.random.default_rng(1).normal(size=(40, 2)), np.array([0.0, 1.0] * 20)
+    with pytest.raises(TrainingError, match="family logistic: rows of 2 of 3 labels"):
+        FAMILIES["logistic"].fit(x, y, Learning("classification", 3, {}, 1))
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_missing_grade_has_a_prediction(family: str, features: pa.Table) -> None:
+    """Also where the rows of the training had all of them."""
+    classes = 2 if "classification" in FAMILIES[family].tasks else 0
+    candidate = Candidate(family=family, encode={"grade": Encoding(to="as_is")})
+    learner, truth = Learner("t", ((candidate, {}),)), truth_of(features, classes)
+    model = learner.learn(card_of(classes), Examples(features, truth), seed=1)
+    rows = pa.table({"size": [2.0, None], "grade": ["middle", None], "kind": ["a", None]})
+    assert np.isfinite(model.margin(model.check(rows).rows)).all()
+    [encoder] = [e for e in model.parts[0].preparation.encoders if e.feature == "grade"]
+    assert isinstance(encoder, Places)
+    assert encoder.fill == (None if FAMILIES[family].style == "trees" else 1)
 
 
 def test_thresholds_that_are_not_reached_are_told() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import LOANS
-from scorestream.errors import TrainingError
-from scorestream.training.config import Split, UseCase
+from scorestream.errors import InputError, TrainingError
+from scorestream.training.config import Column, Split, UseCase
 from scorestream.training.configuration import load_use_case
 from scorestream.training.hashing import content_hash, row_hashes, shares
 from scorestream.training.splitting import held_out, moments
+from scorestream.training.totals import counts_of, totals_of
+from scorestream.training.validation import check_training
 
 NUMBERS = st.floats(allow_nan=False)
 ROWS = st.lists(st.tuples(NUMBERS | st.none(), st.text(max_size=5) | st.none()), min_size=1)
@@ -60,7 +64,8 @@ def test_shares_are_even_and_another_for_each_seed() -> None:
 
 @pytest.fixture
 def use_case() -> UseCase:
-    return load_use_case(LOANS)
+    columns = {"income": Column(kind="number")}
+    return load_use_case(LOANS).model_copy(update={"columns": columns})
 
 
 def loan_table(count: int) -> pa.Table:
@@ -91,6 +96,17 @@ def test_ids_decide_nothing(use_case: UseCase) -> None:
     assert (held_out(rows, use_case) == held_out(other, use_case)).all()
 
 
+def test_what_is_carried_beside_the_features_decides_nothing(use_case: UseCase) -> None:
+    search = use_case.search.model_copy(update={"group": "branch"})
+    case = use_case.model_copy(update={"search": search})
+    rows = loan_table(500)
+    held = [
+        held_out(rows.append_column("branch", pa.array(branches)), case)
+        for branches in (range(500), [f"{place}.0" for place in range(500)])
+    ]
+    assert (held[0] == held[1]).all()
+
+
 def test_by_time_the_latest_rows_are_held_out(use_case: UseCase) -> None:
     case = use_case.model_copy(update={"split": Split(by="time", column="when", held_out=0.25)})
     days = [f"2024-01-{day:02}" for day in range(1, 32)] * 4
@@ -103,6 +119,37 @@ def test_by_time_the_latest_rows_are_held_out(use_case: UseCase) -> None:
         held_out(pa.table({"when": ["2024-01-01", "soon"]}), case)
 
 
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_moments_are_unix_seconds(unit: str, zone: str | None) -> None:
+    times = pa.array([1_700_000_000, 86_400], pa.timestamp("s", zone)).cast(
+        pa.timestamp(unit, zone)
+    )
+    assert moments(pa.table({"when": times}), "when").tolist() == [1_700_000_000, 86_400]
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        pa.array([1, None, 3], pa.timestamp("us")),
+        pa.array([1, None, 3]),
+        pa.array(["2024-01-01", " ", "2024-01-02"]),
+    ],
+    ids=str,
+)
+def test_a_row_of_no_known_time_cannot_be_split_by_it(use_case: UseCase, when: pa.Array) -> None:
+    case = use_case.model_copy(update={"split": Split(by="time", column="when")})
+    checked = check_training(loan_table(3).append_column("when", when), case, "t")
+    [problem] = checked.problems
+    assert (problem.row, problem.column, problem.text) == (2, "when", "is missing")
+
+
+def test_a_nested_column_is_carried_by_nobody(use_case: UseCase) -> None:
+    rows = loan_table(3).set_column(0, "loan_id", pa.array([[1], [2], [3]]))
+    with pytest.raises(InputError, match=r"t: column loan_id is list<.*, not a plain value"):
+        check_training(rows, use_case, "t")
+
+
 def test_by_time_no_moment_is_on_both_sides(use_case: UseCase) -> None:
     case = use_case.model_copy(update={"split": Split(by="time", column="when", held_out=0.2)})
     for counts, expected in (((40, 30, 30), 30), ((60, 25, 10, 5), 15), ((10, 90), 90)):
@@ -111,6 +158,19 @@ def test_by_time_no_moment_is_on_both_sides(use_case: UseCase) -> None:
         assert np.flatnonzero(held_out(rows, case)).tolist() == list(range(100 - expected, 100))
     with pytest.raises(TrainingError, match="0 would be held out"):
         held_out(pa.table({"when": ["1"] * 50, "loan_status": ["a"] * 50}), case)
+
+
+def test_totals_are_those_of_the_parts(use_case: UseCase) -> None:
+    rows = loan_table(300).set_column(1, "income", pa.array(["x", *map(str, range(299))]))
+    parts = [counts_of(rows.slice(start, 100), use_case) for start in (200, 0, 100)]
+    totals = totals_of(sum(parts, Counter()))
+    assert totals == totals_of(counts_of(rows, use_case))
+    assert (totals.rows, totals.bad) == (299, {"income: is no number": 1})
+    assert totals.held_out == pytest.approx(60, abs=25)
+    for column, values in (("income", ["y", *map(str, range(299))]), ("loan_id", range(1, 301))):
+        place = rows.column_names.index(column)
+        other = counts_of(rows.set_column(place, column, pa.array(values)), use_case)
+        assert totals_of(other).data_version != totals.data_version
 
 
 def test_too_few_rows_cannot_be_split(use_case: UseCase) -> None:

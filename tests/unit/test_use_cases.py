@@ -40,6 +40,14 @@ def test_the_explainable_model_has_positive_coefficients() -> None:
         (LOANS, "candidates.xgboost.over={family: logistic}", "over: is for regressions"),
         (LOANS, "candidates.xgboost.space.eta={low: 1}", "candidates.xgboost.space.eta: "),
         (LOANS, "candidates.xgboost.space.eta={low: 2, high: 1}", "low must not be above high"),
+        (LOANS, "candidates.xgboost.space.eta={low: 0, high: 1, log: true}", "needs low above 0"),
+        (LOANS, "candidates.xgboost.space.eta={choices: [1], log: true}", "needs low above 0"),
+        (
+            DIAMONDS,
+            "candidates.xgboost.over.space={alpha: {low: 1, high: 2}}",
+            "candidates.xgboost.over.space: ",
+        ),
+        (LOANS, "reasons.texts.cibil='{amount}'", "reasons.texts: 'cibil' is no column"),
         (LOANS, "blend=[svm]", "blend: 'svm' is no candidate"),
         (LOANS, "target.positive=Maybe", "target.positive: 'Maybe' is none of the labels"),
         (LOANS, "target.log=true", "target.log: "),
@@ -81,7 +89,7 @@ def test_all_that_does_not_fit_together_is_told_at_once() -> None:
 def test_a_later_derived_feature_may_use_an_earlier_one(tmp_path: Path) -> None:
     content = yaml.safe_load(LOANS.read_text(encoding="utf-8"))
     content["candidates"] = {"trees": {"family": "xgboost"}}
-    content["blend"] = []
+    content["blend"], content["reasons"] = [], {}
     content["derived"] = {"b": "a * 2", "a": "loan_amount"}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with pytest.raises(ConfigurationError, match=r"derived\.b: 'a'"):

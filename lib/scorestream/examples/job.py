@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -28,6 +29,8 @@ from scorestream.session import build_session
 from scorestream.settings import Settings
 from scorestream.tables import TRANSACTIONS, WALLET_KEY, Table
 from scorestream.tasks import run_tasks
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -127,14 +130,27 @@ def _refuse_overlap(options: ExamplesOptions) -> None:
 
 
 def _refuse_unknown(spark: SparkSession, warehouse: Warehouse, options: ExamplesOptions) -> None:
+    """Refuse labels beyond the last message of all; tell how many wallets' own was before."""
     if options.horizon is None:
         return
-    [row] = read(spark, warehouse, TRANSACTIONS).agg(F.max("as_of")).collect()
     last = options.moments[-1] + options.horizon
-    if row[0] is not None and last > row[0]:
+    wallets = read(spark, warehouse, TRANSACTIONS).groupBy(F.expr(WALLET_KEY))
+    early = F.avg((F.col("seen") < last).cast("double"))
+    [(seen, share)] = wallets.agg(F.max("as_of").alias("seen")).agg(F.max("seen"), early).collect()
+    if seen is not None and last > seen:
         raise InputError(
-            f"the history is known until {_time(row[0])}, and the labels of the last cutoff look "
-            f"at {_time(last)}: end --as-of-range at {_time(row[0] - options.horizon)} or before"
+            f"the history is known until {_time(seen)}, and the labels of the last cutoff look "
+            f"at {_time(last)}: end --as-of-range at {_time(seen - options.horizon)} or before"
+        )
+    _tell_unseen(share or 0.0, last)
+
+
+def _tell_unseen(share: float, last: int) -> None:
+    if share:
+        log.warning("wallets_last_seen_early", share=round(share, 4), until=_time(last))
+        print(
+            f"{share:.1%} of the wallets have no message since {_time(last)}: labels take them for "
+            "inactive from their last message on"
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from scorestream.errors import TrainingError
 from scorestream.training.distributed import learn_in_spark, learns_in_spark, single
 from scorestream.training.evaluation import evaluate
 from scorestream.training.families import Floats
@@ -50,9 +52,19 @@ def searched(training: Training) -> Iterator[Found]:
 
 
 def best_first(training: Training, found: Sequence[Found]) -> list[Found]:
-    """Candidates in the order of their metric by cross-validation."""
-    sign = -1 if training.metric.more_is_better else 1
-    return sorted(found, key=lambda one: sign * one.value)
+    """Candidates in the order of their metric by cross-validation; those without it are last.
+
+    Raises:
+        TrainingError: none has it, though the truth is known.
+    """
+    metric = training.metric
+    if training.card.task != "anomaly" and all(math.isnan(one.value) for one in found):
+        raise TrainingError(
+            f"search.metric: no candidate has a {metric.name}: it is not defined for these rows, "
+            "or they predict no finite numbers: take another, or mend the candidates"
+        )
+    sign = -1 if metric.more_is_better else 1
+    return sorted(found, key=lambda one: (math.isnan(one.value), sign * one.value))
 
 
 def train_best(training: Training, ranked: Sequence[Found]) -> Trained:

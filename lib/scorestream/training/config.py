@@ -15,6 +15,8 @@ from scorestream.training.metrics import METRICS
 
 Task = Literal["classification", "regression", "anomaly"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
+# Arrow's names of the types that labels have.
+LabelType = Literal["string", "int64", "double", "bool"]
 Texts = tuple[str, ...]
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -130,6 +132,8 @@ class Range(Frozen):
             raise ValueError("needs low and high, or choices")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError("low must not be above high")
+        if self.log and (self.low is None or self.low <= 0):
+            raise ValueError("log needs low above 0")
         return self
 
 
@@ -330,6 +334,7 @@ class UseCase(Frozen):
             *self._baseline_problems(),
             *self._metric_problems(),
             *self._candidate_problems(),
+            *self._reason_problems(),
         ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -425,8 +430,15 @@ class UseCase(Frozen):
             for depth, layer in enumerate(candidate.layers):
                 path = f"candidates.{name}{'.over' * depth}"
                 yield from self._layer_problems(path, layer)
+                if depth and layer.space:
+                    yield f"{path}.space: what is below another is not searched: give params"
             if candidate.over is not None and self.task != "regression":
                 yield f"candidates.{name}.over: is for regressions"
+
+    def _reason_problems(self) -> Iterator[str]:
+        for name in self.reasons.texts:
+            if name not in self.features:
+                yield f"reasons.texts: {name!r} is no column or derived feature"
 
     def _layer_problems(self, path: str, layer: Candidate) -> Iterator[str]:
         family = FAMILIES.get(layer.family)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,19 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from scorestream.errors import ConfigurationError, TrainingError
+from scorestream.errors import ConfigurationError, InputError, TrainingError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import Settings
 from scorestream.training.config import UseCase
 from scorestream.training.derived import with_derived
 from scorestream.training.distributed import LargeTable, refuse_unfit
 from scorestream.training.hashing import Hashes, content_hash, row_hashes
-from scorestream.training.ingest import query_table, read_at_most, read_table
-from scorestream.training.kept_rows import keep_rows, kept_rows, training_table
-from scorestream.training.reports import first_problems
+from scorestream.training.ingest import query_table, read_at_most
+from scorestream.training.kept_rows import KeptRows, keep_rows
+from scorestream.training.reports import first_problems, problem_counts
 from scorestream.training.splitting import held_out
-from scorestream.training.validation import Checked, Problem, check_training
+from scorestream.training.totals import Totals, totals_in_spark
+from scorestream.training.validation import Checked, Problem, check_training, label_type
 
 Flags = npt.NDArray[np.bool_]
 
@@ -33,11 +35,15 @@ class Source:
 
     Attributes:
         large: the whole table, of which they are only a sample.
+        sampled: whether they are only a sample.
+        problems: of rows that were left out before.
     """
 
     name: str
     rows: pa.Table
     large: LargeTable | None = None
+    sampled: bool = False
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,18 +52,20 @@ class Dataset:
 
     Attributes:
         rows: checked, with ids and derived features.
+        of_source: which rows of the source they are.
         held_out: which of them are.
-        hashes: of their content without ids.
+        hashes: of their features and target.
         problems: why other rows cannot be learned from.
-        data_version: 16 hex digits over all rows, bad ones too.
+        totals: of all rows; of a large table they are more than those here.
     """
 
     source: str
     rows: pa.Table
+    of_source: Flags
     held_out: Flags
     hashes: Hashes
     problems: list[Problem]
-    data_version: str
+    totals: Totals
 
 
 def choose_source(
@@ -72,18 +80,17 @@ def choose_source(
 
     Raises:
         ConfigurationError: no data are configured.
-        InputError: they cannot be read, or a column is missing.
+        InputError: they cannot be read, or a column is missing; or they are too many to be kept.
+        TrainingError: too many of those to keep are bad, or they are more than can be trained.
         DeltaError: rows cannot be kept.
     """
     if data is not None:
         return _read(data, data, use_case, settings)
-    warehouse = Warehouse(settings.warehouse)
-    if append is not None:
-        _append(use_case, config, append, settings)
-    kept = kept_rows(use_case, warehouse)
-    if kept is not None:
-        return Source(f"{training_table(use_case).name} version {kept[1]}", kept[0])
-    return configured_source(use_case, config, settings)
+    problems = () if append is None else _append(use_case, config, append, settings)
+    kept = KeptRows.of(use_case, Warehouse(settings.warehouse))
+    if kept is None:
+        return configured_source(use_case, config, settings)
+    return replace(_read(kept.name, kept.path, use_case, settings), problems=problems)
 
 
 def configured_source(use_case: UseCase, config: Path, settings: Settings) -> Source:
@@ -94,7 +101,8 @@ def configured_source(use_case: UseCase, config: Path, settings: Settings) -> So
         InputError: they cannot be read.
     """
     if use_case.sql is not None:
-        return Source("sql", query_table(use_case.sql, Warehouse(settings.warehouse)))
+        warehouse = Warehouse(settings.warehouse)
+        return Source("sql", query_table(use_case.sql, warehouse, use_case.collect_at_most))
     if use_case.table is not None:
         path = f"{settings.warehouse}/{use_case.table}"
         return _read(use_case.table, path, use_case, settings)
@@ -114,20 +122,49 @@ def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source
         return Source(name, rows)
     if use_case.when_more == "sample":
         sample = LargeTable.of(path, settings).sample(use_case.collect_at_most)
-        return Source(f"{name} (a sample)", sample)
+        return Source(f"{name} (a sample)", sample, sampled=True)
     refuse_unfit(use_case)
     large = LargeTable.of(path, settings)
-    return Source(name, large.sample(use_case.collect_at_most), large)
+    return Source(name, large.sample(use_case.collect_at_most), large, sampled=True)
 
 
-def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> None:
+def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> tuple[Problem, ...]:
+    """Keep the good rows of a table, and first those of the configuration; what others lack."""
     warehouse = Warehouse(settings.warehouse)
-    fresh = accepted(check_training(read_table(path), use_case, path), use_case, path)
-    if kept_rows(use_case, warehouse) is None:
-        source = configured_source(use_case, config, settings)
-        first = accepted(check_training(source.rows, use_case, source.name), use_case, source.name)
-        keep_rows(use_case, warehouse, first)
-    keep_rows(use_case, warehouse, fresh)
+    given = list(_rows_to_keep(use_case, config, path, settings))
+    checked = [accepted(check_training(s.rows, use_case, s.name), use_case, s.name) for s in given]
+    for source, one in zip(given, checked, strict=True):
+        keep_rows(use_case, warehouse, one, label_type(source.rows, use_case))
+    return tuple(
+        replace(problem, text=f"{problem.text} ({source.name})")
+        for source, one in zip(given, checked, strict=True)
+        for problem in one.problems
+    )
+
+
+def _rows_to_keep(
+    use_case: UseCase, config: Path, path: str, settings: Settings
+) -> Iterator[Source]:
+    """The rows of a table, behind those of the configuration if none are kept.
+
+    Of both only those that one process holds: a sample would be all that is kept.
+    """
+    rows = read_at_most(path, use_case.collect_at_most)
+    if rows is None:
+        raise _too_many(path, use_case, "append it in parts")
+    if KeptRows.of(use_case, Warehouse(settings.warehouse)) is None:
+        first = configured_source(use_case, config, settings)
+        if first.sampled:
+            raise _too_many(first.name, use_case, "raise that for the first --append")
+        yield first
+    yield Source(path, rows)
+
+
+def _too_many(name: str, use_case: UseCase, advice: str) -> InputError:
+    return InputError(
+        f"{name}: holds more than collect_at_most, {use_case.collect_at_most:,} rows, and --append "
+        f"keeps all or nothing: {advice}"
+    )
 
 
 def prepared(use_case: UseCase, source: Source) -> Dataset:
@@ -151,14 +188,14 @@ def prepared(use_case: UseCase, source: Source) -> Dataset:
     rows = with_derived(good, use_case.derived)
     # 4.
     names = [*use_case.columns, use_case.target.column]
-    return Dataset(
-        source.name,
-        rows,
-        held_out(good, use_case),
-        row_hashes(good.select(names)),
-        checked.problems,
-        _version(source, checked, good),
-    )
+    held, problems = held_out(good, use_case), [*source.problems, *checked.problems]
+    if source.large is not None:
+        totals = totals_in_spark(use_case, source.large)
+    else:
+        version = _version(source, checked, good)
+        totals = Totals(good.num_rows, int(held.sum()), problem_counts(problems), version)
+    hashes = row_hashes(good.select(names))
+    return Dataset(source.name, rows, ~checked.bad, held, hashes, problems, totals)
 
 
 def accepted(checked: Checked, use_case: UseCase, where: str) -> Checked:
@@ -192,6 +229,8 @@ def _without_duplicates(checked: Checked, use_case: UseCase, where: str) -> Chec
 
 def _version(source: Source, checked: Checked, good: pa.Table) -> str:
     """Good rows count by their values, bad ones as they came."""
-    bad = source.rows.filter(pa.array(checked.bad))
+    # Other columns may be of types that have no texts.
+    names = [name for name in checked.rows.column_names if name in source.rows.column_names]
+    bad = source.rows.select(names).filter(pa.array(checked.bad))
     texts = f"{content_hash(good)}{content_hash(bad) if bad.num_rows else ''}"
     return hashlib.sha256(texts.encode()).hexdigest()[:16]

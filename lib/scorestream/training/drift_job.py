@@ -12,12 +12,11 @@ from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run
 from scorestream.settings import Settings
-from scorestream.training.config import Drift, UseCase
+from scorestream.training.config import Drift
 from scorestream.training.drift import ColumnDrift, drift_of
 from scorestream.training.drift_report import as_html, as_json
-from scorestream.training.ingest import read_table
-from scorestream.training.profile import Profile
-from scorestream.training.run_log import PROFILE, USE_CASE
+from scorestream.training.ingest import read_sample
+from scorestream.training.run_log import noted_profile, noted_use_case
 
 SHOWN: Final = 5
 
@@ -41,24 +40,26 @@ class DriftOptions:
 
 
 def check_drift(options: DriftOptions, settings: Settings) -> None:
-    """Compare data with the training profile of a model.
+    """Compare data, or a sample of more than one process holds, with a model's training profile.
 
     Raises:
         DriftFound: a column is beyond the limits; the reports are written all the same.
-        ModelError: there is no such model, or it was not trained here.
+        ModelError: there is no such model, it was not trained here, or by another version.
         InputError: the data cannot be read, or lack a column; the reports cannot be written.
     """
     store = ModelStore.of(settings)
     registered = Registry(store).resolve(options.model)
     model = load(store, registered).tabular
     run = Run(store, registered.run_id)
-    profile = Profile.model_validate_json(run.read_file(PROFILE))
-    limits = _limits(UseCase.model_validate_json(run.read_file(USE_CASE)).drift, options)
-    rows = read_table(options.data)
+    profile, use_case = noted_profile(run), noted_use_case(run)
+    limits = _limits(use_case.drift, options)
+    rows, count = read_sample(options.data, use_case.collect_at_most)
     drifts = drift_of(model, profile, rows, limits)
     if options.out is not None:
-        told = (profile, str(registered.version), options.data, rows.num_rows)
+        told = (profile, str(registered.version), options.data, rows.num_rows, count)
         _write(options.out, as_html(*told, limits, drifts), as_json(*told, drifts))
+    if rows.num_rows < count:
+        print(f"a sample of {rows.num_rows:,} of {count:,} rows (collect_at_most)")
     _tell(str(registered), drifts)
 
 

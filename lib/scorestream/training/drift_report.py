@@ -30,15 +30,21 @@ _HEIGHT: Final = 36
 
 
 def as_json(
-    profile: Profile, version: str, source: str, rows: int, drifts: Sequence[ColumnDrift]
+    profile: Profile,
+    version: str,
+    source: str,
+    rows: int,
+    count: int,
+    drifts: Sequence[ColumnDrift],
 ) -> str:
-    """The numbers."""
+    """The numbers; `sample` of the data's `rows` were looked at."""
     content = {
         "model": profile.name,
         "version": version,
         "trained_on": profile.data_version,
         "data": source,
-        "rows": rows,
+        "rows": count,
+        "sample": rows,
         "drifted": [drift.name for drift in drifts if drift.drifted],
         "columns": {
             drift.name: {
@@ -59,15 +65,17 @@ def as_html(
     version: str,
     source: str,
     rows: int,
+    count: int,
     limits: Drift,
     drifts: Sequence[ColumnDrift],
 ) -> str:
     """The page."""
     title = escape(f"Drift of {profile.name} {version}")
-    count = sum(drift.drifted for drift in drifts)
-    verdict = f"{count} of {len(drifts)} columns drifted" if count else "no column drifted"
+    drifted = sum(drift.drifted for drift in drifts)
+    verdict = f"{drifted} of {len(drifts)} columns drifted" if drifted else "no column drifted"
+    seen = f"{rows:,}" if rows == count else f"A sample of {rows:,} of {count:,}"
     judged = (
-        f"<p><b>{verdict}.</b> {rows:,} rows of {escape(source)} against {profile.rows:,} rows "
+        f"<p><b>{verdict}.</b> {seen} rows of {escape(source)} against {profile.rows:,} rows "
         f"of the training (data version {profile.data_version}).</p>"
     )
     meaning = (

@@ -25,14 +25,19 @@ def evaluate(card: Card, truth: Floats, margin: Floats) -> dict[str, float]:
         margin: predicted.
 
     Returns:
-        Values by name; a metric that is not defined for these rows is not there. With more than
+        Values by name; a metric that is not defined for these rows is not there, and none is where
+        what is predicted is no finite number. With more than
         two classes precision, recall, F1 and ROC-AUC are means over the classes. Precision and
         recall of an anomaly are those of the flagged rows, whose scores are `flag_above` or more.
     """
+    with np.errstate(over="ignore"):
+        predicted = np.exp(margin) if card.log else margin
+    if not np.isfinite(predicted).all():
+        return {}
     if card.task == "anomaly":
-        return anomaly_metrics(truth, np.exp(margin), card.flag)
+        return anomaly_metrics(truth, predicted, card.flag)
     if card.task == "regression":
-        return _regression(truth, np.exp(margin) if card.log else margin)
+        return _regression(truth, predicted)
     return _classification(truth.astype(np.int64), probabilities_of(margin))
 
 

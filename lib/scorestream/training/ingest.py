@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from scorestream.io.filesystem import as_uri, exists, filesystem_of, find_files
 BATCH_ROWS: Final = 65_536
 CSV_ENDINGS: Final = (".csv", ".csv.gz")
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
+_LINES: Final = pa_csv.ParseOptions(newlines_in_values=True)
 _UNREADABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
 
 
@@ -55,6 +57,30 @@ def read_at_most(path: str, most: int | None) -> pa.Table | None:
     return pa.concat_tables(batches).combine_chunks()
 
 
+def read_sample(path: str, most: int) -> tuple[pa.Table, int]:
+    """At most so many rows of a table by chance, in order, and how many it has.
+
+    The same at each reading.
+
+    Raises:
+        InputError: there is none, it cannot be read, or it holds no row.
+    """
+    random, kept, chances = np.random.default_rng(0), [], np.empty(0)
+    share, count = 1.0, 0
+    for batch in read_batches(path):
+        chance = random.random(batch.num_rows)
+        count += batch.num_rows
+        kept.append(batch.filter(pa.array(chance < share)))
+        chances = np.append(chances, chance[chance < share])
+        while len(chances) > most:
+            share /= 2
+            kept = [pa.concat_tables(kept).filter(pa.array(chances < share))]
+            chances = chances[chances < share]
+    if not count:
+        raise InputError(f"{path}: holds no row: give a table with rows")
+    return pa.concat_tables(kept).combine_chunks(), count
+
+
 def read_batches(path: str) -> Iterator[pa.Table]:
     """The rows of a table in their order, some at a time; an empty table gives one empty batch.
 
@@ -73,21 +99,27 @@ def read_batches(path: str) -> Iterator[pa.Table]:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def query_table(sql: str, warehouse: Warehouse) -> pa.Table:
+def query_table(sql: str, warehouse: Warehouse, most: int) -> pa.Table:
     """The rows of a statement over the warehouse's tables and views.
 
     Raises:
-        InputError: the statement fails, or gives no row.
+        InputError: the statement fails, or gives no row, or more than so many.
         DeltaError: a table cannot be read.
     """
     with connect() as connection:
         refresh(connection, warehouse, sql)
         try:
-            rows = connection.sql(sql).to_arrow_table()
+            # One more than wanted tells that there are more.
+            rows = connection.sql(sql).limit(most + 1).to_arrow_table()
         except duckdb.Error as error:
             raise InputError(f"sql: {str(error).splitlines()[0]}") from None
     if not rows.num_rows:
         raise InputError("sql: gives no row: check the statement and SCORESTREAM_WAREHOUSE")
+    if rows.num_rows > most:
+        raise InputError(
+            f"sql: gives more than collect_at_most, {most:,} rows: let the statement take a sample "
+            "(USING SAMPLE), or store its rows as a table (table:), which Spark can read"
+        )
     return rows
 
 
@@ -143,7 +175,7 @@ def _csv_batches(path: str, filesystem: FileSystem, file: str) -> Iterator[pa.Ta
         pa_csv.open_csv(
             stream,
             pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-            pa_csv.ParseOptions(newlines_in_values=True),
+            _LINES,
             pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
         ) as reader,
     ):
@@ -157,7 +189,7 @@ def _header(path: str, filesystem: FileSystem, file: str) -> list[str]:
     try:
         with (
             filesystem.open_input_stream(file, compression=compression) as stream,
-            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=_BLOCK_BYTES)) as reader,
+            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=_BLOCK_BYTES), _LINES) as reader,
         ):
             return list(reader.schema.names)
     except pa.ArrowInvalid as error:

@@ -18,8 +18,16 @@ from scorestream.training.baselines import baseline_metrics
 from scorestream.training.candidates import Trained, best_first, searched, train_best
 from scorestream.training.configuration import load_use_case
 from scorestream.training.datasets import choose_source
-from scorestream.training.promotion import Verdict, verdict_on
-from scorestream.training.run_log import log_baselines, log_candidate, log_start, log_trained
+from scorestream.training.promotion import Verdict, refuse_another_target, verdict_on
+from scorestream.training.run_log import (
+    PROCESS,
+    SPARK,
+    TRAINED_IN,
+    log_baselines,
+    log_candidate,
+    log_start,
+    log_trained,
+)
 from scorestream.training.search import Found
 from scorestream.training.subject import Training
 from scorestream.training.telling import (
@@ -52,7 +60,7 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
     """Train a use case, register the best candidate, and promote it if it deserves that.
 
     Raises:
-        ConfigurationError: the use case's file is wrong.
+        ConfigurationError: the use case's file is wrong, or of another target than the champion.
         InputError: the data cannot be read, or lack a column.
         TrainingError: they cannot be learned from.
         ModelError: the store of models failed.
@@ -62,10 +70,11 @@ def train_model(options: TrainOptions, settings: Settings) -> None:
     lock = f"{settings.warehouse}/_checkpoints/train-{use_case.name}"
     # Threads of linear algebra and of trees within threads of ours cost more than they bring.
     with exclusive_lock(lock, "wait for it"), threadpool_limits(1):
+        refuse_another_target(use_case, store)
         source = choose_source(use_case, options.config, options.data, options.append, settings)
         training = Training.of(use_case, source)
         tell_rows(training)
-        title = f"{use_case.name} {training.data.data_version}"
+        title = f"{use_case.name} {training.data.totals.data_version}"
         with started_run(store, use_case.name, title) as run:
             _train(run, training)
 
@@ -106,13 +115,14 @@ def _ranked(run: Run, training: Training) -> Sequence[Found]:
 
 
 def _register(run: Run, training: Training, trained: Trained, verdict: Verdict) -> Registered:
-    use_case, data, registry = training.use_case, training.data, Registry(run.store)
+    use_case, totals, registry = training.use_case, training.data.totals, Registry(run.store)
     uri = run.log_model(trained.model, training.source.rows)
     tags: dict[str, Any] = {
         "use_case": use_case.name,
         "candidate": trained.found.learner.name,
-        "data_version": data.data_version,
-        "rows": data.rows.num_rows,
+        "data_version": totals.data_version,
+        "rows": totals.rows,
+        TRAINED_IN: SPARK if training.source.large is not None else PROCESS,
         "code_version": code_version(),
         "verdict": verdict.reason,
         **{f"metric.{name}": f"{value:.6g}" for name, value in trained.metrics.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -9,51 +10,88 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from scorestream.errors import InputError
 from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.tables import Table
 from scorestream.training.config import UseCase
-from scorestream.training.hashing import row_hashes
+from scorestream.training.hashing import Hashes, row_hashes
 from scorestream.training.validation import Checked, target_column
 
 FOLDER: Final = "training"
 
 
-def training_table(use_case: UseCase) -> Table:
-    """The table of a use case: numbers as doubles, all else as text."""
+def training_table(use_case: UseCase, labels: str) -> Table:
+    """The table of a use case: numbers as doubles, labels as they were, all else as text."""
     checked = {**use_case.columns, **target_column(use_case)}
-    columns = [(n, pa.float64() if c.kind == "number" else pa.string()) for n, c in checked.items()]
+    types = {n: pa.float64() if c.kind == "number" else pa.string() for n, c in checked.items()}
+    if use_case.task == "classification":
+        types[use_case.target.column] = pa.type_for_alias(labels)
+    columns = list(types.items())
     columns += [(name, pa.string()) for name in use_case.carried]
     comment = f"training data of {use_case.name}"
     return Table(f"{FOLDER}/{use_case.name}", pa.schema(columns), comment)
 
 
-def kept_rows(use_case: UseCase, warehouse: Warehouse) -> tuple[pa.Table, int] | None:
-    """The rows that are kept and the table's version; None where none are."""
-    table = training_table(use_case)
-    try:
-        log = DeltaTable(warehouse.path(table))
-    except TableNotFoundError:
-        return None
-    return arrow_dataset(log).to_table().select(table.columns.names), int(log.version())
+@dataclass(frozen=True)
+class KeptRows:
+    """Where the rows of a use case are kept.
+
+    Attributes:
+        name: of the table, with its version.
+        labels: Arrow's name of their type.
+    """
+
+    name: str
+    path: str
+    labels: str
+
+    @classmethod
+    def of(cls, use_case: UseCase, warehouse: Warehouse) -> KeptRows | None:
+        """The table as it is now; None where no rows are kept."""
+        table = training_table(use_case, "string")
+        path = warehouse.path(table)
+        try:
+            log = DeltaTable(path)
+        except TableNotFoundError:
+            return None
+        schema = pa.schema(log.schema())
+        target = schema.get_field_index(use_case.target.column)
+        labels = "string" if target < 0 else str(schema.field(target).type)
+        return cls(f"{table.name} version {log.version()}", path, labels)
 
 
-def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked) -> int:
+def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels: str) -> int:
     """Add the good ones of checked rows; those that are kept already are not added again.
+
+    Args:
+        checked: rows.
+        labels: their type, of a table that is not there yet.
 
     Returns:
         How many were added.
 
     Raises:
         DeltaError: the commit failed, or the table's columns are not those of the use case.
+        InputError: a label is of another type than those that are kept.
     """
-    table = training_table(use_case)
+    kept = KeptRows.of(use_case, warehouse)
+    table = training_table(use_case, labels if kept is None else kept.labels)
     warehouse.create_table(table)
-    rows = checked.rows.filter(pa.array(~checked.bad))
-    rows = rows.select(table.columns.names).cast(table.columns)
-    kept = kept_rows(use_case, warehouse)
-    if kept is not None:
-        known = np.isin(row_hashes(rows), row_hashes(kept[0]))
-        rows = rows.filter(pa.array(~known))
+    rows = checked.rows.filter(pa.array(~checked.bad)).select(table.columns.names)
+    try:
+        rows = rows.cast(table.columns)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{table.name}: takes no such row: {error}") from None
+    known = np.isin(row_hashes(rows), _kept_hashes(table, warehouse))
+    rows = rows.filter(pa.array(~known))
     if rows.num_rows:
         warehouse.write(table, rows)
     return int(rows.num_rows)
+
+
+def _kept_hashes(table: Table, warehouse: Warehouse) -> Hashes:
+    """Of the rows that are kept, which are read some at a time."""
+    stored = arrow_dataset(DeltaTable(warehouse.path(table)))
+    batches = stored.to_batches(columns=table.columns.names)
+    found = [row_hashes(pa.Table.from_batches([batch])) for batch in batches]
+    return np.concatenate([np.empty(0, np.uint64), *found])

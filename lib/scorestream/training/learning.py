@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import Candidate, Column, Search, UseCase
+from scorestream.training.config import Candidate, Column, LabelType, Search, UseCase
 from scorestream.training.evaluation import evaluate
 from scorestream.training.families import FAMILIES, Floats, Learning
 from scorestream.training.hashing import Hashes, row_hashes, shares
@@ -75,7 +75,7 @@ class Learner:
         found = enumerate(params for _, params in self.members)
         return {f"{place}.{key}": value for place, params in found for key, value in params.items()}
 
-    def learn(self, card: Card, examples: Examples, seed: int, threads: int = 1) -> TabularModel:
+    def learn(self, card: Card, examples: Examples, seed: int) -> TabularModel:
         """A model that has learned the examples.
 
         Raises:
@@ -84,16 +84,17 @@ class Learner:
         parts: list[Part] = []
         for candidate, params in self.members:
             merged = candidate.model_copy(update={"params": {**candidate.params, **params}})
-            found = _parts(card, merged, examples, seed, threads)
+            found = _parts(card, merged, examples, seed)
             parts += [replace(p, weight=p.weight / len(self.members)) for p in found]
         return TabularModel(card, tuple(parts))
 
 
-def card_of(use_case: UseCase, rows: pa.Table) -> Card:
+def card_of(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> Card:
     """What a model of checked training rows says of itself.
 
     Args:
         rows: with derived features.
+        labels: type in which labels are told.
 
     Raises:
         TrainingError: the target has fewer than two labels, or the logarithm of one is impossible.
@@ -103,6 +104,7 @@ def card_of(use_case: UseCase, rows: pa.Table) -> Card:
         task=use_case.task,
         target=use_case.target.column,
         labels=_labels(use_case, rows),
+        label_type=labels,
         anomalous=use_case.target.anomalous,
         flag=use_case.flag,
         log=use_case.target.log or use_case.task == "anomaly",
@@ -208,14 +210,12 @@ def _together(work: Callable[[Fold], Floats], folds: Sequence[Fold], workers: in
         return list(pool.map(work, folds))
 
 
-def _parts(
-    card: Card, candidate: Candidate, examples: Examples, seed: int, threads: int
-) -> Iterator[Part]:
+def _parts(card: Card, candidate: Candidate, examples: Examples, seed: int) -> Iterator[Part]:
     """The parts of one candidate; what is below it learns first, and it learns what remains."""
     truth = _taught(card, examples.truth)
     below: tuple[Part, ...] = ()
     if candidate.over is not None:
-        below = tuple(_parts(card, candidate.over, examples, seed, threads))
+        below = tuple(_parts(card, candidate.over, examples, seed))
         yield from below
         truth = truth - TabularModel(card, below).margin(examples.features)
     preparation = fit_preparation(examples.features, card.columns, tuple(card.derived), candidate)
@@ -226,7 +226,6 @@ def _parts(
             len(card.labels),
             candidate.params,
             seed + bag * SEED_STEP,
-            threads,
         )
         fitted = FAMILIES[candidate.family].fit(encoded, truth, learning)
         yield Part(1 / candidate.bags, candidate.family, preparation, fitted)

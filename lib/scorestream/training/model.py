@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from scorestream.configuration import problems_of
 from scorestream.errors import ModelError
-from scorestream.training.config import Column, Frozen, Likeness, Reasons
+from scorestream.training.config import Column, Frozen, LabelType, Likeness, Reasons
 from scorestream.training.derived import with_derived
 from scorestream.training.families import FAMILIES, Fitted, Floats
 from scorestream.training.preprocessing import Preparation
@@ -25,6 +25,8 @@ from scorestream.training.validation import Checked, check_features
 # A reader of another version refuses what it would misread.
 FORMAT: Final = 1
 _CARD: Final = "model.json"
+# What single precision may lose, of 1 or of a larger margin.
+_ROUNDING: Final = 1e-3
 
 
 class Card(Frozen):
@@ -32,6 +34,7 @@ class Card(Frozen):
 
     Attributes:
         labels: of a classification, in the order of the margins; of two, the second is positive.
+        label_type: in which they are told.
         anomalous: what rows are that an anomaly model shall flag.
         flag: share of the rows that it flags.
         log: the margin is the logarithm of the value; always of an anomaly's score.
@@ -47,6 +50,7 @@ class Card(Frozen):
     task: Literal["classification", "regression", "anomaly"]
     target: str
     labels: tuple[str, ...] = ()
+    label_type: LabelType = "string"
     anomalous: tuple[str, ...] = ()
     flag: float = 0.05
     log: bool = False
@@ -151,7 +155,8 @@ class TabularModel:
             return pa.array(np.exp(margin) if self.card.log else margin), None
         probabilities = probabilities_of(margin)
         chosen = probabilities.argmax(axis=1)
-        labels = pa.array(self.card.labels, pa.string()).take(pa.array(chosen))
+        known = pa.array(self.card.labels, pa.string()).cast(self.card.label_type)
+        labels = known.take(pa.array(chosen))
         if len(self.card.labels) == 2:
             return labels, probabilities[:, 1]
         return labels, probabilities[np.arange(len(chosen)), chosen]
@@ -160,6 +165,9 @@ class TabularModel:
         """Parts of the margins by feature, and the margin that every row starts from.
 
         With more than two classes those of the class that is predicted.
+
+        Raises:
+            ModelError: they do not sum to the margin.
         """
         names = tuple(
             dict.fromkeys(name for part in self.parts for name in part.preparation.sources)
@@ -239,8 +247,11 @@ class _Encoded:
 
 def _share_rounding(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:
     """Let parts and start sum to the margin exactly: libraries tell both in single precision."""
+    gap = margin - start - sum(parts.values())
+    if (np.abs(gap) > _ROUNDING * np.maximum(np.abs(margin), 1)).any():
+        raise ModelError(f"parts of a prediction miss it by {np.abs(gap).max():g}: no explanation")
     sizes = sum((np.abs(values) for values in parts.values()), np.zeros_like(start))
-    left = (margin - start - sum(parts.values())) / np.where(sizes > 0, sizes, 1.0)
+    left = gap / np.where(sizes > 0, sizes, 1.0)
     for values in parts.values():
         values += left * np.abs(values)  # noqa: PLW2901  in place
 

@@ -71,11 +71,16 @@ class Ramps(Frozen):
 
 
 class Places(Frozen):
-    """A category or ordinal by its place among the values; missing is NaN."""
+    """A category or ordinal by its place among the values.
+
+    Attributes:
+        fill: stands for a missing value; None: that stays one.
+    """
 
     to: Literal["places"] = "places"
     feature: str
     values: tuple[str, ...]
+    fill: int | None = None
 
     @property
     def width(self) -> int:
@@ -84,7 +89,8 @@ class Places(Frozen):
 
     def encode(self, values: pa.ChunkedArray) -> Floats:
         """The column as rows x width."""
-        return _places(values, self.values)[:, None]
+        places = _places(values, self.values)
+        return (places if self.fill is None else np.nan_to_num(places, nan=self.fill))[:, None]
 
 
 class Grades(Frozen):
@@ -183,12 +189,13 @@ def _fitted(
         return _fitted_number(name, values, encoding, style)
     # Categories without configured values have those of the training rows.
     grades = column.values or tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
+    if encoding.to == "one_hot":
+        return OneHot(feature=name, values=grades)
+    middle = int(np.nanmedian(_places(values, grades)))
     if encoding.to == "steps":
-        middle = int(np.nanmedian(_places(values, grades)))
         return Grades(feature=name, values=grades, fill=middle)
-    if encoding.to == "as_is":
-        return Places(feature=name, values=grades)
-    return OneHot(feature=name, values=grades)
+    # Trees learn themselves where missing values belong.
+    return Places(feature=name, values=grades, fill=None if style == "trees" else middle)
 
 
 def _fitted_number(

@@ -71,7 +71,8 @@ class Profile(Frozen):
         source: where the rows came from.
         data_version: 16 hex digits over all values of all rows, whatever their order.
         rows: that could be learned from; `bad_rows` could not, by what was wrong with them.
-        held_out: of the rows, those that the evaluation was on.
+        held_out: of the rows, those that were not learned; the evaluation was on them.
+        sample: that many rows the distributions and the evaluation are of; None: all.
         transformations: what was done to them, in order.
         columns: features, derived ones too, and the target.
         predictions: of rows by models that had not learned them, or by the one that nobody told
@@ -85,6 +86,7 @@ class Profile(Frozen):
     rows: int
     held_out: int
     bad_rows: Mapping[str, int]
+    sample: int | None = None
     transformations: tuple[str, ...]
     columns: Mapping[str, ColumnProfile]
     predictions: Mapping[str, ColumnProfile]
@@ -102,7 +104,7 @@ def profile_column(
     present = values.drop_null()
     missing = values.null_count / max(len(values), 1)
     if not pa.types.is_floating(values.type):
-        return _texts(present, len(values), missing)
+        return _texts(present.cast(pa.string()), len(values), missing)
     numbers = np.asarray(present, np.float64)
     quantiles = np.quantile(numbers, _QUANTILES) if len(numbers) else ()
     edges = bin_edges(numbers) if edges is None else edges
@@ -142,7 +144,8 @@ def shares_of(profile: NumberProfile | TextProfile, values: pa.ChunkedArray) -> 
         places = np.searchsorted(profile.edges, numbers, side="left")
         return _shares(places, len(profile.edges) + 1)
     known = pa.array(profile.values, pa.string())
-    found = pc.fill_null(pc.index_in(present, known), len(profile.values))
+    found = pc.index_in(present.cast(pa.string()), known)
+    found = pc.fill_null(found, len(profile.values))
     return _shares(np.asarray(found, np.int64), len(profile.values) + 1)
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from scorestream.errors import ScorestreamError
+from scorestream.errors import ConfigurationError, ModelError, ScorestreamError
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import JUDGED, Run, unpacked_hashes
 from scorestream.training.baselines import Rivals, against
 from scorestream.training.candidates import Trained
+from scorestream.training.config import UseCase
 from scorestream.training.datasets import Flags
 from scorestream.training.evaluation import evaluate, failures
+from scorestream.training.hashing import row_hashes
 from scorestream.training.learning import Examples
 from scorestream.training.model import TabularModel
-from scorestream.training.run_log import HASHES
-from scorestream.training.splitting import LEAST_ROWS
+from scorestream.training.run_log import HASHES, SPARK, TRAINED_IN, noted_use_case
+from scorestream.training.splitting import LEAST_ROWS, place_of
 from scorestream.training.subject import Training
 
 
@@ -29,6 +32,27 @@ class Verdict:
 
     promoted: bool
     reason: str
+
+
+def refuse_another_target(use_case: UseCase, store: ModelStore) -> None:
+    """Refuse to train what could not take the place of the champion of this name.
+
+    Raises:
+        ConfigurationError: it predicts something else.
+        ModelError: the store failed.
+    """
+    champion = Registry(store).champion(use_case.name)
+    if champion is None:
+        return
+    # What is not of this version, or not ours, is told at the comparison.
+    with suppress(ModelError):
+        theirs = noted_use_case(Run(store, champion.run_id))
+        ours, other = ((u.task, u.target.column) for u in (use_case, theirs))
+        if ours != other:
+            raise ConfigurationError(
+                f"champion {champion} predicts {other[1]!r} ({other[0]}), not {ours[1]!r} "
+                f"({ours[0]}): give this model a name of its own (--set name=...)"
+            )
 
 
 def verdict_on(training: Training, trained: Trained, rivals: Rivals, store: ModelStore) -> Verdict:
@@ -61,19 +85,18 @@ def _unbeaten(training: Training, ours: Mapping[str, float], rivals: Rivals) -> 
 def _compared(training: Training, trained: Trained, champion: Registered, run: Run) -> Verdict:
     """Compare with the champion on held-out rows that neither of them has learned."""
     other = run.read_model(JUDGED)
-    if other.card.labels != trained.judged.card.labels:
-        return Verdict(False, f"champion {champion} has other labels")
-    unseen = _unseen(training, run)
-    checked = other.check(training.data.rows.filter(pa.array(unseen)))
-    good = ~checked.bad
+    cards = other.card, trained.judged.card
+    if len({(card.task, card.target, card.labels) for card in cards}) > 1:
+        return Verdict(False, f"champion {champion} has another target, or other labels")
+    rows, good = _new_to(champion, training, other, run)
     if good.sum() < LEAST_ROWS:
         return Verdict(
             False,
             f"only {good.sum()} held-out rows are new to champion {champion} and can be predicted "
             "by it",
         )
-    ours = training.examples.where(unseen).where(good)
-    theirs = replace(ours, features=other.features(checked.rows).filter(pa.array(good)))
+    ours = training.examples.where(good)
+    theirs = replace(ours, features=other.features(rows.filter(pa.array(good))))
     value, their_value = (
         _value(training, model, examples)
         for model, examples in ((trained.judged, ours), (other, theirs))
@@ -86,10 +109,24 @@ def _compared(training: Training, trained: Trained, champion: Registered, run: R
     )
 
 
-def _unseen(training: Training, run: Run) -> Flags:
-    """The held-out rows that the model of another run has not learned."""
-    learned = unpacked_hashes(run.read_file(HASHES))
-    return training.data.held_out & ~np.isin(training.data.hashes, learned)
+def _new_to(
+    champion: Registered, training: Training, other: TabularModel, run: Run
+) -> tuple[pa.Table, Flags]:
+    """The rows with a champion's columns; and which are held out, new to it, and not bad for it."""
+    # As they came: what it was taught may be no column of ours, or typed otherwise.
+    checked = other.check(training.source.rows.filter(pa.array(training.data.of_source)))
+    target = training.data.rows[other.card.target]
+    learned = _learned(checked.rows.append_column(other.card.target, target), champion, run)
+    return checked.rows, training.data.held_out & ~checked.bad & ~learned
+
+
+def _learned(rows: pa.Table, champion: Registered, run: Run) -> Flags:
+    """Which rows, of a champion's columns and target, it has learned."""
+    if champion.tags.get(TRAINED_IN) != SPARK:
+        return np.isin(row_hashes(rows), unpacked_hashes(run.read_file(HASHES)))
+    # Of a table that no process holds nobody notes the rows: all that its split gave it.
+    theirs = noted_use_case(run)
+    return np.asarray(place_of(rows, theirs) >= theirs.split.held_out)
 
 
 def _value(training: Training, model: TabularModel, examples: Examples) -> float:

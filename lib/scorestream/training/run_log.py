@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ValidationError
 
-from scorestream.errors import ScorestreamError
+from scorestream.configuration import problems_of
+from scorestream.errors import ModelError, ScorestreamError
 from scorestream.io.mlflow.tracking import (
     JUDGED,
     Run,
@@ -20,6 +22,7 @@ from scorestream.io.mlflow.tracking import (
 )
 from scorestream.training.baselines import Rivals
 from scorestream.training.candidates import Trained
+from scorestream.training.config import Frozen, UseCase
 from scorestream.training.evaluation import evaluate
 from scorestream.training.learning import Examples
 from scorestream.training.model import TabularModel
@@ -30,7 +33,7 @@ from scorestream.training.profile import (
     profile_column,
     transformations_of,
 )
-from scorestream.training.reports import problem_counts, problems_csv, trials_csv
+from scorestream.training.reports import problems_csv, trials_csv
 from scorestream.training.search import Found
 from scorestream.training.splitting import LEAST_ROWS
 from scorestream.training.subject import Training
@@ -39,8 +42,13 @@ from scorestream.version import code_version
 HASHES: Final = "training_rows.bin"
 PROFILE: Final = "profile.json"
 USE_CASE: Final = "use_case.json"
+# Tag of a version: where it was trained, and so what tells the rows that it has learned.
+TRAINED_IN: Final = "trained_in"
+PROCESS: Final = "process"
+SPARK: Final = "spark"
 CURVE: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
 MOST_EXPLAINED: Final = 2_000
+Noted = TypeVar("Noted", bound=Frozen)
 
 
 def log_start(run: Run, training: Training) -> None:
@@ -49,7 +57,7 @@ def log_start(run: Run, training: Training) -> None:
     run.log_tags(
         {
             "use_case": use_case.name,
-            "data_version": data.data_version,
+            "data_version": data.totals.data_version,
             "source": data.source,
             "code_version": code_version(),
             "mlflow.source.git.commit": code_version().partition("+")[2],
@@ -58,21 +66,49 @@ def log_start(run: Run, training: Training) -> None:
     run.log_params(
         {
             "task": use_case.task,
-            "rows": data.rows.num_rows,
-            "held_out_rows": int(data.held_out.sum()),
-            "bad_rows": len(data.problems),
+            "rows": data.totals.rows,
+            "held_out_rows": data.totals.held_out,
+            "bad_rows": sum(data.totals.bad.values()),
+            "sample_rows": data.rows.num_rows if training.source.large else "all",
             "split": use_case.split.model_dump_json(),
             "search": use_case.search.model_dump_json(),
         }
     )
-    run.log_files(
-        {
-            USE_CASE: use_case.model_dump_json(indent=1),
-            "bad_rows.csv": problems_csv(data.problems),
-            "environment.txt": environment_text(),
-            HASHES: packed_hashes(data.hashes[~data.held_out]),
-        }
-    )
+    files: dict[str, bytes | str] = {
+        USE_CASE: use_case.model_dump_json(indent=1),
+        "bad_rows.csv": problems_csv(data.problems),
+        "environment.txt": environment_text(),
+    }
+    if training.source.large is None:
+        files[HASHES] = packed_hashes(data.hashes[~data.held_out])
+    run.log_files(files)
+
+
+def noted_use_case(run: Run) -> UseCase:
+    """The configuration of a run.
+
+    Raises:
+        ModelError: the run has none, or one of another version.
+    """
+    return _noted(run, USE_CASE, UseCase)
+
+
+def noted_profile(run: Run) -> Profile:
+    """The training profile of a run.
+
+    Raises:
+        ModelError: the run has none, or one of another version.
+    """
+    return _noted(run, PROFILE, Profile)
+
+
+def _noted(run: Run, name: str, kind: type[Noted]) -> Noted:
+    try:
+        return kind.model_validate_json(run.read_file(name))
+    except ValidationError as error:
+        raise ModelError(
+            f"run {run.run_id}: {name}: written by another version: {problems_of(error)}"
+        ) from None
 
 
 def log_candidate(parent: Run, training: Training, found: Found) -> None:
@@ -162,10 +198,11 @@ def _profile(training: Training, trained: Trained) -> Profile:
     return Profile(
         name=training.use_case.name,
         source=data.source,
-        data_version=data.data_version,
-        rows=data.rows.num_rows,
-        held_out=int(data.held_out.sum()),
-        bad_rows=problem_counts(data.problems),
+        data_version=data.totals.data_version,
+        rows=data.totals.rows,
+        held_out=data.totals.held_out,
+        bad_rows=data.totals.bad,
+        sample=data.rows.num_rows if training.source.large else None,
         transformations=transformations_of(trained.model),
         columns={name: profile_column(data.rows[name]) for name in names},
         predictions=predictions,

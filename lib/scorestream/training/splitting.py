@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_datetime64_any_dtype
 
 from scorestream.errors import TrainingError
 from scorestream.training.config import Split, UseCase
@@ -20,7 +21,7 @@ LEAST_ROWS: Final = 10
 def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     """Which of the checked rows are held out.
 
-    Randomness is the hash of a row without its ids: rows of the same content are on the same side.
+    Randomness is the hash of a row's features and target: rows of the same content are on one side.
 
     Raises:
         TrainingError: one of both sides would have too few rows.
@@ -42,8 +43,11 @@ def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
 
 
 def place_of(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each checked row, by its content without its ids."""
-    content = rows.drop_columns([name for name in use_case.ids if name in rows.column_names])
+    """A number in [0, 1) for each checked row, by its features and target alone.
+
+    Columns carried beside them come as each source has them: texts here, numbers there.
+    """
+    content = rows.select([*use_case.columns, use_case.target.column])
     return shares(row_hashes(content), use_case.split.seed)
 
 
@@ -72,9 +76,7 @@ def moments(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
         TrainingError: one cannot be read.
     """
     values = rows[column].to_pandas()
-    numbers = (
-        pd.to_numeric(values, errors="coerce") if values.dtype != "datetime64[ns, UTC]" else None
-    )
+    numbers = None if is_datetime64_any_dtype(values) else pd.to_numeric(values, errors="coerce")
     if numbers is None or numbers.isna().any():
         found = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
         if found.isna().any():
@@ -83,5 +85,5 @@ def moments(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
                 f"column {column}, row {row + 1}: {values.iloc[row]!r} is no time: give ISO 8601 "
                 "or unix seconds"
             )
-        return np.asarray(found.astype("int64") / 1e9)
+        return np.asarray(found.dt.as_unit("ns").astype("int64") / 1e9)
     return np.asarray(numbers, np.float64)

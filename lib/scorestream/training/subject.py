@@ -10,6 +10,7 @@ from scorestream.training.datasets import Dataset, Source, prepared
 from scorestream.training.learning import Examples, card_of, examples_of
 from scorestream.training.metrics import Metric, metric_of
 from scorestream.training.model import Card
+from scorestream.training.validation import label_type
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Training:
             TrainingError: they cannot be learned from.
         """
         data = prepared(use_case, source)
-        card = card_of(use_case, data.rows)
+        card = card_of(use_case, data.rows, label_type(source.rows, use_case))
         examples = examples_of(card, data.rows, use_case.search.group)
         return cls(use_case, source, data, card, examples)
 

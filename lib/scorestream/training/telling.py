@@ -25,12 +25,13 @@ def tell_rows(training: Training) -> None:
     log.info(
         "rows",
         source=data.source,
-        rows=data.rows.num_rows,
-        held_out=int(data.held_out.sum()),
-        data_version=data.data_version,
+        rows=data.totals.rows,
+        held_out=data.totals.held_out,
+        data_version=data.totals.data_version,
     )
-    if data.problems:
-        log.warning("bad_rows", count=len(data.problems), first=first_problems(data.problems))
+    if data.totals.bad:
+        count = sum(data.totals.bad.values())
+        log.warning("bad_rows", count=count, first=first_problems(data.problems))
 
 
 def tell_candidate(training: Training, found: Found) -> None:

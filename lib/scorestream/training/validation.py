@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.errors import InputError
-from scorestream.training.config import Column, Target, UseCase
+from scorestream.training.config import Column, LabelType, Target, UseCase
 
 Flags = npt.NDArray[np.bool_]
 # Texts of CSV files that mean that there is no value, unless a column has them among its values.
@@ -114,9 +114,23 @@ def check_training(table: pa.Table, use_case: UseCase, where: str) -> Checked:
     for name in use_case.carried:
         if name not in table.column_names:
             raise InputError(f"{where}: no column {name}; its columns are {table.column_names}")
-        if name not in rows.column_names:
-            rows = rows.append_column(name, table[name])
-    return Checked(rows, problems)
+        if pa.types.is_nested(table[name].type):
+            raise InputError(f"{where}: column {name} is {table[name].type}, not a plain value")
+        rows = rows.append_column(name, _plain(table[name]))
+    return Checked(rows, [*problems, *_no_moment(table, use_case.split.column)])
+
+
+def _no_moment(table: pa.Table, column: str | None) -> Iterator[Problem]:
+    """Rows that belong to neither side of a split by time."""
+    if column is None:
+        return
+    values = _plain(table[column])
+    missing = values.is_null()
+    if pa.types.is_string(values.type):
+        texts = pc.utf8_trim_whitespace(values)
+        missing = pc.or_(missing, pc.is_in(texts, pa.array(MISSING_TEXTS)))
+    for row in np.flatnonzero(missing).tolist():
+        yield Problem(row + 1, column, "is missing")
 
 
 def target_column(use_case: UseCase) -> dict[str, Column]:
@@ -129,6 +143,18 @@ def target_column(use_case: UseCase) -> dict[str, Column]:
     else:
         column = Column(kind="category", values=target.labels, missing="refuse")
     return {target.column: column}
+
+
+def label_type(rows: pa.Table, use_case: UseCase) -> LabelType:
+    """The type of the labels in raw rows: numbers, truth values, or text, as of other targets."""
+    if use_case.task != "classification":
+        return "string"
+    kind = _plain(rows[use_case.target.column]).type
+    if pa.types.is_integer(kind):
+        return "int64"
+    if pa.types.is_floating(kind):
+        return "double"
+    return "bool" if pa.types.is_boolean(kind) else "string"
 
 
 def _numbers(

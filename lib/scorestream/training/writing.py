@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError as DeltaRsError
+from deltalake.transaction import AddAction
 
 from scorestream.errors import InputError
+from scorestream.io.delta.files import new_name
 from scorestream.io.filesystem import as_uri, exists, filesystem_of
 from scorestream.training.ingest import CSV_ENDINGS, is_delta
 
@@ -24,7 +31,8 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
 
     Args:
         path: .csv, .csv.gz and .parquet are files, which are overwritten when all is written; any
-            other path is a Delta table, whose content is replaced in one commit.
+            other path is a Delta table, whose content is replaced when all is written, by one
+            commit, or by two where the columns are others than before.
 
     Raises:
         InputError: it cannot be written, or there is something else.
@@ -79,9 +87,54 @@ def _replaced(path: str) -> Iterator[pa.NativeFile]:
 def _write_delta(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> None:
     if exists(as_uri(path.rstrip("/"))) and not is_delta(path):
         raise InputError(f"{path}: is there, and no Delta table: give another --output")
-    rows = (record for batch in batches for record in batch.to_batches())
-    reader = pa.RecordBatchReader.from_batches(schema, rows)
-    write_deltalake(path, reader, mode="overwrite", schema_mode="overwrite")
+    storable = _storable(schema)
+    if not is_delta(path):
+        _make_table(path, storable, "error")
+    file = _write_data_file(path, storable, batches)
+    # The table is the user's, wherever it is: `Warehouse` knows those of the warehouse only.
+    log = DeltaTable(path)
+    if pa.schema(log.schema()) != storable or log.metadata().partition_columns:
+        log = _make_table(path, storable, "overwrite")
+    log.create_write_transaction([file], "overwrite", storable)
+
+
+def _storable(schema: pa.Schema) -> pa.Schema:
+    """The types in which a Delta table keeps those of a schema."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_deltalake(folder, schema.empty_table())
+        return pa.schema(DeltaTable(folder).schema())
+
+
+def _make_table(path: str, schema: pa.Schema, mode: Literal["error", "overwrite"]) -> DeltaTable:
+    if "://" not in path:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    return DeltaTable.create(path, schema, mode=mode)
+
+
+def _write_data_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> AddAction:
+    """Write rows in their order, which delta-rs's own writer does not keep."""
+    filesystem, folder = filesystem_of(as_uri(path.rstrip("/")))
+    name, rows = new_name(), 0
+    file = f"{folder}/{name}"
+    with pq.ParquetWriter(file, schema, filesystem=filesystem, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(_stored(batch, schema))
+            rows += batch.num_rows
+    return AddAction(
+        path=name,
+        size=filesystem.get_file_info(file).size,
+        partition_values={},
+        modification_time=round(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps({"numRecords": rows}),
+    )
+
+
+def _stored(batch: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows in other types; of times the digits that Delta does not keep are dropped."""
+    kinds = [pc.CastOptions(kind, allow_time_truncate=True) for kind in schema.types]
+    columns = zip(batch.columns, kinds, strict=True)
+    return pa.Table.from_arrays([pc.cast(c, options=kind) for c, kind in columns], schema=schema)
 
 
 def _flat(schema: pa.Schema) -> pa.Schema:

@@ -6,7 +6,7 @@ libraries: nothing that is executed when it is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -16,14 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, load_model
+from mlflow.types import DataType
 
 from scorestream.errors import InputError, ModelError
 from scorestream.io.mlflow.registry import Registered
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.training.model import Predictions, TabularModel
+from scorestream.training.validation import MISSING_TEXTS
 
 OUTPUT: Final = "output"
 OUTPUTS: Final = ("prediction", "probability", "table")
+FLOATS: Final = (DataType.float, DataType.double)
+NUMBERS: Final = (DataType.integer, DataType.long, *FLOATS)
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,11 @@ class LoadedModel:
         """
         if self.own is not None:
             return self.own.predict(table, first_row)
-        schema = cast("Any", self.pyfunc.metadata).get_input_schema()
-        names = schema.input_names() if schema is not None and schema.has_input_names() else None
-        _refuse_lacking(table, names or (), str(self.registered))
-        frame = table.select(names).to_pandas() if names else table.to_pandas()
         try:
+            frame = signature_frame(self.pyfunc, table, first_row)
             values = self.pyfunc.predict(frame)
+        except InputError as error:
+            raise InputError(f"input of {self.registered}: {error}") from None
         except Exception as error:  # noqa: BLE001  whatever a foreign model raises
             raise InputError(f"model {self.registered}: {str(error).splitlines()[0]}") from None
         return Predictions(_column(values), None, pa.nulls(table.num_rows, pa.string()))
@@ -121,6 +124,40 @@ def own_model(pyfunc: PyFuncModel) -> TabularModel | None:
     return found if isinstance(found, TabularModel) else None
 
 
+def signature_frame(pyfunc: PyFuncModel, table: pa.Table, first_row: int = 1) -> pd.DataFrame:
+    """The columns of a model's signature, numbers in its types; all as they are without one.
+
+    MLflow refuses texts for numbers, as CSV has them, and whole numbers for floats.
+
+    Raises:
+        InputError: a column is missing, or holds what is no such number.
+    """
+    schema = cast("Any", pyfunc.metadata).get_input_schema()
+    frame = cast("pd.DataFrame", table.to_pandas())
+    if schema is None or not schema.has_input_names():
+        return frame
+    lacking = [name for name in schema.required_input_names() if name not in frame]
+    if lacking:
+        raise InputError(f"no column {', '.join(lacking)}")
+    inputs = [each for each in schema.inputs if each.name in frame]
+    return pd.DataFrame({i.name: _typed(frame[i.name], i.type, first_row) for i in inputs})
+
+
+def _typed(values: pd.Series[Any], kind: Any, first_row: int) -> pd.Series[Any]:
+    if not isinstance(kind, DataType) or kind not in NUMBERS:
+        return values
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = numbers.isna()
+    if kind in FLOATS:
+        wrong &= values.notna() & ~values.isin(MISSING_TEXTS)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise InputError(
+            f"column {values.name}, row {first_row + row}: {values.iloc[row]!r} is no {kind.name}"
+        )
+    return numbers.astype(kind.to_numpy())
+
+
 def load(store: ModelStore, model: Registered) -> LoadedModel:
     """Load a registered model.
 
@@ -131,12 +168,6 @@ def load(store: ModelStore, model: Registered) -> LoadedModel:
     with store.errors(f"model {model}"):
         uri = client.get_model_version_download_uri(model.name, str(model.version))
         return LoadedModel(model, load_model(uri))
-
-
-def _refuse_lacking(table: pa.Table, names: Sequence[str], what: str) -> None:
-    lacking = [name for name in names if name not in table.column_names]
-    if lacking:
-        raise InputError(f"input of {what}: no column {', '.join(lacking)}")
 
 
 def _column(values: Any) -> pa.Array:

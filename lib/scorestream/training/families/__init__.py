@@ -3,8 +3,8 @@
 The module of a family is imported when it is first needed, so that a process which only applies
 models has none of the libraries that they do not use. It holds two functions:
 
-`fit(x, y, task)` learns, and `load(folder)` reads what `Fitted.save(folder)` has written. Where
-learning needs a library that applying does not, `load` is in a module of its own.
+`fit(x, y, learning)` learns, in one thread, and `load(folder)` reads what `Fitted.save(folder)` has
+written. Where learning needs a library that applying does not, `load` is in a module of its own.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ class Learning:
         classes: of a classification.
         params: of the family.
         seed: of all that is random.
-        threads: that it may use.
     """
 
     task: str
     classes: int
     params: Mapping[str, Any]
     seed: int
-    threads: int = 1
 
 
 class Fitted(Protocol):

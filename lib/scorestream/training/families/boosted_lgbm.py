@@ -61,7 +61,7 @@ def parameters(learning: Learning) -> dict[str, Any]:
             objective = {"objective": "multiclass", "num_class": learning.classes}
     fixed = {
         "seed": learning.seed,
-        "num_threads": learning.threads,
+        "num_threads": 1,
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,

@@ -44,7 +44,7 @@ def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
     """
     given = parameters(learning)
     rounds = given.pop(_ROUNDS, 100)
-    data = xgboost.DMatrix(x, label=y, nthread=learning.threads)
+    data = xgboost.DMatrix(x, label=y, nthread=1)
     try:
         booster = xgboost.train(given, data, num_boost_round=rounds)
     except (xgboost.core.XGBoostError, TypeError) as error:
@@ -59,7 +59,7 @@ def parameters(learning: Learning) -> dict[str, Any]:
         objective = {"objective": "binary:logistic"}
         if learning.classes > 2:
             objective = {"objective": "multi:softprob", "num_class": learning.classes}
-    fixed = {"seed": learning.seed, "nthread": learning.threads, "validate_parameters": True}
+    fixed = {"seed": learning.seed, "nthread": 1, "validate_parameters": True}
     return {**objective, **learning.params, **fixed}
 
 

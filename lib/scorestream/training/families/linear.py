@@ -17,7 +17,7 @@ def fit(x: Floats, y: Floats, learning: Learning) -> LinearTerms:
     """Learn; `alpha` 0, the default, is ordinary least squares, above it counts scaled columns.
 
     Raises:
-        TrainingError: a parameter that it does not know.
+        TrainingError: a parameter that it does not know, or refuses.
     """
     unknown = sorted(learning.params.keys() - _PARAMS)
     if unknown:
@@ -25,5 +25,8 @@ def fit(x: Floats, y: Floats, learning: Learning) -> LinearTerms:
     alpha, positive = learning.params.get("alpha", 0), learning.params.get("positive", False)
     model = Ridge(alpha, positive=positive) if alpha else LinearRegression(positive=positive)
     means, scales = scaling(x)
-    model.fit((x - means) / scales, y)
+    try:
+        model.fit((x - means) / scales, y)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"family linear: {error}") from None
     return unscaled(means, scales, model.coef_, model.intercept_)

@@ -1,0 +1,48 @@
+"""The order of candidates, also of those of which nothing is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models import DIAMONDS, LOANS
+from scorestream.errors import TrainingError
+from scorestream.training.candidates import best_first
+from scorestream.training.configuration import load_use_case
+from scorestream.training.datasets import Dataset, Source
+from scorestream.training.learning import Examples, Learner
+from scorestream.training.model import Card
+from scorestream.training.search import Found
+from scorestream.training.subject import Training
+from scorestream.training.totals import Totals
+
+UNKNOWN = float("nan")
+
+
+def training(metric: str) -> Training:
+    """Of a use case without rows."""
+    path = DIAMONDS if metric == "mape" else LOANS
+    use_case = load_use_case(path, [f"search.metric={metric}"])
+    card = Card(name="t", task=use_case.task, target="y", columns={})
+    rows, none = pa.table({}), np.zeros(0)
+    flags = none.astype(bool)
+    data = Dataset("t", rows, flags, flags, none.astype(np.uint64), [], Totals(0, 0, {}, ""))
+    return Training(use_case, Source("t", rows), data, card, Examples(rows, none))
+
+
+def found(*values: float) -> list[Found]:
+    return [Found(Learner(str(v), ()), v, {}, np.zeros(0), ()) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("metric", "order"), [("mape", ["0.1", "0.2", "0.3"]), ("f1", ["0.3", "0.2", "0.1"])]
+)
+def test_a_candidate_of_which_nothing_is_known_is_last(metric: str, order: list[str]) -> None:
+    ranked = best_first(training(metric), found(0.2, UNKNOWN, 0.1, UNKNOWN, 0.3))
+    assert [one.learner.name for one in ranked] == [*order, "nan", "nan"]
+
+
+def test_where_nothing_is_known_of_any_there_is_no_best() -> None:
+    with pytest.raises(TrainingError, match=r"search\.metric: no candidate has a mape"):
+        best_first(training("mape"), found(UNKNOWN, UNKNOWN))

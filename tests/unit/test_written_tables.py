@@ -1,0 +1,49 @@
+"""Tables as output: rows stay in order, whatever the format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from scorestream.errors import InputError
+from scorestream.training.ingest import read_table
+from scorestream.training.writing import write_batches
+
+ROWS = 5_000
+
+
+def write(path: Path, rows: pa.Table) -> None:
+    batches = [rows.slice(start, 700) for start in range(0, rows.num_rows, 700)]
+    assert write_batches(str(path), rows.schema, batches) == rows.num_rows
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.parquet", "a folder/x"])
+def test_rows_stay_in_order(tmp_path: Path, name: str) -> None:
+    for _ in range(3):
+        write(tmp_path / name, pa.table({"number": range(ROWS)}))
+        found = read_table(str(tmp_path / name))["number"].cast(pa.int64())
+        assert found.to_pylist() == list(range(ROWS))
+
+
+def test_a_delta_table_may_have_had_other_columns_and_parts(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    given = pa.table({"kind": ["a", "b"], "x": [1, 2]})
+    write_deltalake(path, given, partition_by="kind")
+    naive = pa.array([1_000_000_001], pa.timestamp("ns"))
+    rows = pa.table({"kind": ["c"], "when": naive, "small": pa.array([7], pa.uint8())})
+    for _ in range(2):
+        write(path, rows)
+        table = DeltaTable(path)
+        assert table.metadata().partition_columns == []
+        assert read_table(str(path)).cast(rows.schema, safe=False)["small"].to_pylist() == [7]
+        seconds = pc.cast(read_table(str(path))["when"], pa.timestamp("s"), safe=False)
+        assert seconds.cast(pa.int64()).to_pylist() == [1]
+    before = table.version()
+    assert len(table.file_uris()) == 1
+    with pytest.raises(InputError, match=r"cannot be written: .* 200 not in range"):
+        write(path, rows.set_column(2, "small", pa.array([200], pa.uint8())))
+    assert DeltaTable(path).version() == before
