@@ -99,7 +99,7 @@ def test_a_signature_gets_its_columns_in_its_types(folder: Path) -> None:
     columns = ("num_swaps", "lp_score")
     count = "[float(len(rows.columns)) + (rows.dtypes == 'float64').all()] * len(rows)"
     assert model_values(copied(folder, count, columns), trial_rows()).to_pylist() == [3.0] * 3
-    with pytest.raises(Exception, match="needs no_such: wallets have none"):
+    with pytest.raises(Exception, match="no column no_such"):
         model_values(copied(folder, "rows['no_such']", ("no_such",)), trial_rows())
 
 

@@ -7,22 +7,20 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from mlflow.pyfunc import PyFuncModel, load_model
-from mlflow.types import DataType
 from pyarrow.fs import LocalFileSystem, copy_files
 
-from scorestream.errors import ModelError
+from scorestream.errors import InputError, ModelError
 from scorestream.io.filesystem import filesystem_of
-from scorestream.io.mlflow.loading import own_model
+from scorestream.io.mlflow.loading import own_model, signature_frame
 from scorestream.serving.choices import Version
 
-NUMBERS: Final = (DataType.integer, DataType.long, DataType.float, DataType.double)
 # In a worker: a version, and the one that stands in for it.
 MOST_LOADED: Final = 2
 
@@ -90,16 +88,10 @@ class WalletPyfunc:
             self.folder.cleanup()
 
     def _frame(self, rows: pa.Table) -> pd.DataFrame:
-        """The columns of the model's signature, in its types; all as they are without one."""
-        frame = rows.to_pandas()
-        schema = cast("Any", self.pyfunc.metadata).get_input_schema()
-        if schema is None or not schema.has_input_names():
-            return cast("pd.DataFrame", frame)
-        lacking = [name for name in schema.required_input_names() if name not in frame]
-        if lacking:
-            raise ModelError(f"model {self.version} needs {', '.join(lacking)}: wallets have none")
-        inputs = [each for each in schema.inputs if each.name in frame]
-        return pd.DataFrame({each.name: _typed(frame[each.name], each.type) for each in inputs})
+        try:
+            return signature_frame(self.pyfunc, rows)
+        except InputError as error:
+            raise ModelError(f"model {self.version}: {error}") from None
 
     def _checked(self, given: Any, count: int) -> pa.Array:
         values = _one_column(given)
@@ -151,11 +143,6 @@ def loaded_copy(version: Version) -> WalletPyfunc:
 def loaded_versions(name: str) -> Sequence[Version]:
     """The versions of a model that this process holds, the newest first."""
     return [model.version for model in _loaded.get(name, [])]
-
-
-def _typed(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
-    """Numbers in the type of a signature; MLflow refuses whole numbers where it wants floats."""
-    return values.astype(kind.to_numpy()) if kind in NUMBERS else values
 
 
 def _one_column(given: Any) -> pa.Array | None:
