@@ -20,18 +20,18 @@ import pyarrow.compute as pc
 import structlog
 
 from scorestream.configuration import load_scoring_model
-from scorestream.examples.cutoffs import BEHAVIOUR, Cutoffs
 from scorestream.local.examples import Drawing, drawn_examples
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
-from scorestream.training.baselines import baseline_metrics
-from scorestream.training.candidates import best_first, searched
-from scorestream.training.configuration import load_use_case
-from scorestream.training.datasets import Source
-from scorestream.training.evaluation import evaluate
-from scorestream.training.families import Floats
-from scorestream.training.learning import Learner
-from scorestream.training.subject import Training
+from scorestream.training.config.load import load_use_case
+from scorestream.training.data.datasets import Source
+from scorestream.training.model.evaluation import evaluate
+from scorestream.training.model.families import Floats
+from scorestream.training.search.baselines import baseline_metrics
+from scorestream.training.search.candidates import best_first, searched
+from scorestream.training.search.learning import Learner
+from scorestream.training.search.subject import Training
+from scorestream.wallet_examples.cutoffs import BEHAVIOUR, Cutoffs
 
 CONF: Final = PROJECT_ROOT / "conf"
 UNTIL: Final = 1_767_225_600

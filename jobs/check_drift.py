@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from scorestream.cli import run_job
-from scorestream.training.drift_job import DriftOptions, check_drift
+from scorestream.training.apply.drift_job import DriftOptions, check_drift
 
 
 def parse_arguments() -> DriftOptions:

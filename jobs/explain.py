@@ -7,7 +7,7 @@ import sys
 
 from scorestream.cli import run_job
 from scorestream.options import at_least
-from scorestream.training.applying import ApplyOptions, explain_table
+from scorestream.training.apply.tables import ApplyOptions, explain_table
 
 
 def parse_arguments() -> ApplyOptions:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from scorestream.cli import run_job
-from scorestream.training.history import model_history
+from scorestream.training.runs.history import model_history
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh model_history", description=__doc__)
 parser.add_argument("--name", required=True, help="for instance loan-approval")

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from scorestream.cli import run_job
-from scorestream.training.applying import ApplyOptions, score_table
+from scorestream.training.apply.tables import ApplyOptions, score_table
 
 
 def parse_arguments() -> ApplyOptions:

@@ -7,8 +7,8 @@ import re
 import sys
 
 from scorestream.cli import run_job
-from scorestream.examples.job import ExamplesOptions, make_examples
 from scorestream.options import moment, span
+from scorestream.wallet_examples.job import ExamplesOptions, make_examples
 
 # Each wallet is scored at each of them: more would be a slip of the pen.
 MOST_CUTOFFS = 1_000

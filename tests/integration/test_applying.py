@@ -37,12 +37,12 @@ from scorestream.errors import DriftFound, InputError, ModelError
 from scorestream.io.mlflow.loading import LoadedModel, load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.settings import Settings
-from scorestream.training import ingest
-from scorestream.training.applying import ApplyOptions, explain_table, score_table
-from scorestream.training.drift_job import DriftOptions, check_drift
-from scorestream.training.explain import explain_row, explain_rows
-from scorestream.training.ingest import read_batches, read_sample, read_table
-from scorestream.training.run_log import PROFILE
+from scorestream.training.apply.drift_job import DriftOptions, check_drift
+from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
+from scorestream.training.data import ingest
+from scorestream.training.data.ingest import read_batches, read_sample, read_table
+from scorestream.training.model.explain import explain_row, explain_rows
+from scorestream.training.runs.run_log import PROFILE
 
 OVER = """candidates={boosted: {family: lightgbm, bags: 2, params: {n_estimators: 80},
   over: {family: linear, features: [carat, color], encode: {carat: {to: ramps, log: true}}}},

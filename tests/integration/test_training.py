@@ -39,13 +39,13 @@ from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run, past_runs, unpacked_hashes
 from scorestream.settings import Settings
-from scorestream.training.applying import ApplyOptions, score_table
-from scorestream.training.drift_job import DriftOptions, check_drift
-from scorestream.training.families.terms import LinearTerms
-from scorestream.training.history import model_history, promote_model, rollback_model
-from scorestream.training.ingest import query_table, read_table
-from scorestream.training.profile import Profile
-from scorestream.training.run_log import HASHES
+from scorestream.training.apply.drift_job import DriftOptions, check_drift
+from scorestream.training.apply.tables import ApplyOptions, score_table
+from scorestream.training.data.ingest import query_table, read_table
+from scorestream.training.model.families.terms import LinearTerms
+from scorestream.training.runs.history import model_history, promote_model, rollback_model
+from scorestream.training.runs.profile import Profile
+from scorestream.training.runs.run_log import HASHES
 
 NAME = "loan-approval"
 

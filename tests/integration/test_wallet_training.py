@@ -17,7 +17,6 @@ from analysed import write
 from models import SMALL, registry_of, run_of, settings_of, train
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ConfigurationError, InputError
-from scorestream.examples.job import ExamplesOptions, make_examples
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.copies import ModelCopies
 from scorestream.io.mlflow.loading import load
@@ -27,11 +26,12 @@ from scorestream.local.samples import record_of
 from scorestream.local.wallets import GenerateOptions, generate_wallets, truth_path
 from scorestream.serving.applying import MODEL_COLUMNS, model_values
 from scorestream.settings import PROJECT_ROOT, Settings
-from scorestream.training.applying import ApplyOptions, explain_table, score_table
-from scorestream.training.drift_job import DriftOptions, check_drift
-from scorestream.training.families.forest import Forest
-from scorestream.training.history import promote_model, rollback_model
-from scorestream.training.ingest import read_table
+from scorestream.training.apply.drift_job import DriftOptions, check_drift
+from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
+from scorestream.training.data.ingest import read_table
+from scorestream.training.model.families.forest import Forest
+from scorestream.training.runs.history import promote_model, rollback_model
+from scorestream.wallet_examples.job import ExamplesOptions, make_examples
 from wallets import DAY, UNTIL
 
 pytestmark = pytest.mark.spark

@@ -10,13 +10,13 @@ import pytest
 from sklearn.ensemble import IsolationForest
 
 from scorestream.errors import ModelError
-from scorestream.training.config import Candidate, Column
-from scorestream.training.evaluation import anomaly_metrics, evaluate
-from scorestream.training.explain import explain_rows
-from scorestream.training.families import FAMILIES, Floats, Learning
-from scorestream.training.families.forest import Forest
-from scorestream.training.learning import Examples, Learner
-from scorestream.training.model import Card, TabularModel
+from scorestream.training.config.parts import Candidate, Column
+from scorestream.training.model.evaluation import anomaly_metrics, evaluate
+from scorestream.training.model.explain import explain_rows
+from scorestream.training.model.families import FAMILIES, Floats, Learning
+from scorestream.training.model.families.forest import Forest
+from scorestream.training.model.tabular import Card, TabularModel
+from scorestream.training.search.learning import Examples, Learner
 
 FAMILY = FAMILIES["isolation_forest"]
 ROWS = 700

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 
 from scorestream.errors import ModelError, TrainingError
-from scorestream.training.config import Bound, Candidate, Column, Encoding
-from scorestream.training.derived import with_derived
-from scorestream.training.evaluation import calibration_error, evaluate, failures
-from scorestream.training.families import FAMILIES, Floats, Learning
-from scorestream.training.families.terms import LinearTerms
-from scorestream.training.learning import Examples, Learner
-from scorestream.training.model import Card, TabularModel
-from scorestream.training.preprocessing import Grades, Places, Ramps, fit_preparation
-from scorestream.training.profile import profile_column, shares_of
+from scorestream.training.config.parts import Bound, Candidate, Column, Encoding
+from scorestream.training.data.derived import with_derived
+from scorestream.training.model.evaluation import calibration_error, evaluate, failures
+from scorestream.training.model.families import FAMILIES, Floats, Learning
+from scorestream.training.model.families.terms import LinearTerms
+from scorestream.training.model.preprocessing import Grades, Places, Ramps, fit_preparation
+from scorestream.training.model.tabular import Card, TabularModel
+from scorestream.training.runs.profile import profile_column, shares_of
+from scorestream.training.search.learning import Examples, Learner
 
 COLUMNS = {
     "size": Column(kind="number"),

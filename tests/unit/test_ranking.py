@@ -8,14 +8,14 @@ import pytest
 
 from models import DIAMONDS, LOANS
 from scorestream.errors import TrainingError
-from scorestream.training.candidates import best_first
-from scorestream.training.configuration import load_use_case
-from scorestream.training.datasets import Dataset, Source
-from scorestream.training.learning import Examples, Learner
-from scorestream.training.model import Card
-from scorestream.training.search import Found
-from scorestream.training.subject import Training
-from scorestream.training.totals import Totals
+from scorestream.training.config.load import load_use_case
+from scorestream.training.data.datasets import Dataset, Source
+from scorestream.training.data.totals import Totals
+from scorestream.training.model.tabular import Card
+from scorestream.training.search.candidates import best_first
+from scorestream.training.search.hyperparameters import Found
+from scorestream.training.search.learning import Examples, Learner
+from scorestream.training.search.subject import Training
 
 UNKNOWN = float("nan")
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from models import LOANS
 from scorestream.errors import InputError, TrainingError
-from scorestream.training.config import Column, Split, UseCase
-from scorestream.training.configuration import load_use_case
-from scorestream.training.hashing import content_hash, row_hashes, shares
-from scorestream.training.splitting import held_out, moments
-from scorestream.training.totals import counts_of, totals_of
-from scorestream.training.validation import check_training
+from scorestream.training.config.load import load_use_case
+from scorestream.training.config.parts import Column, Split
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.hashing import content_hash, row_hashes, shares
+from scorestream.training.data.splitting import held_out, moments
+from scorestream.training.data.totals import counts_of, totals_of
+from scorestream.training.data.validation import check_training
 
 NUMBERS = st.floats(allow_nan=False)
 ROWS = st.lists(st.tuples(NUMBERS | st.none(), st.text(max_size=5) | st.none()), min_size=1)

@@ -9,7 +9,7 @@ import yaml
 
 from scorestream.errors import ConfigurationError
 from scorestream.settings import PROJECT_ROOT
-from scorestream.training.configuration import load_use_case
+from scorestream.training.config.load import load_use_case
 
 MODELS = PROJECT_ROOT / "conf" / "models"
 LOANS = MODELS / "loan_approval.yaml"

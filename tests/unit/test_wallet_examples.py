@@ -11,12 +11,12 @@ import pytest
 
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import score_messages
-from scorestream.examples.cutoffs import EXAMPLES, Cutoffs, examples_of
 from scorestream.local.histories import Row
 from scorestream.local.wallets import messages_of
 from scorestream.serving.applying import MODEL_COLUMNS, model_rows
 from scorestream.settings import PROJECT_ROOT
-from scorestream.training.configuration import load_use_case
+from scorestream.training.config.load import load_use_case
+from scorestream.wallet_examples.cutoffs import EXAMPLES, Cutoffs, examples_of
 from wallets import DAY, UNTIL, drawn, history_of, rows_of
 
 MONTH = 30 * DAY

@@ -10,8 +10,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from scorestream.errors import InputError
-from scorestream.training.ingest import read_table
-from scorestream.training.writing import write_batches
+from scorestream.training.data.ingest import read_table
+from scorestream.training.data.writing import write_batches
 
 ROWS = 5_000
 

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from scorestream.configuration import load_scoring_model
-from scorestream.examples.cutoffs import Cutoffs
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
@@ -21,8 +20,9 @@ from scorestream.local.examples import Drawing, drawn_examples
 from scorestream.reference import load_conf_reference
 from scorestream.serving.applying import model_rows
 from scorestream.settings import Settings
-from scorestream.training.explain import explain_rows, reasons_of
 from scorestream.training.job import TrainOptions, train_model
+from scorestream.training.model.explain import explain_rows, reasons_of
+from scorestream.wallet_examples.cutoffs import Cutoffs
 
 CONFIGURATIONS: Final[Mapping[str, str]] = {
     "wallet-retention": "wallet_retention.yaml",

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from scorestream.core.history import wallet_history
 from scorestream.core.pipeline import ScoringModel
-from scorestream.examples.cutoffs import Cutoffs, examples_of
 from scorestream.local.behaviours import draw_histories
 from scorestream.local.histories import ROWS, stored_rows
+from scorestream.wallet_examples.cutoffs import Cutoffs, examples_of
 
 
 @dataclass(frozen=True)

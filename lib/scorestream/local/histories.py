@@ -9,9 +9,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from scorestream.core import schemas
-from scorestream.examples.cutoffs import BEHAVIOUR
 from scorestream.local.behaviours import Histories
 from scorestream.local.wallets import messages_of
+from scorestream.wallet_examples.cutoffs import BEHAVIOUR
 
 Row = dict[str, Any]
 ROWS: Final = pa.schema([*schemas.WALLET_ROWS, (BEHAVIOUR, pa.string())])

@@ -14,12 +14,10 @@ from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run, started_run
 from scorestream.locks import exclusive_lock
 from scorestream.settings import Settings
-from scorestream.training.baselines import baseline_metrics
-from scorestream.training.candidates import Trained, best_first, searched, train_best
-from scorestream.training.configuration import load_use_case
-from scorestream.training.datasets import choose_source
-from scorestream.training.promotion import Verdict, refuse_another_target, verdict_on
-from scorestream.training.run_log import (
+from scorestream.training.config.load import load_use_case
+from scorestream.training.data.datasets import choose_source
+from scorestream.training.runs.promotion import Verdict, refuse_another_target, verdict_on
+from scorestream.training.runs.run_log import (
     PROCESS,
     SPARK,
     TRAINED_IN,
@@ -28,15 +26,17 @@ from scorestream.training.run_log import (
     log_start,
     log_trained,
 )
-from scorestream.training.search import Found
-from scorestream.training.subject import Training
-from scorestream.training.telling import (
+from scorestream.training.runs.telling import (
     tell_candidate,
     tell_metrics,
     tell_registered,
     tell_rows,
     tell_verdict,
 )
+from scorestream.training.search.baselines import baseline_metrics
+from scorestream.training.search.candidates import Trained, best_first, searched, train_best
+from scorestream.training.search.hyperparameters import Found
+from scorestream.training.search.subject import Training
 from scorestream.version import code_version
 
 

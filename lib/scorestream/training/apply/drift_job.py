@@ -12,11 +12,11 @@ from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run
 from scorestream.settings import Settings
-from scorestream.training.config import Drift
-from scorestream.training.drift import ColumnDrift, drift_of
-from scorestream.training.drift_report import as_html, as_json
-from scorestream.training.ingest import read_sample
-from scorestream.training.run_log import noted_profile, noted_use_case
+from scorestream.training.apply.drift import ColumnDrift, drift_of
+from scorestream.training.apply.drift_report import as_html, as_json
+from scorestream.training.config.parts import Drift
+from scorestream.training.data.ingest import read_sample
+from scorestream.training.runs.run_log import noted_profile, noted_use_case
 
 SHOWN: Final = 5
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
-from scorestream.training.config import Drift
-from scorestream.training.drift import ColumnDrift
-from scorestream.training.profile import Profile
+from scorestream.training.apply.drift import ColumnDrift
+from scorestream.training.config.parts import Drift
+from scorestream.training.runs.profile import Profile
 
 _STYLE: Final = """
 body { font: 14px sans-serif; color: #222; max-width: 70em; margin: 2em auto; }

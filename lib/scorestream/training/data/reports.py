@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from scorestream.training.validation import Problem
+from scorestream.training.data.validation import Problem
 
 EXAMPLES = 3
 

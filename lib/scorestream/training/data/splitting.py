@@ -11,8 +11,9 @@ import pyarrow as pa
 from pandas.api.types import is_datetime64_any_dtype
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import Split, UseCase
-from scorestream.training.hashing import row_hashes, shares
+from scorestream.training.config.parts import Split
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.hashing import row_hashes, shares
 
 Flags = npt.NDArray[np.bool_]
 LEAST_ROWS: Final = 10

@@ -12,12 +12,12 @@ from typing import Final
 import pyarrow as pa
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import UseCase
-from scorestream.training.distributed import LargeTable
-from scorestream.training.hashing import row_hashes
-from scorestream.training.reports import problem_counts
-from scorestream.training.splitting import place_of
-from scorestream.training.validation import check_training
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.hashing import row_hashes
+from scorestream.training.data.large_table import LargeTable
+from scorestream.training.data.reports import problem_counts
+from scorestream.training.data.splitting import place_of
+from scorestream.training.data.validation import check_training
 
 _ROWS: Final = "rows"
 _HELD_OUT: Final = "held out"

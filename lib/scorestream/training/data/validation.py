@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.errors import InputError
-from scorestream.training.config import Column, LabelType, Target, UseCase
+from scorestream.training.config.parts import Column, LabelType, Target
+from scorestream.training.config.use_case import UseCase
 
 Flags = npt.NDArray[np.bool_]
 # Texts of CSV files that mean that there is no value, unless a column has them among its values.

@@ -21,7 +21,7 @@ from deltalake.transaction import AddAction
 from scorestream.errors import InputError
 from scorestream.io.delta.files import new_name
 from scorestream.io.filesystem import as_uri, exists, filesystem_of
-from scorestream.training.ingest import CSV_ENDINGS, is_delta
+from scorestream.training.data.ingest import CSV_ENDINGS, is_delta
 
 _UNWRITABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
 

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from sklearn import metrics as sk
 
-from scorestream.training.config import Bound
-from scorestream.training.families import Floats
-from scorestream.training.model import Card, probabilities_of
+from scorestream.training.config.parts import Bound
+from scorestream.training.model.families import Floats
+from scorestream.training.model.tabular import Card, probabilities_of
 
 BINS: Final = 10
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.errors import InputError
-from scorestream.training.config import Reasons
-from scorestream.training.families import Floats
-from scorestream.training.model import TabularModel
+from scorestream.training.config.parts import Reasons
+from scorestream.training.model.families import Floats
+from scorestream.training.model.tabular import TabularModel
 
 # Below it a ratio of two differences is no more than rounding.
 _TINY: Final = 1e-9

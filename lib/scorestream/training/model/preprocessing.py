@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import Candidate, Column, Encoding, Frozen
-from scorestream.training.families import FAMILIES, Floats
+from scorestream.training.config.parts import Candidate, Column, Encoding, Frozen
+from scorestream.training.model.families import FAMILIES, Floats
 
 _NUMBER = Column(kind="number")
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.errors import InputError
-from scorestream.training.config import Likeness
+from scorestream.training.config.parts import Likeness
 
 
 class SimilarSamples:

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 from scorestream.configuration import problems_of
 from scorestream.errors import ModelError
-from scorestream.training.config import Column, Frozen, LabelType, Likeness, Reasons
-from scorestream.training.derived import with_derived
-from scorestream.training.families import FAMILIES, Fitted, Floats
-from scorestream.training.preprocessing import Preparation
-from scorestream.training.validation import Checked, check_features
+from scorestream.training.config.parts import Column, Frozen, LabelType, Likeness, Reasons
+from scorestream.training.data.derived import with_derived
+from scorestream.training.data.validation import Checked, check_features
+from scorestream.training.model.families import FAMILIES, Fitted, Floats
+from scorestream.training.model.preprocessing import Preparation
 
 # A reader of another version refuses what it would misread.
 FORMAT: Final = 1

@@ -13,17 +13,17 @@ from scorestream.errors import ConfigurationError, ModelError, ScorestreamError
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import JUDGED, Run, unpacked_hashes
-from scorestream.training.baselines import Rivals, against
-from scorestream.training.candidates import Trained
-from scorestream.training.config import UseCase
-from scorestream.training.datasets import Flags
-from scorestream.training.evaluation import evaluate, failures
-from scorestream.training.hashing import row_hashes
-from scorestream.training.learning import Examples
-from scorestream.training.model import TabularModel
-from scorestream.training.run_log import HASHES, SPARK, TRAINED_IN, noted_use_case
-from scorestream.training.splitting import LEAST_ROWS, place_of
-from scorestream.training.subject import Training
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.datasets import Flags
+from scorestream.training.data.hashing import row_hashes
+from scorestream.training.data.splitting import LEAST_ROWS, place_of
+from scorestream.training.model.evaluation import evaluate, failures
+from scorestream.training.model.tabular import TabularModel
+from scorestream.training.runs.run_log import HASHES, SPARK, TRAINED_IN, noted_use_case
+from scorestream.training.search.baselines import Rivals, against
+from scorestream.training.search.candidates import Trained
+from scorestream.training.search.learning import Examples
+from scorestream.training.search.subject import Training
 
 
 @dataclass(frozen=True)

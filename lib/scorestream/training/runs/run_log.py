@@ -20,23 +20,24 @@ from scorestream.io.mlflow.tracking import (
     packed_hashes,
     started_run,
 )
-from scorestream.training.baselines import Rivals
-from scorestream.training.candidates import Trained
-from scorestream.training.config import Frozen, UseCase
-from scorestream.training.evaluation import evaluate
-from scorestream.training.learning import Examples
-from scorestream.training.model import TabularModel
-from scorestream.training.plots import evaluation_plots, importance_plot, learning_plot
-from scorestream.training.profile import (
+from scorestream.training.config.parts import Frozen
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.reports import problems_csv, trials_csv
+from scorestream.training.data.splitting import LEAST_ROWS
+from scorestream.training.model.evaluation import evaluate
+from scorestream.training.model.tabular import TabularModel
+from scorestream.training.runs.plots import evaluation_plots, importance_plot, learning_plot
+from scorestream.training.runs.profile import (
     PROBABILITY_EDGES,
     Profile,
     profile_column,
     transformations_of,
 )
-from scorestream.training.reports import problems_csv, trials_csv
-from scorestream.training.search import Found
-from scorestream.training.splitting import LEAST_ROWS
-from scorestream.training.subject import Training
+from scorestream.training.search.baselines import Rivals
+from scorestream.training.search.candidates import Trained
+from scorestream.training.search.hyperparameters import Found
+from scorestream.training.search.learning import Examples
+from scorestream.training.search.subject import Training
 from scorestream.version import code_version
 
 HASHES: Final = "training_rows.bin"

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from scorestream.training.datasets import Flags
-from scorestream.training.derived import with_derived
-from scorestream.training.evaluation import anomaly_metrics, evaluate
-from scorestream.training.families import Floats
-from scorestream.training.metrics import Metric
-from scorestream.training.model import Card
-from scorestream.training.subject import Training
+from scorestream.training.data.datasets import Flags
+from scorestream.training.data.derived import with_derived
+from scorestream.training.model.evaluation import anomaly_metrics, evaluate
+from scorestream.training.model.families import Floats
+from scorestream.training.model.metrics import Metric
+from scorestream.training.model.tabular import Card
+from scorestream.training.search.subject import Training
 
 # Metrics of each baseline on the held-out rows, by its name.
 Rivals = Mapping[str, Mapping[str, float]]

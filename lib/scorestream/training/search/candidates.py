@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from scorestream.errors import TrainingError
-from scorestream.training.distributed import learn_in_spark, learns_in_spark, single
-from scorestream.training.evaluation import evaluate
-from scorestream.training.families import Floats
-from scorestream.training.learning import Learner
-from scorestream.training.model import TabularModel
-from scorestream.training.search import Found, judged, repeated, search_candidate
-from scorestream.training.subject import Training
+from scorestream.training.data.large_table import learns_in_spark
+from scorestream.training.model.evaluation import evaluate
+from scorestream.training.model.families import Floats
+from scorestream.training.model.tabular import TabularModel
+from scorestream.training.search.distributed import learn_in_spark, single
+from scorestream.training.search.hyperparameters import Found, judged, repeated, search_candidate
+from scorestream.training.search.learning import Learner
+from scorestream.training.search.subject import Training
 
 BLEND: Final = "blend"
 

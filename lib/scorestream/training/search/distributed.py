@@ -3,90 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import structlog
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from scorestream.errors import TrainingError
-from scorestream.io.filesystem import as_uri
-from scorestream.session import build_session
-from scorestream.settings import Settings
-from scorestream.training.config import UseCase
-from scorestream.training.derived import with_derived
-from scorestream.training.families import FAMILIES, Learning
-from scorestream.training.ingest import spark_format
-from scorestream.training.learning import Learner, examples_of
-from scorestream.training.model import Card, Part, TabularModel
-from scorestream.training.preprocessing import Preparation
-from scorestream.training.search import Found
-from scorestream.training.splitting import place_of
-from scorestream.training.validation import check_training
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.derived import with_derived
+from scorestream.training.data.large_table import LargeTable
+from scorestream.training.data.splitting import place_of
+from scorestream.training.data.validation import check_training
+from scorestream.training.model.families import FAMILIES, Learning
+from scorestream.training.model.preprocessing import Preparation
+from scorestream.training.model.tabular import Card, Part, TabularModel
+from scorestream.training.search.hyperparameters import Found
+from scorestream.training.search.learning import Learner, examples_of
 
 log = structlog.get_logger()
 
 _ENCODED: Final = "features array<float>, label float"
-_SAMPLING: Final = 1_000_000
-
-
-@dataclass(frozen=True)
-class LargeTable:
-    """A table that Spark reads."""
-
-    spark: SparkSession
-    path: str
-
-    @classmethod
-    def of(cls, path: str, settings: Settings) -> LargeTable:
-        """A table at a path or URI."""
-        return cls(build_session("train_model", settings), path)
-
-    @property
-    def rows(self) -> DataFrame:
-        """Its rows; those of CSV as text."""
-        reader = self.spark.read.options(header="true", escape='"', multiLine="true")
-        return reader.format(spark_format(self.path)).load(as_uri(self.path))
-
-    def sample(self, most: int) -> pa.Table:
-        """At most about so many rows, chosen by their content."""
-        rows = self.rows
-        share = min(1.0, most / max(rows.count(), 1))
-        log.info("sampling", source=self.path, share=round(share, 6))
-        place = F.pmod(F.xxhash64(*rows.columns), F.lit(_SAMPLING))
-        chosen = rows.where(place < int(share * _SAMPLING))
-        return pa.table(chosen.toArrow()).combine_chunks()
-
-
-def refuse_unfit(use_case: UseCase) -> None:
-    """Refuse what only rows in one process allow.
-
-    Raises:
-        TrainingError: the split looks at other rows, or no family learns in Spark.
-    """
-    if use_case.split.by != "random":
-        raise TrainingError(
-            f"more than {use_case.collect_at_most:,} rows: split.by must be random, which looks at "
-            "one row at a time; or raise collect_at_most"
-        )
-    if not any(learns_in_spark(use_case, name) for name in use_case.candidates):
-        raise TrainingError(
-            f"more than {use_case.collect_at_most:,} rows: no candidate learns in Spark: add one "
-            "of family xgboost, without over; or raise collect_at_most"
-        )
-
-
-def learns_in_spark(use_case: UseCase, name: str) -> bool:
-    """Whether a candidate can learn from rows that no process holds."""
-    candidate = use_case.candidates.get(name)
-    return (
-        candidate is not None
-        and candidate.over is None
-        and FAMILIES[candidate.family].distributed is not None
-    )
 
 
 def learn_in_spark(

@@ -13,12 +13,12 @@ import optuna
 import structlog
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import Candidate, Range, Search
-from scorestream.training.evaluation import evaluate
-from scorestream.training.families import Floats
-from scorestream.training.learning import Examples, Learner, cross_validated
-from scorestream.training.metrics import metric_of
-from scorestream.training.model import Card
+from scorestream.training.config.parts import Candidate, Range, Search
+from scorestream.training.model.evaluation import evaluate
+from scorestream.training.model.families import Floats
+from scorestream.training.model.metrics import metric_of
+from scorestream.training.model.tabular import Card
+from scorestream.training.search.learning import Examples, Learner, cross_validated
 
 log = structlog.get_logger()
 

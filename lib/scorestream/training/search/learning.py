@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from scorestream.errors import TrainingError
-from scorestream.training.config import Candidate, Column, LabelType, Search, UseCase
-from scorestream.training.evaluation import evaluate
-from scorestream.training.families import FAMILIES, Floats, Learning
-from scorestream.training.hashing import Hashes, row_hashes, shares
-from scorestream.training.model import Card, Part, TabularModel
-from scorestream.training.preprocessing import fit_preparation
+from scorestream.training.config.parts import Candidate, Column, LabelType, Search
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.hashing import Hashes, row_hashes, shares
+from scorestream.training.model.evaluation import evaluate
+from scorestream.training.model.families import FAMILIES, Floats, Learning
+from scorestream.training.model.preprocessing import fit_preparation
+from scorestream.training.model.tabular import Card, Part, TabularModel
 
 Places = npt.NDArray[np.int64]
 Fold = tuple[Places, Places]

@@ -98,7 +98,7 @@ class Family:
 
 
 _BOTH: Final = frozenset({"classification", "regression"})
-_HERE: Final = "scorestream.training.families"
+_HERE: Final = "scorestream.training.model.families"
 
 FAMILIES: dict[str, Family] = {
     "linear": Family(

@@ -10,7 +10,7 @@ import lightgbm
 import numpy as np
 
 from scorestream.errors import TrainingError
-from scorestream.training.families import Floats, Learning
+from scorestream.training.model.families import Floats, Learning
 
 _FILE: Final = "booster.txt"
 _ROUNDS: Final = "n_estimators"

@@ -10,7 +10,7 @@ import numpy as np
 import xgboost
 
 from scorestream.errors import TrainingError
-from scorestream.training.families import Floats, Learning
+from scorestream.training.model.families import Floats, Learning
 
 _FILE: Final = "booster.ubj"
 _ROUNDS: Final = "n_estimators"

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pyspark.sql import DataFrame
 from xgboost.spark import SparkXGBClassifier, SparkXGBRegressor
 
-from scorestream.training.families import Learning
-from scorestream.training.families.boosted_xgb import Boosted
+from scorestream.training.model.families import Learning
+from scorestream.training.model.families.boosted_xgb import Boosted
 
 _OWN: Final = frozenset({"nthread", "seed", "validate_parameters", "num_class"})
 

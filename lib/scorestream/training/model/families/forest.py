@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from scorestream.training.families import Floats
+from scorestream.training.model.families import Floats
 
 Ints = npt.NDArray[np.int32]
 _FILE: Final = "forest.npz"

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
 from scorestream.errors import TrainingError
-from scorestream.training.families import Floats, Learning
-from scorestream.training.families.forest import Forest
+from scorestream.training.model.families import Floats, Learning
+from scorestream.training.model.families.forest import Forest
 
 
 def fit(x: Floats, _truth: Floats, learning: Learning) -> Forest:

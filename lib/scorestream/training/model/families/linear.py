@@ -7,8 +7,8 @@ from typing import Final
 from sklearn.linear_model import LinearRegression, Ridge
 
 from scorestream.errors import TrainingError
-from scorestream.training.families import Floats, Learning
-from scorestream.training.families.terms import LinearTerms, scaling, unscaled
+from scorestream.training.model.families import Floats, Learning
+from scorestream.training.model.families.terms import LinearTerms, scaling, unscaled
 
 _PARAMS: Final = frozenset({"alpha", "positive"})
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sklearn.linear_model import LogisticRegression
 
 from scorestream.errors import TrainingError
-from scorestream.training.families import Floats, Learning
-from scorestream.training.families.terms import LinearTerms, scaling, unscaled
+from scorestream.training.model.families import Floats, Learning
+from scorestream.training.model.families.terms import LinearTerms, scaling, unscaled
 
 
 def fit(x: Floats, y: Floats, learning: Learning) -> LinearTerms:

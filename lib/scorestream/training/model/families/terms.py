@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from scorestream.training.families import Floats
+from scorestream.training.model.families import Floats
 
 _FILE: Final = "terms.json"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from scorestream.training.config import UseCase
-from scorestream.training.datasets import Dataset, Source, prepared
-from scorestream.training.learning import Examples, card_of, examples_of
-from scorestream.training.metrics import Metric, metric_of
-from scorestream.training.model import Card
-from scorestream.training.validation import label_type
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.datasets import Dataset, Source, prepared
+from scorestream.training.data.validation import label_type
+from scorestream.training.model.metrics import Metric, metric_of
+from scorestream.training.model.tabular import Card
+from scorestream.training.search.learning import Examples, card_of, examples_of
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from scorestream.configuration import problems_of, read_yaml
 from scorestream.errors import ConfigurationError
-from scorestream.training.config import UseCase
+from scorestream.training.config.use_case import UseCase
 
 
 def load_use_case(path: Path, changes: Sequence[str] = ()) -> UseCase:

@@ -18,7 +18,6 @@ from scorestream.configuration import load_scoring_model
 from scorestream.core.history import wallet_history
 from scorestream.core.pipeline import ScoringModel
 from scorestream.errors import ConfigurationError, InputError
-from scorestream.examples.cutoffs import BEHAVIOUR, EXAMPLES, Cutoffs, examples_of
 from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
@@ -29,6 +28,7 @@ from scorestream.session import build_session
 from scorestream.settings import Settings
 from scorestream.tables import TRANSACTIONS, WALLET_KEY, Table
 from scorestream.tasks import run_tasks
+from scorestream.wallet_examples.cutoffs import BEHAVIOUR, EXAMPLES, Cutoffs, examples_of
 
 log = structlog.get_logger()
 

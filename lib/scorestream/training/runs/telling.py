@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from scorestream.io.mlflow.registry import Registered
-from scorestream.training.baselines import Rivals, against
-from scorestream.training.candidates import Trained
-from scorestream.training.promotion import Verdict
-from scorestream.training.reports import first_problems
-from scorestream.training.search import Found
-from scorestream.training.subject import Training
+from scorestream.training.data.reports import first_problems
+from scorestream.training.runs.promotion import Verdict
+from scorestream.training.search.baselines import Rivals, against
+from scorestream.training.search.candidates import Trained
+from scorestream.training.search.hyperparameters import Found
+from scorestream.training.search.subject import Training
 
 log = structlog.get_logger()
 

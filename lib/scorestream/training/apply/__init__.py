@@ -1,0 +1,1 @@
+"""A registered model applied to tables: predictions, reasons, drift."""

@@ -1,0 +1,79 @@
+"""A table of more rows than one process holds, as Spark reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import structlog
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from scorestream.errors import TrainingError
+from scorestream.io.filesystem import as_uri
+from scorestream.session import build_session
+from scorestream.settings import Settings
+from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.ingest import spark_format
+from scorestream.training.model.families import FAMILIES
+
+log = structlog.get_logger()
+
+_SAMPLING: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class LargeTable:
+    """A table that Spark reads."""
+
+    spark: SparkSession
+    path: str
+
+    @classmethod
+    def of(cls, path: str, settings: Settings) -> LargeTable:
+        """A table at a path or URI."""
+        return cls(build_session("train_model", settings), path)
+
+    @property
+    def rows(self) -> DataFrame:
+        """Its rows; those of CSV as text."""
+        reader = self.spark.read.options(header="true", escape='"', multiLine="true")
+        return reader.format(spark_format(self.path)).load(as_uri(self.path))
+
+    def sample(self, most: int) -> pa.Table:
+        """At most about so many rows, chosen by their content."""
+        rows = self.rows
+        share = min(1.0, most / max(rows.count(), 1))
+        log.info("sampling", source=self.path, share=round(share, 6))
+        place = F.pmod(F.xxhash64(*rows.columns), F.lit(_SAMPLING))
+        chosen = rows.where(place < int(share * _SAMPLING))
+        return pa.table(chosen.toArrow()).combine_chunks()
+
+
+def refuse_unfit(use_case: UseCase) -> None:
+    """Refuse what only rows in one process allow.
+
+    Raises:
+        TrainingError: the split looks at other rows, or no family learns in Spark.
+    """
+    if use_case.split.by != "random":
+        raise TrainingError(
+            f"more than {use_case.collect_at_most:,} rows: split.by must be random, which looks at "
+            "one row at a time; or raise collect_at_most"
+        )
+    if not any(learns_in_spark(use_case, name) for name in use_case.candidates):
+        raise TrainingError(
+            f"more than {use_case.collect_at_most:,} rows: no candidate learns in Spark: add one "
+            "of family xgboost, without over; or raise collect_at_most"
+        )
+
+
+def learns_in_spark(use_case: UseCase, name: str) -> bool:
+    """Whether a candidate can learn from rows that no process holds."""
+    candidate = use_case.candidates.get(name)
+    return (
+        candidate is not None
+        and candidate.over is None
+        and FAMILIES[candidate.family].distributed is not None
+    )

@@ -1,0 +1,1 @@
+"""A model of tables: features encoded, families of learners, predictions, reasons, metrics."""

@@ -1,0 +1,1 @@
+"""Candidates that compete: learned, cross-validated, searched, beside baselines."""
