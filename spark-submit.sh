@@ -80,6 +80,8 @@ else
   library=$root/lib
   shipped=()
   jars=$(printf '%s,' "$root"/.jars/spark/*.jar)
+  # Spark's classes as the JVM has them in memory (`make setup`); one that does not fit is not used.
+  if [[ -f $root/.jars/spark.jsa ]]; then java_options="-XX:SharedArchiveFile=$root/.jars/spark.jsa -Xlog:cds=off"; fi
 fi
 export SPARK_HOME
 export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$python}
@@ -154,7 +156,7 @@ run_once() {
     exec "$SPARK_HOME/bin/spark-submit" \
       --master "${SPARK_MASTER:-local[*,4]}" \
       --properties-file "$root/conf/spark-defaults.conf" \
-      --conf "spark.driver.defaultJavaOptions=-Dlog4j2.configurationFile=$root/conf/$log_configuration" \
+      --conf "spark.driver.defaultJavaOptions=-Dlog4j2.configurationFile=$root/conf/$log_configuration ${java_options:-}" \
       --jars "${jars%,}" \
       ${shipped[@]+"${shipped[@]}"} \
       ${SPARK_SUBMIT_ARGS:-} \

@@ -20,7 +20,7 @@ from chaos.load import messages, steady_load
 from chaos.proxy import Proxy
 from delivery_checks import AS_DEX_V1, Delivered, check_delivery
 from expectations import Expected
-from installation import Installation
+from installation import Installation, Offset, offsets_of
 from scorestream.io.kafka.connection import client_options
 from scorestream.local.broker import LocalBroker
 from scorestream.settings import PROJECT_ROOT
@@ -148,6 +148,11 @@ class Site:
         tables = [self.warehouse / name for name in ("scores", "rejects")]
         present = [t for t in tables if DeltaTable.is_deltatable(str(t))]
         return sum(DeltaTable(str(table)).count() for table in present)
+
+    def unstored(self) -> set[Offset]:
+        """Offsets of the input topic that no table has."""
+        tables = [self.installation.rows(name) for name in ("scores", "rejects")]
+        return self.installation.offsets() - {at for rows in tables for at in offsets_of(rows)}
 
     def struck(self) -> list[int]:
         """The processes in which injected faults have happened so far."""

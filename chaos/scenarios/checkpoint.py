@@ -123,10 +123,11 @@ def another_warehouse(site: Site) -> str:
 
     shutil.rmtree(site.warehouse)
     older[0].rename(site.warehouse)
+    lost = site.unstored()
     said = site.refused(site.start(*ours), 3, "CheckpointError", "the warehouse is an older copy")
     site.faulted()
     site.drain("--checkpoint", str(site.folder / "new"))
-    site.check()
+    site.check(Expected(made_anew=lost))
     return said
 
 

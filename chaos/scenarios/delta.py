@@ -17,7 +17,6 @@ from chaos.scenario import scenario
 from chaos.site import CAUGHT_UP_SECONDS, Site
 from expectations import Expected
 from golden import golden_records, golden_wallets
-from installation import offsets_of
 
 BATCHES = ("--max-offsets-per-trigger", "50")
 COMMIT = "deltalake.table:DeltaTable.create_write_transaction"
@@ -153,7 +152,7 @@ def damaged_log(site: Site) -> str:
     site.refused(site.start(), 3, "DamagedTableError", str(commit))
 
     _move_away(commit)
-    lost = site.installation.offsets() - set(offsets_of(site.installation.rows("scores")))
+    lost = site.unstored()
     job = site.start("--checkpoint", str(site.folder / "second"))
     site.installation.publish(golden[40:60])
     job.wait_for("all scores", lambda: site.stored() >= 60, CAUGHT_UP_SECONDS)
