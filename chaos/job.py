@@ -109,7 +109,9 @@ class Job:
     def kill(self) -> None:
         """Kill everything of it at once."""
         found = self._processes()
-        self.process.kill()
+        if self.is_running:
+            # With what it has started since: of those in groups of their own the list tells.
+            os.killpg(self.process.pid, signal.SIGKILL)
         for each in found:
             kill_process(each)
         self.process.wait()

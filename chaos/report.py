@@ -21,6 +21,8 @@ HEADINGS: Final = (
     "duplicates",
     "losses",
 )
+# Where the run's own folders were tells nobody anything.
+_OWN_FOLDER: Final = re.compile(r"[^\s(]*/scorestream-chaos-\w+/[\w.]+/")
 _MARKED: Final = re.compile(r"(<!-- chaos -->\n).*?(<!-- /chaos -->)", re.DOTALL)
 
 
@@ -58,7 +60,7 @@ def _cells(outcome: Outcome) -> list[str]:
         scenario.fault,
         scenario.injected,
         scenario.expected,
-        outcome.line if outcome.error else outcome.seen,
+        _OWN_FOLDER.sub("…/", outcome.line if outcome.error else outcome.seen),
         "" if recovery is None else f"{recovery:.0f} s",
         "" if delivered is None else str(delivered.repeated),
         # The checker fails on the first loss.

@@ -63,7 +63,7 @@ def random_moments(site: Site) -> str:
             # Most of them while it scores: a third falls into its start.
             if number % 3:
                 _wait_for_stream(job)
-            job.linger(site.chance.uniform(0, 2 * scoring if number % 3 else starting))
+            job.linger(site.chance.uniform(0, 3 * scoring if number % 3 else starting))
             job.kill()
             batches += len(job.events("batch"))
     assert batches > RANDOM_KILLS / 4, "the kills came too early to tell anything"
