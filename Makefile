@@ -42,7 +42,7 @@ endif
 .jars/.classes: .jars/.done .venv/.done
 	@echo "archiving Spark's classes"
 	@rm -f .jars/*.jsa; folder=$$(mktemp -d); \
-	SCORESTREAM_WAREHOUSE=$$folder SPARK_SUBMIT_ARGS="--driver-java-options -XX:ArchiveClassesAtExit=.jars/new.jsa" \
+	SPARK_MASTER=local SCORESTREAM_WAREHOUSE=$$folder SPARK_SUBMIT_ARGS="--driver-java-options -XX:ArchiveClassesAtExit=.jars/new.jsa" \
 	  ./spark-submit.sh query "SELECT 1" >.jars/classes.log 2>&1 || tail -n 5 .jars/classes.log >&2; rm -rf "$$folder"
 	@if [ -f .jars/new.jsa ]; then mv .jars/new.jsa .jars/spark.jsa; fi
 	@touch $@

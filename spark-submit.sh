@@ -50,6 +50,7 @@ if [[ $supervise ]]; then
   fi
 fi
 
+java_options=
 # shellcheck source=conf/environment.sh
 source "$root/conf/environment.sh"
 require_java
@@ -156,7 +157,7 @@ run_once() {
     exec "$SPARK_HOME/bin/spark-submit" \
       --master "${SPARK_MASTER:-local[*,4]}" \
       --properties-file "$root/conf/spark-defaults.conf" \
-      --conf "spark.driver.defaultJavaOptions=-Dlog4j2.configurationFile=$root/conf/$log_configuration ${java_options:-}" \
+      --conf "spark.driver.defaultJavaOptions=-Dlog4j2.configurationFile=$root/conf/$log_configuration $java_options" \
       --jars "${jars%,}" \
       ${shipped[@]+"${shipped[@]}"} \
       ${SPARK_SUBMIT_ARGS:-} \

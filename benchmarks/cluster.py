@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 
 from benchmarks.machine import Site, environment_of, fill, size_of
 from benchmarks.workload import Workload
+from scorestream.io.delta.warehouse import arrow_dataset
 from scorestream.local.cluster import standalone_cluster
 from scorestream.settings import PROJECT_ROOT
 
@@ -39,7 +40,7 @@ def drain(site: Site, workload: Workload) -> dict[str, Any]:
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     batches = [line for line in lines if line.get("event") == "batch"]
     last = max(batches[1:] or batches, key=lambda batch: batch["rate"])
-    scores = DeltaTable(f"{settings.warehouse}/scores").to_pyarrow_table(columns=["final_score"])
+    scores = arrow_dataset(DeltaTable(f"{settings.warehouse}/scores")).to_table(["final_score"])
     return {
         "rate": last["rate"],
         "megabytes_a_second": last["rate"] * size_of(records) / len(records),

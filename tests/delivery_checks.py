@@ -187,9 +187,10 @@ def check_kafka_equals(
     assert published == set(by_source), f"only on one side: {published ^ set(by_source)}"
     last = {message.headers["source"]: message for message in messages}
     for message in messages:
-        row = by_source[message.headers["source"].decode()]
+        source = message.headers["source"]
+        row = by_source[source.decode()]
         _check_message(message, row)
-        if offset_of(row) not in expected.made_anew or message is last[message.headers["source"]]:
+        if offset_of(row) not in expected.made_anew or message is last[source]:
             _check_moment(message, row)
         if "zscore" in row:
             _check_score_message(message, row)

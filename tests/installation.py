@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
 from scorestream.errors import LostOffsetsError
+from scorestream.io.delta.warehouse import arrow_dataset
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.producing import Record
@@ -133,7 +134,7 @@ class Installation:
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table, read without Spark."""
         path = f"{self.settings.warehouse}/{table}"
-        rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+        rows: list[dict[str, Any]] = arrow_dataset(DeltaTable(path)).to_table().to_pylist()
         return rows
 
     def messages(self, topic: str) -> list[Published]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
 
+from scorestream.io.delta.warehouse import arrow_dataset
 from scorestream.io.kafka.fetching import OffsetRange, fetch
 
 
@@ -44,7 +45,7 @@ def topic_ranges(topic: str, options: dict[str, Any]) -> list[OffsetRange]:
 
 
 def _delta(table: Path) -> Any:
-    return DeltaTable(table).to_pyarrow_table(columns=["wallet_address", "final_score"])
+    return arrow_dataset(DeltaTable(table)).to_table(["wallet_address", "final_score"])
 
 
 def _of_columns(table: Any) -> dict[str, float]:
