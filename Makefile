@@ -67,8 +67,9 @@ lint: setup ## ruff and mypy --strict
 unit: setup ## the tests that need no Spark
 	@$(PY) -m pytest tests/unit
 
+# Two processes take file after file, each with a broker and a Spark session of its own, the long files of e2e first.
 test: lint ## lint, types and all tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 format: setup ## mend what ruff can mend
 	@$(PY) -m ruff check --fix --quiet .

@@ -48,6 +48,7 @@ DEV = [
     "psutil~=7.1",
     "pytest>=9,<10",
     "pytest-timeout~=2.4",
+    "pytest-xdist~=3.8",
     "ruff~=0.15",
     "setuptools>=80",
     "trustme~=1.2",
