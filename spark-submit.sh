@@ -82,7 +82,7 @@ else
   shipped=()
   jars=$(printf '%s,' "$root"/.jars/spark/*.jar)
   # Spark's classes as the JVM has them in memory (`make setup`); one that does not fit is not used.
-  if [[ -f $root/.jars/spark.jsa ]]; then java_options="-XX:SharedArchiveFile=$root/.jars/spark.jsa -Xlog:cds=off"; fi
+  if [[ -f $root/.jars/spark.jsa ]]; then java_options="-XX:SharedArchiveFile=$root/.jars/spark.jsa -Xlog:cds*=off"; fi
 fi
 export SPARK_HOME
 export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$python}

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from golden import Golden, golden_records, golden_wallets
@@ -18,7 +17,6 @@ from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
-from scorestream.tables import SCORES
 
 Rows = list[dict[str, Any]]
 DAY_SECONDS = 86_400
@@ -51,12 +49,6 @@ def by_duckdb(warehouse: Warehouse, sql: str) -> Rows:
         refresh(connection, warehouse, sql)
         rows: Rows = connection.sql(sql).to_arrow_table().to_pylist()
         return rows
-
-
-def version_times(warehouse: Warehouse) -> dict[int, int]:
-    """Unix milliseconds of each version of `scores`."""
-    history = DeltaTable(warehouse.path(SCORES)).history()
-    return {entry["version"]: entry["timestamp"] for entry in history}
 
 
 def _later(wallet: Golden) -> Record:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import mlflow.pyfunc
+import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
 
@@ -69,7 +70,7 @@ def register(
     code = folder / "model.py"
     code.write_text(CODE.format(expression=expression, imports=imports), encoding="utf-8")
     example = pd.DataFrame({column: [0.5] for column in columns})
-    signature = infer_signature(example, [0.5]) if columns else None
+    signature = infer_signature(example, np.array([0.5])) if columns else None
     # MLflow advises to log an example, too, and a signature.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
     with warnings.catch_warnings(action="ignore"), mlflow.start_run(made_in):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from pyspark.sql import SparkSession
 
-from analysed import Rows, by_duckdb, by_spark, version_times
+from analysed import Rows, by_duckdb, by_spark
 from installation import Installation
 from scorestream.core import schemas
 from scorestream.io.delta.duck import connect, refresh
@@ -118,8 +118,10 @@ def test_types_are_those_of_the_tables(analysed: Warehouse) -> None:
 def test_time_travel(analysed: Warehouse, spark: SparkSession, tmp_path: Path) -> None:
     between, at_a_time = spark_only()
     assert len(by_spark(spark, between)) == 20
-    seconds = version_times(analysed)[1] / 1000
-    then = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    # Spark's time of a version is that of its file, which need not be the one in the file.
+    history = by_spark(spark, "DESCRIBE HISTORY scores")
+    [time] = [entry["timestamp"] for entry in history if entry["version"] == 1]
+    then = time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     sql = at_a_time.replace(SHOWN_TIME, then)
     assert sql != at_a_time
     job = Installation(tmp_path, "127.0.0.1:1")
@@ -130,3 +132,19 @@ def test_time_travel(analysed: Warehouse, spark: SparkSession, tmp_path: Path) -
     assert code == 0, err[-4000:]
     now = spark.table("scores").count()
     assert json.loads(out) == {"a": now - 20, "b": now - 20}
+
+
+def test_a_jvm_that_the_archive_of_classes_does_not_fit_tells_nothing_among_the_rows(
+    analysed: Warehouse, tmp_path: Path
+) -> None:
+    another_class_path = f"--driver-class-path {PROJECT_ROOT / 'conf'}"
+    code, out, err = Installation(tmp_path, "127.0.0.1:1").run(
+        "query",
+        "SELECT 1 AS x",
+        "--format",
+        "json",
+        SCORESTREAM_WAREHOUSE=analysed.root,
+        SPARK_SUBMIT_ARGS=another_class_path,
+    )
+    assert code == 0, err[-4000:]
+    assert out == '{"x":1}\n'
