@@ -41,6 +41,10 @@ class Undoable(Exception):
     """Work that could not be done; the text says why."""
 
 
+class Deadly(Undoable):
+    """Work that ended its process, or took too long."""
+
+
 def is_retry() -> bool:
     """Whether this runs in a task of Spark that failed before."""
     context = TaskContext.get()
@@ -152,8 +156,8 @@ class Helper:
         """Have the work done.
 
         Raises:
-            Undoable: it raised, took too long, ended its process, or it or its answer is too
-                large to be handed over.
+            Deadly: it took too long, or ended its process.
+            Undoable: it raised, or it or its answer is too large to be handed over.
             ScorestreamError: no process for it can be started.
         """
         if self._process is None:
@@ -191,8 +195,8 @@ class Helper:
 
 def _unwell(problem: str) -> ScorestreamError:
     return ScorestreamError(
-        "messages cannot be scored one by one: not even a good one could be, in a process of "
-        f"its own: {problem}; give the workers more memory"
+        f"a process of its own, for work that may end it, does not start: {problem}; "
+        "give the workers more memory"
     )
 
 
@@ -215,10 +219,10 @@ class _Process:
                 answered: tuple[Answer, str | None] = self._pipe.recv()
                 return answered
         except (EOFError, OSError):
-            raise Undoable(self._end()) from None
+            raise Deadly(self._end()) from None
         except MemoryError:
             raise Undoable(OUT_OF_MEMORY) from None
-        raise Undoable(f"it took longer than {seconds:g} s")
+        raise Deadly(f"it took longer than {seconds:g} s")
 
     def kill(self) -> None:
         self._process.kill()

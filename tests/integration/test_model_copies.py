@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,8 +23,9 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored, score_messages
 from scorestream.errors import ModelError
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.filesystem import file_sizes
+from scorestream.io.filesystem import copy_folder, file_sizes
 from scorestream.io.mlflow.copies import ModelCopies
+from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.wallet_pyfunc import loaded_copy, loaded_versions
 from scorestream.local.broker import HOST
 from scorestream.rows import BatchFacts
@@ -31,8 +34,9 @@ from scorestream.serving.applying import Applier, model_values
 from scorestream.serving.choices import Choice, ModelUse, Version
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
-from scorestream.serving.trial import trial_rows, try_version
+from scorestream.serving.trial import TRIAL_SECONDS, trial_rows, try_version
 from scorestream.serving.watching import Unwatched
+from scorestream.streaming.metrics import StreamMetrics
 from scorestream.tables import SCORES
 
 ACTIVITY = """
@@ -51,6 +55,13 @@ candidates: {plain: {family: logistic, params: {C: 10.0}}}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one store and warehouse: to make a store takes longer than all else."""
     return tmp_path_factory.mktemp("store")
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def scored_wallets() -> Scored:
@@ -180,13 +191,16 @@ def test_what_served_last_is_noted_by_reference(folder: Path) -> None:
         f"noted/{n}": Version("noted", str(n), f"{settings.warehouse}/_models/noted/{n}-x")
         for n in (1, 2)
     }
+    before = Version("noted", "3", f"{settings.warehouse}/_models/noted/3-x")
     for reference, version in versions.items():
-        copies.note(reference, version)
-    assert {r: copies.last_good(r, "noted") for r in versions} == versions
-    assert copies.last_good("noted@champion", "noted") is None
+        copies.note(reference, [version, before])
+    assert {r: copies.noted(r, "noted") for r in versions} == {
+        reference: [version, before] for reference, version in versions.items()
+    }
+    assert copies.noted("noted@champion", "noted") == []
     for path in Path(settings.warehouse, "_models", "noted").glob("*.json"):
         path.write_text('{"refer', encoding="utf-8")
-    assert copies.last_good("noted/1", "noted") is None
+    assert copies.noted("noted/1", "noted") == []
 
 
 def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
@@ -194,14 +208,13 @@ def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
 ) -> None:
     version = copied(folder, "rows['num_swaps'] * 2.0", name="waits")
     settings = settings_of(folder)
-    ModelCopies(settings).note("waits", version)
+    ModelCopies(settings).note("waits", [version])
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
-    for name in ("START_SECONDS", "ANSWER_SECONDS"):
-        monkeypatch.setattr(f"scorestream.serving.served.{name}", 0.1)
+    monkeypatch.setattr("scorestream.serving.served.START_SECONDS", 0.1)
     with socket.create_server((HOST, 0)) as silent:
         uri = SecretStr(f"http://{HOST}:{silent.getsockname()[1]}")
         hanging = settings.model_copy(update={"mlflow_tracking_uri": uri})
-        serving = Serving([WalletModel(model="waits")], hanging, Unwatched(), pause=0.0)
+        serving = Serving([WalletModel(model="waits")], hanging, Unwatched(), 0.0, 0.1)
         serving.start()
         for _ in range(3):
             assert serving.refreshed() == (Choice(version),)
@@ -214,7 +227,7 @@ def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
 def test_what_serves_and_fails_for_want_of_its_copy_gets_a_new_one(folder: Path) -> None:
     settings = settings_of(folder)
     register(settings, folder, "lost", "rows['num_swaps'] * 2.0")
-    serving = Serving([WalletModel(model="lost")], settings, Unwatched(), pause=0.0)
+    serving = Serving([WalletModel(model="lost")], settings, Unwatched(), 0.0, TRIAL_SECONDS)
     serving.start()
     [choice] = serving.choices
     shutil.rmtree(choice.version.uri)
@@ -228,17 +241,90 @@ def test_what_serves_and_fails_for_want_of_its_copy_gets_a_new_one(folder: Path)
 def test_a_version_steps_back_that_fails_for_one_wallet_after_the_other(folder: Path) -> None:
     settings = settings_of(folder)
     register(settings, folder, "single", "rows['num_swaps'] * 2.0")
-    serving = Serving([WalletModel(model="single")], settings, Unwatched(), pause=0.0)
+    serving = Serving([WalletModel(model="single")], settings, Unwatched(), 0.0, TRIAL_SECONDS)
     serving.start()
     first = serving.choices[0].version
     register(settings, folder, "single", "rows['num_swaps'] * 3.0")
     [choice] = serving.refreshed()
     failed, worked = (ModelUse(choice.version, 1, 1, 0.1, why) for why in ("no", None))
-    for uses in ([failed], [failed], [worked], [failed], [failed]):
+    one_of_many = [worked, *[failed] * 3]
+    for uses in ([failed], [failed], [worked], [failed], one_of_many, [failed]):
         serving.learn(uses)
         assert serving.refreshed() == (choice,)
     serving.learn([failed])
     assert serving.refreshed() == (Choice(first),)
+
+
+def test_what_fails_and_nothing_stands_in_for_is_copied_anew_however_often_it_fails(
+    folder: Path,
+) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "alone", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="alone")], settings, Unwatched(), 0.2, TRIAL_SECONDS)
+    serving.start()
+    [choice] = serving.choices
+    copy = Path(choice.version.uri)
+    shutil.rmtree(copy)
+    for _ in range(20):
+        serving.learn([ModelUse(choice.version, 5, 5, 0.1, "no such file")])
+    until(lambda: serving.refreshed() == (choice,) and copy.exists())
+
+
+def test_a_version_that_is_refused_alarms_whenever_the_registry_names_it(folder: Path) -> None:
+    settings, metrics = settings_of(folder), StreamMetrics()
+    client = ModelStore.of(settings).client
+    register(settings, folder, "refused", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="refused")], settings, metrics, 3600.0, TRIAL_SECONDS)
+    serving.start()
+    register(settings, folder, "refused", "1 / 0")
+    alarms = []
+    for champion in ("2", "1", "2"):
+        client.set_registered_model_alias("refused", "champion", champion)
+        assert [str(choice.version) for choice in serving.refreshed()] == ["refused/1"]
+        found = metrics.registry.get_sample_value("scorestream_model_alarm", {"model": "refused"})
+        alarms.append(found)
+    assert alarms == [1.0, 0.0, 1.0]
+
+
+def test_a_trial_that_takes_long_holds_up_no_batch(folder: Path) -> None:
+    settings, go = settings_of(folder), folder / "go"
+    register(settings, folder, "slow", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="slow")], settings, Unwatched(), 0.0, 0.0)
+    serving.start()
+    [first] = serving.choices
+    waits = f"next(1.0 for _ in iter(int, 1) if __import__('os').path.exists({str(go)!r}))"
+    register(settings, folder, "slow", f"rows['num_swaps'] * {waits}")
+    until(lambda: serving.refreshed() == (first,))
+    assert serving.refreshed() == (first,)
+    go.touch()
+    until(lambda: str(serving.refreshed()[0].version) == "slow/2")
+    assert serving.choices[0].fallback == first.version
+
+
+def test_a_start_knows_the_version_before(folder: Path) -> None:
+    settings = settings_of(folder)
+    found = []
+    for _ in range(2):
+        register(settings, folder, "again", "rows['num_swaps'] * 2.0")
+        serving = Serving([WalletModel(model="again")], settings, Unwatched())
+        serving.start()
+        [choice] = serving.choices
+        serving.learn([ModelUse(choice.version, 5, 0, 0.1, None)])
+        found.append(choice.version)
+    later = Serving([WalletModel(model="again")], settings, Unwatched())
+    later.start()
+    assert later.choices == (Choice(found[1], found[0]),)
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "part").mkdir(parents=True)
+    (source / "part" / "file").write_text("content", encoding="utf-8")
+    target.mkdir()
+    (target / "part").write_text("no folder", encoding="utf-8")
+    with pytest.raises(OSError, match="part"):
+        copy_folder(source, str(target))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
 
 
 def test_a_process_holds_the_newest_versions_of_a_model(
@@ -298,6 +384,18 @@ def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
     assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
     assert [dict(each).keys() for each in rows["models"].to_pylist()] == [{"given"}] * 5
     assert [(use.version, use.problem) for use in applier.uses] == [(bad, told), (good, None)]
+
+
+def test_what_ends_its_process_is_called_once_a_task(folder: Path) -> None:
+    calls = folder / "calls"
+    count = f"open({str(calls)!r}, 'a').write('x')"
+    deadly = copied(folder, f"({count}, __import__('os')._exit(9))", name="once")
+    with Applier([Choice(deadly)], careful=True) as applier:
+        for _ in range(3):
+            applier.apply(scored_wallets())
+    assert {use.problem for use in applier.uses} == {"it ended the process: exit code 9"}
+    assert [use.lacking for use in applier.uses] == [5] * 3
+    assert calls.read_text(encoding="utf-8") == "x"
 
 
 def test_a_batch_that_is_scored_once_more_takes_models_with_care(

@@ -28,6 +28,7 @@ from scorestream.io.kafka.fetching import OffsetRange
 from scorestream.local.broker import HOST, free_port
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
+from scorestream.serving.trial import TRIAL_SECONDS
 from scorestream.streaming.checkpoint import StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.metrics import StreamMetrics
@@ -62,7 +63,7 @@ class Stream:
         self.installation = installation
         self.warehouse = warehouse
         self.metrics = StreamMetrics()
-        self.serving = Serving(models, self.settings, self.metrics, pause=0.0)
+        self.serving = Serving(models, self.settings, self.metrics, 0.0, TRIAL_SECONDS)
         self.serving.start()
         self.number = 0
         state = StreamState(topic=installation.input_topic, topic_id="id")
@@ -202,6 +203,10 @@ def test_a_version_that_fails_in_a_batch_steps_back_behind_the_one_before(
     failed = stream.metric("scorestream_model_failures_total", model="swaps", kind="failed")
     # It was not tried a second time, and only another version is.
     assert failed == 1.0
+    lacking = {
+        n: stream.metric("scorestream_model_lacking_total", model=n) for n in ("swaps", "only")
+    }
+    assert lacking == {"swaps": 0.0, "only": 9.0}
     register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 4.0")
     fourth = stream.batch()
     assert values(fourth) == swaps(fourth, 4.0, "3")

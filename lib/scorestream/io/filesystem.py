@@ -58,11 +58,15 @@ def copy_folder(folder: Path, uri: str) -> None:
     filesystem, path = filesystem_of(uri)
     new = f"{path}.{uuid4().hex}"
     filesystem.create_dir(new, recursive=True)
-    copy_files(str(folder), new, LocalFileSystem(), filesystem)
-    for name in _sizes(filesystem, new):
-        filesystem.create_dir(f"{path}/{name}".rpartition("/")[0], recursive=True)
-        filesystem.move(f"{new}/{name}", f"{path}/{name}")
-    filesystem.delete_dir(new)
+    try:
+        copy_files(str(folder), new, LocalFileSystem(), filesystem)
+        for name in _sizes(filesystem, new):
+            filesystem.create_dir(f"{path}/{name}".rpartition("/")[0], recursive=True)
+            filesystem.move(f"{new}/{name}", f"{path}/{name}")
+    finally:
+        # A copy that is tried again and again must not fill the disk that it did not fit on.
+        with contextlib.suppress(OSError):
+            filesystem.delete_dir(new)
 
 
 def file_sizes(uri: str) -> dict[str, int]:

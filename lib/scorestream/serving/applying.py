@@ -14,14 +14,14 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
-from scorestream.careful import Helper, Undoable
+from scorestream.careful import Deadly, Helper, Undoable
 from scorestream.core import schemas
 from scorestream.core.pipeline import Scored
 from scorestream.errors import ModelError
 from scorestream.serving.choices import Choice, ModelUse, Version
 
 # Calls for parts of a batch that may fail, until the model is to blame, and not some wallets.
-MOST_FAILURES: Final = 32
+MOST_FAILED_CALLS: Final = 32
 # Of a call in a process of its own, loading the model included.
 MODEL_SECONDS: Final = 60.0
 _SHOWN_CHARACTERS: Final = 300
@@ -56,6 +56,8 @@ class Applier:
         """
         self.uses: list[ModelUse] = []
         self._choices = choices
+        # A task has no time for what may hang in every call.
+        self._deadly: dict[Version, Deadly] = {}
         self._helper = Helper(seconds, ready) if choices and careful else None
 
     def __enter__(self) -> Self:
@@ -79,27 +81,35 @@ class Applier:
     def _first(self, choice: Choice, rows: pa.Table) -> tuple[Version, pa.Array] | None:
         """The values of the first version that gives some."""
         for version in choice.versions:
-            values = self._tried(version, rows)
+            is_last = version == choice.versions[-1]
+            values = self._tried(version, rows, is_last)
             if values is not None:
                 return version, values
         return None
 
-    def _tried(self, version: Version, rows: pa.Table) -> pa.Array | None:
+    def _tried(self, version: Version, rows: pa.Table, is_last: bool) -> pa.Array | None:
         started = time.perf_counter()
-        values, problem = None, None
+        values, problem, lacking = None, None, 0
         try:
             values = self._values(version, rows)
+            lacking = values.null_count
         except Exception as error:  # noqa: BLE001  whatever a model raises, the scores stand
             problem = explained(error)
+            lacking = rows.num_rows if is_last else 0
         seconds = time.perf_counter() - started
-        lacking = rows.num_rows if values is None else values.null_count
         self.uses.append(ModelUse(version, rows.num_rows, lacking, seconds, problem))
         return values
 
     def _values(self, version: Version, rows: pa.Table) -> pa.Array:
         if self._helper is None:
             return model_values(version, rows)
-        return self._helper.run(partial(model_values, version, rows))
+        if version in self._deadly:
+            raise self._deadly[version]
+        try:
+            return self._helper.run(partial(model_values, version, rows))
+        except Deadly as error:
+            self._deadly[version] = error
+            raise
 
 
 def model_rows(scores: pa.Table) -> pa.Table:
@@ -160,7 +170,7 @@ def values_by_halves(values: Callable[[pa.Table], pa.Array], rows: pa.Table) -> 
         rows: at least one.
 
     Raises:
-        Exception: what the first call raised, if `MOST_FAILURES` did, or no row has a value.
+        Exception: what the first call raised, if `MOST_FAILED_CALLS` did, or no row has a value.
     """
     failures: list[Exception] = []
 
@@ -169,7 +179,7 @@ def values_by_halves(values: Callable[[pa.Table], pa.Array], rows: pa.Table) -> 
             return [values(part)]
         except Exception as error:  # noqa: BLE001  a model raises what it likes
             failures.append(error)
-        if len(failures) == MOST_FAILURES:
+        if len(failures) == MOST_FAILED_CALLS:
             raise failures[0]
         if part.num_rows == 1:
             return [pa.nulls(1, pa.float64())]

@@ -46,7 +46,7 @@ class ModelUse(msgspec.Struct, frozen=True):
 
     Attributes:
         wallets: how many it was called with.
-        lacking: how many of them it has no value for.
+        lacking: how many of them have no value, by this version or one that stands in for it.
         seconds: how long it took, with loading it where that was the first call.
         problem: why it gave nothing that can be used; None where it did.
     """

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from scorestream.serving.choices import Choice, ModelUse
 from scorestream.serving.config import WalletModel
-from scorestream.serving.served import PAUSE_SECONDS, Served
+from scorestream.serving.served import PATIENCE_SECONDS, PAUSE_SECONDS, ServedModel
 from scorestream.serving.watching import ServingWatch
 from scorestream.settings import Settings
 
@@ -25,6 +25,7 @@ class Serving:
         settings: Settings,
         watch: ServingWatch,
         pause: float = PAUSE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Nothing serves before :meth:`start`.
 
@@ -33,14 +34,16 @@ class Serving:
             settings: where the registry and the warehouse are.
             watch: hears of every change and failure.
             pause: seconds before what failed is tried again.
+            patience: seconds that a batch waits for the registry, and for the trial of a new
+                version, which serves a later batch if it takes longer.
         """
-        self._models: list[Served] = []
+        self._models: list[ServedModel] = []
         if models:
             # Importing MLflow takes seconds, which those without models need not spend.
             from scorestream.io.mlflow.copies import ModelCopies  # noqa: PLC0415
 
             copies = ModelCopies(settings)
-            self._models = [Served(model, copies, watch, pause) for model in models]
+            self._models = [ServedModel(model, copies, watch, pause, patience) for model in models]
 
     def start(self) -> None:
         """Find a version of each model.

@@ -178,9 +178,9 @@ class StreamMetrics:
     def model_used(self, use: ModelUse) -> None:
         """A version was called."""
         self.model_seconds.labels(use.version.name).inc(use.seconds)
+        self.model_lacking.labels(use.version.name).inc(use.lacking)
         if use.problem is None:
             self.model_wallets.labels(use.version.name).inc(use.wallets - use.lacking)
-            self.model_lacking.labels(use.version.name).inc(use.lacking)
 
     def observe(self, summary: BatchSummary) -> None:
         """Count a batch whose results are in all sinks."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,7 @@ PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_
 
 class _Noted(msgspec.Struct):
     reference: str
-    version: Version
+    versions: list[Version]
 
 
 class ModelCopies:
@@ -76,21 +77,21 @@ class ModelCopies:
                 sizes = msgspec.json.encode(file_sizes(str(found)))
             write_text(f"{version.uri}/{COMPLETE}", sizes.decode())
 
-    def note(self, reference: str, version: Version) -> None:
-        """Note that a version served a whole batch well."""
-        text = msgspec.json.encode(_Noted(reference, version)).decode()
-        write_text(self._noted(version.name, reference), text)
+    def note(self, reference: str, versions: Sequence[Version]) -> None:
+        """Note what served a whole batch well, and behind it what served before."""
+        text = msgspec.json.encode(_Noted(reference, list(versions))).decode()
+        write_text(self._noted(versions[0].name, reference), text)
 
-    def last_good(self, reference: str, name: str) -> Version | None:
-        """The version of a reference that was noted last."""
+    def noted(self, reference: str, name: str) -> list[Version]:
+        """The versions of a reference that were noted last; none where none were."""
         text = read_text(self._noted(name, reference))
         if text is None:
-            return None
+            return []
         try:
-            return self.here(msgspec.json.decode(text, type=_Noted).version)
+            return [self.here(v) for v in msgspec.json.decode(text, type=_Noted).versions]
         except msgspec.MsgspecError:
             # Not ours, or damaged: what the registry names will be noted anew.
-            return None
+            return []
 
     def here(self, version: Version) -> Version:
         """A version that was noted down, in this warehouse: it may have been moved."""
