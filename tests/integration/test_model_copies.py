@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 from pydantic import SecretStr
 
 from golden import configured_model, golden_records, golden_wallets
@@ -23,10 +26,10 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored, score_messages
 from scorestream.errors import ModelError
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.filesystem import copy_folder, file_sizes
+from scorestream.io.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.io.mlflow.copies import ModelCopies
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.wallet_pyfunc import loaded_copy, loaded_versions
+from scorestream.io.mlflow.wallet_pyfunc import load_copy, loaded_copy, loaded_versions
 from scorestream.local.broker import HOST
 from scorestream.rows import BatchFacts
 from scorestream.scoring import commit_files, score_records, write_scored
@@ -323,8 +326,37 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     target.mkdir()
     (target / "part").write_text("no folder", encoding="utf-8")
     with pytest.raises(OSError, match="part"):
-        copy_folder(source, str(target))
+        copy_folder(str(source), str(target))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_of_an_object_store_a_machine_fetches_a_copy_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A subtree file system stands for the store: to Arrow it is not the local one."""
+    version = copied(folder, "rows['num_swaps'] * 2.0", name="far")
+    far = replace(version, uri="far://copy")
+
+    def of(uri: str) -> tuple[FileSystem, str]:
+        if not uri.startswith("far://"):
+            return filesystem_of(uri)
+        return SubTreeFileSystem(version.uri.removeprefix("file://"), LocalFileSystem()), ""
+
+    for module in ("filesystem", "mlflow.wallet_pyfunc"):
+        monkeypatch.setattr(f"scorestream.io.{module}.filesystem_of", of)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for _ in range(2):
+        loaded = load_copy(far)
+        assert loaded.values(trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    [own] = tmp_path.iterdir()
+    [fetched] = own.iterdir()
+    model = fetched / "MLmodel"
+    model.write_text("torn", encoding="utf-8")
+    assert load_copy(far).values(trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    assert list(own.iterdir()) == [fetched]
+    own.chmod(0o777)
+    with pytest.raises(ModelError, match="is not this user's alone"):
+        load_copy(far)
 
 
 def test_a_process_holds_the_newest_versions_of_a_model(

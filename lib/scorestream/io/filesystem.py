@@ -53,13 +53,19 @@ def exists(uri: str) -> bool:
     return bool(info.type != FileType.NotFound)
 
 
-def copy_folder(folder: Path, uri: str) -> None:
-    """Copy a local folder; each file comes whole, in the place of the one that is there."""
-    filesystem, path = filesystem_of(uri)
+def copy_folder(source: str, target: str) -> None:
+    """Copy a folder; each file comes whole, in the place of the one that is there.
+
+    Args:
+        source: path or URI.
+        target: path or URI of the folder that the files come to.
+    """
+    from_filesystem, from_path = filesystem_of(source)
+    filesystem, path = filesystem_of(target)
     new = f"{path}.{uuid4().hex}"
     filesystem.create_dir(new, recursive=True)
     try:
-        copy_files(str(folder), new, LocalFileSystem(), filesystem)
+        copy_files(from_path, new, from_filesystem, filesystem)
         for name in _sizes(filesystem, new):
             filesystem.create_dir(f"{path}/{name}".rpartition("/")[0], recursive=True)
             filesystem.move(f"{new}/{name}", f"{path}/{name}")

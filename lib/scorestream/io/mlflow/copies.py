@@ -73,7 +73,7 @@ class ModelCopies:
                 client = self._store.client
                 uri = client.get_model_version_download_uri(version.name, version.version)
                 found = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
-                copy_folder(found, version.uri)
+                copy_folder(str(found), version.uri)
                 sizes = msgspec.json.encode(file_sizes(str(found)))
             write_text(f"{version.uri}/{COMPLETE}", sizes.decode())
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -14,10 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from mlflow.pyfunc import PyFuncModel, load_model
-from pyarrow.fs import LocalFileSystem, copy_files
+from pyarrow.fs import LocalFileSystem
 
 from scorestream.errors import InputError, ModelError
-from scorestream.io.filesystem import filesystem_of
+from scorestream.io.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.io.mlflow.loading import own_model, signature_frame
 from scorestream.serving.choices import Version
 
@@ -62,7 +66,6 @@ class WalletPyfunc:
     version: Version
     pyfunc: PyFuncModel
     code: OwnCode
-    folder: tempfile.TemporaryDirectory[str] | None = None
 
     def values(self, rows: pa.Table) -> pa.Array:
         """One float64 a row; null where the model has none.
@@ -81,11 +84,6 @@ class WalletPyfunc:
             found = own.predict(rows)
             given = found.values if found.probability is None else found.probability
         return self._checked(given, rows.num_rows)
-
-    def close(self) -> None:
-        """Give up the files that it may have read from until now."""
-        if self.folder is not None:
-            self.folder.cleanup()
 
     def _frame(self, rows: pa.Table) -> pd.DataFrame:
         try:
@@ -108,16 +106,38 @@ def load_copy(version: Version) -> WalletPyfunc:
     Raises:
         Exception: it cannot be loaded; MLflow and models raise what they like.
     """
-    filesystem, path = filesystem_of(version.uri)
-    folder = None
-    if not isinstance(filesystem, LocalFileSystem):
-        # Models may read their files at every call.
-        folder = tempfile.TemporaryDirectory()
-        copy_files(path, folder.name, filesystem, LocalFileSystem())
-        path = folder.name
+    path = local_folder(version.uri)
     code = OwnCode(path)
     with code:
-        return WalletPyfunc(version, load_model(path), code, folder)
+        return WalletPyfunc(version, load_model(path), code)
+
+
+def local_folder(uri: str) -> str:
+    """The files of a copy on this machine, where models may read them at every call.
+
+    Of an object store they are fetched once for all processes: these end without tidying up.
+
+    Raises:
+        ModelError: the folder for them belongs to somebody else.
+        OSError: they cannot be read, or not be written.
+    """
+    filesystem, path = filesystem_of(uri)
+    if isinstance(filesystem, LocalFileSystem):
+        return path
+    folder = str(_own_folder() / sha256(uri.encode()).hexdigest()[:32])
+    if file_sizes(folder) != file_sizes(uri):
+        copy_folder(uri, folder)
+    return folder
+
+
+def _own_folder() -> Path:
+    """A folder for temporary files that nobody else can write to: models may be code."""
+    folder = Path(tempfile.gettempdir()) / f"scorestream-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ModelError(f"{folder}: is not this user's alone: remove it")
+    return folder
 
 
 _loaded: dict[str, list[WalletPyfunc]] = {}
@@ -133,10 +153,7 @@ def loaded_copy(version: Version) -> WalletPyfunc:
     found = next((model for model in known if model.version == version), None)
     if found is None:
         found = load_copy(version)
-        held = [found, *known]
-        _loaded[version.name] = held[:MOST_LOADED]
-        for dropped in held[MOST_LOADED:]:
-            dropped.close()
+        _loaded[version.name] = [found, *known][:MOST_LOADED]
     return found
 
 
