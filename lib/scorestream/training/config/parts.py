@@ -96,7 +96,7 @@ class Split(Frozen):
 
     Attributes:
         by: random; stratified, with the same share of each label; or time, the latest rows.
-        column: of unix seconds or ISO 8601 times, by time.
+        column: by time: of unix seconds or ISO 8601 times; of texts, numbers are seconds.
     """
 
     by: Literal["random", "stratified", "time"] = "random"
