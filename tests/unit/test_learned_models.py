@@ -210,8 +210,12 @@ def test_derived_features_are_numbers_or_missing() -> None:
     assert found["ratio"].to_pylist() == [2.0, None, None]
     assert found["double"].to_pylist() == [4.0, None, None]
     assert found.column_names == ["a", "b", "ratio", "double"]
+    texts = pa.table({"a": ["7", "x"], "b": [0.0, 1.0]})
+    found = with_derived(texts, {"number": "CAST(a AS INTEGER)", "log": "ln(b)"})
+    assert found["number"].to_pylist() == [7.0, None]
+    assert found["log"].to_pylist() == [None, 0.0]
     with pytest.raises(TrainingError, match="derived: "):
-        with_derived(rows, {"x": "a + 'text'"})
+        with_derived(rows, {"x": "no_such(a)"})
     with pytest.raises(TrainingError, match="derived: "):
         with_derived(rows, {"x": "(SELECT count(*) FROM read_csv('/etc/passwd'))"})
 

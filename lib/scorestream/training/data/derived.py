@@ -26,7 +26,8 @@ CASE WHEN isfinite(CAST("{name}" AS DOUBLE)) THEN CAST("{name}" AS DOUBLE) END A
 def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
     """Rows with the derived features behind their columns, as numbers.
 
-    Null where an expression gives nothing or no finite number, for instance a division by 0.
+    Null where an expression fails, or gives nothing or no finite number: a division by 0, for
+    instance.
 
     Raises:
         TrainingError: an expression cannot be computed.
@@ -45,7 +46,7 @@ def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
 
 
 def _statement(columns: list[str], derived: Mapping[str, str]) -> str:
-    computed = ", ".join(f'({sql}) AS "{name}"' for name, sql in derived.items())
+    computed = ", ".join(f'TRY({sql}) AS "{name}"' for name, sql in derived.items())
     kept = ", ".join(f'"{name}"' for name in columns)
     finite = ", ".join(_FINITE.format(name=name) for name in derived)
     return f"SELECT {kept}, {finite} FROM (SELECT {kept}, {computed} FROM given)"  # noqa: S608
