@@ -57,6 +57,18 @@ def test_the_type_of_a_number_is_no_content_but_which_column_has_it_is() -> None
     assert content_hash(pa.table({"a": ["", None]})) != content_hash(pa.table({"a": ["", ""]}))
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()], ids=str)
+def test_whole_numbers_that_no_double_holds_are_told_apart(kind: pa.DataType) -> None:
+    large = [(1 << 53) + add for add in range(4)] + [(1 << 63) - 1]
+    rows = pa.table({"a": pa.array([*large, None, 7], kind)})
+    hashes = row_hashes(rows)
+    assert len(set(hashes.tolist())) == rows.num_rows
+    doubles = row_hashes(pa.table({"a": [float(1 << 53), None, 7.0]}))
+    assert hashes[[0, 5, 6]].tolist() == doubles.tolist()
+    below = row_hashes(pa.table({"a": [-(1 << 53), -(1 << 53) - 1]}))
+    assert below[0] == row_hashes(pa.table({"a": [-float(1 << 53)]}))[0] != below[1]
+
+
 def test_shares_are_even_and_another_for_each_seed() -> None:
     hashes = row_hashes(pa.table({"a": np.arange(100_000.0)}))
     first, second = shares(hashes, 1), shares(hashes, 2)
