@@ -41,7 +41,10 @@ from scorestream.io.mlflow.tracking import Run, past_runs, unpacked_hashes
 from scorestream.settings import Settings
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, score_table
+from scorestream.training.config.load import load_use_case
 from scorestream.training.data.ingest import query_table, read_table
+from scorestream.training.data.kept_rows import keep_rows
+from scorestream.training.data.validation import check_training
 from scorestream.training.model.families.terms import LinearTerms
 from scorestream.training.runs.history import model_history, promote_model, rollback_model
 from scorestream.training.runs.profile import Profile
@@ -178,6 +181,19 @@ def test_appended_rows_are_kept_and_trained_with_those_before(
     column = "columns.age={kind: number}"
     with pytest.raises(InputError, match=f"training/{NAME} version 2: no column age; its columns"):
         train(settings, LOANS, *BOOSTED, column)
+
+
+def test_rows_are_kept_also_after_a_column_was_dropped(tmp_path: Path) -> None:
+    warehouse, use_case = Warehouse(str(tmp_path)), load_use_case(LOANS)
+    columns = {name: column for name, column in use_case.columns.items() if name != "education"}
+    fewer = use_case.model_copy(update={"columns": columns})
+    rows = table_of(loans(20))
+    for case, some in ((use_case, rows.slice(0, 10)), (fewer, rows)):
+        keep_rows(case, warehouse, check_training(some, case, "t"), "string")
+    kept = DeltaTable(f"{tmp_path}/training/{NAME}").to_pyarrow_table()
+    assert kept.num_rows == 20
+    assert kept["education"].null_count == 10
+    assert sorted(kept["loan_id"].to_pylist()) == sorted(rows["loan_id"].to_pylist())
 
 
 def test_truth_values_come_back_as_such_also_when_rows_are_kept(tmp_path: Path) -> None:
