@@ -29,6 +29,7 @@ from models import (
     LOANS,
     SMALL,
     loans,
+    read_table,
     registry_of,
     run_of,
     settings_of,
@@ -43,7 +44,7 @@ from scorestream.settings import Settings
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
 from scorestream.training.data import ingest
-from scorestream.training.data.ingest import read_batches, read_sample, read_table
+from scorestream.training.data.ingest import read_batches, read_sample
 from scorestream.training.model.explain import explain_row, explain_rows
 from scorestream.training.runs.run_log import PROFILE
 

@@ -26,6 +26,7 @@ from models import (
     LOANS,
     SMALL,
     loans,
+    read_table,
     registry_of,
     run_of,
     settings_of,
@@ -42,7 +43,7 @@ from scorestream.settings import Settings
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, score_table
 from scorestream.training.config.load import load_use_case
-from scorestream.training.data.ingest import query_table, read_table
+from scorestream.training.data.ingest import query_table
 from scorestream.training.data.kept_rows import keep_rows
 from scorestream.training.data.validation import check_training
 from scorestream.training.model.families.terms import LinearTerms
