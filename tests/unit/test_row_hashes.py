@@ -16,6 +16,7 @@ from scorestream.errors import InputError, TrainingError
 from scorestream.training.config.load import load_use_case
 from scorestream.training.config.parts import Column, Split
 from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.datasets import Source, prepared
 from scorestream.training.data.hashing import content_hash, row_hashes, shares
 from scorestream.training.data.moments import moments
 from scorestream.training.data.splitting import held_out
@@ -206,6 +207,20 @@ def test_totals_are_those_of_the_parts(use_case: UseCase) -> None:
         place = rows.column_names.index(column)
         other = counts_of(rows.set_column(place, column, pa.array(values)), use_case)
         assert totals_of(other).data_version != totals.data_version
+
+
+def test_a_row_with_two_problems_is_one_bad_row(use_case: UseCase) -> None:
+    case = use_case.model_copy(update={"derived": {}})
+    rows = pa.concat_tables([loan_table(300), loan_table(3)]).to_pandas()
+    rows = rows.astype({"income": str})
+    rows.loc[5, ["income", "loan_status"]] = ["x", "perhaps"]
+    rows.loc[6, "income"] = "y"
+    table = pa.Table.from_pandas(rows)
+    totals = prepared(case, Source("t", table, left_out=2)).totals
+    kinds = {"income: is no number": 2, "(all): is another row again": 3}
+    assert totals.bad == {**kinds, "loan_status: is none of Rejected, Approved": 1}
+    assert totals.bad_rows == 2 + 3 + 2
+    assert totals_of(counts_of(table, case)).bad_rows == 2
 
 
 def test_too_few_rows_cannot_be_split(use_case: UseCase) -> None:

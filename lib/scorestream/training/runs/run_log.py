@@ -69,7 +69,7 @@ def log_start(run: Run, training: Training) -> None:
             "task": use_case.task,
             "rows": data.totals.rows,
             "held_out_rows": data.totals.held_out,
-            "bad_rows": sum(data.totals.bad.values()),
+            "bad_rows": data.totals.bad_rows,
             "sample_rows": data.rows.num_rows if training.source.large else "all",
             "split": use_case.split.model_dump_json(),
             "search": use_case.search.model_dump_json(),
