@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Task = Literal["classification", "regression", "anomaly"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
+# MLflow takes these letters in names of metrics.
+MetricName = Annotated[str, Field(pattern=r"^\w[\w .-]{0,79}$")]
 # Arrow's names of the types that labels have.
 LabelType = Literal["string", "int64", "double", "bool"]
 Texts = tuple[str, ...]
