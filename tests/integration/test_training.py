@@ -38,18 +38,21 @@ from scorestream.errors import ConfigurationError, InputError, ModelError, Train
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.tracking import Run, past_runs, unpacked_hashes
+from scorestream.io.mlflow.tracking import Run, past_runs, started_run, unpacked_hashes
 from scorestream.settings import Settings
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, score_table
 from scorestream.training.config.load import load_use_case
+from scorestream.training.data.datasets import Source
 from scorestream.training.data.ingest import query_table
 from scorestream.training.data.kept_rows import keep_rows
 from scorestream.training.data.validation import check_training
 from scorestream.training.model.families.terms import LinearTerms
 from scorestream.training.runs.history import model_history, promote_model, rollback_model
 from scorestream.training.runs.profile import Profile
-from scorestream.training.runs.run_log import HASHES
+from scorestream.training.runs.run_log import HASHES, log_start, log_trained, noted_profile
+from scorestream.training.search.candidates import searched, train_best
+from scorestream.training.search.subject import Training
 
 NAME = "loan-approval"
 
@@ -270,6 +273,19 @@ def test_bad_rows_are_reported_and_too_many_refused(tmp_path: Path) -> None:
     assert profile.rows == 398
     with pytest.raises(TrainingError, match=r"2 of 400 rows are bad.*row 9, column income_annum"):
         train(settings, LOANS, *BOOSTED, "validation.most_bad=0.001", data=path)
+
+
+def test_a_run_over_a_sample_says_so(tmp_path: Path) -> None:
+    store = ModelStore.of(settings_of(tmp_path))
+    use_case = load_use_case(LOANS, [*BOOSTED, "thresholds={}"])
+    for sampled, told in ((True, 200), (False, None)):
+        source = Source("loans", table_of(loans(200)), sampled=sampled)
+        training = Training.of(use_case, source)
+        with started_run(store, NAME, "a run") as run:
+            log_start(run, training)
+            log_trained(run, training, train_best(training, list(searched(training))))
+        assert noted_profile(run).sample == told
+        assert store.client.get_run(run.run_id).data.params["sample_rows"] == str(told or "all")
 
 
 def _without(column: str) -> list[dict[str, str]]:

@@ -70,7 +70,7 @@ def log_start(run: Run, training: Training) -> None:
             "rows": data.totals.rows,
             "held_out_rows": data.totals.held_out,
             "bad_rows": data.totals.bad_rows,
-            "sample_rows": data.rows.num_rows if training.source.large else "all",
+            "sample_rows": data.rows.num_rows if training.source.sampled else "all",
             "split": use_case.split.model_dump_json(),
             "search": use_case.search.model_dump_json(),
         }
@@ -203,7 +203,7 @@ def _profile(training: Training, trained: Trained) -> Profile:
         rows=data.totals.rows,
         held_out=data.totals.held_out,
         bad_rows=data.totals.bad,
-        sample=data.rows.num_rows if training.source.large else None,
+        sample=data.rows.num_rows if training.source.sampled else None,
         transformations=transformations_of(trained.model),
         columns={name: profile_column(data.rows[name]) for name in names},
         predictions=predictions,
