@@ -48,6 +48,7 @@ from scorestream.training.data.ingest import query_table
 from scorestream.training.data.kept_rows import keep_rows
 from scorestream.training.data.validation import check_training
 from scorestream.training.model.families.terms import LinearTerms
+from scorestream.training.model.tabular import TabularModel
 from scorestream.training.runs.history import model_history, promote_model, rollback_model
 from scorestream.training.runs.profile import Profile
 from scorestream.training.runs.run_log import HASHES, log_start, log_trained, noted_profile
@@ -135,6 +136,32 @@ def test_a_worse_model_is_no_champion_unless_it_is_promoted(
     with pytest.raises(ModelError, match=f"{NAME}/9"):
         promote_model(NAME, 9, settings)
     assert registry.resolve(NAME).version == 1
+
+
+@pytest.mark.parametrize("compared", [1, None])
+def test_who_became_champion_during_a_training_stays_it(
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    compared: int | None,
+) -> None:
+    registry, log_model = registry_of(settings), Run.log_model
+    if compared:
+        promote_model(NAME, compared, settings)
+    else:
+        ModelStore.of(settings).client.delete_registered_model_alias(NAME, "champion")
+
+    def promoted_meanwhile(run: Run, model: TabularModel, rows: pa.Table) -> str:
+        promote_model(NAME, 2, settings)
+        return log_model(run, model, rows)
+
+    monkeypatch.setattr(Run, "log_model", promoted_meanwhile)
+    train(settings, LOANS, *BOOSTED)
+    assert registry.resolve(NAME).version == 2
+    assert registry.resolve(f"{NAME}@challenger").version == 3
+    told = f"compared with {NAME}/1" if compared else "had no champion to beat"
+    assert f"{NAME}/2 became the champion meanwhile, and this model" in capsys.readouterr().out
+    assert told in registry.resolve(f"{NAME}/3").tags["verdict"]
 
 
 def test_a_better_model_is_promoted(trained: Settings) -> None:
