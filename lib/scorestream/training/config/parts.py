@@ -85,7 +85,7 @@ class Validation(Frozen):
     """What happens to rows that cannot be learned from.
 
     Attributes:
-        duplicates: rows that repeat another one in every column.
+        duplicates: rows that repeat another one in every column that the use case names.
         most_bad: training is refused when more than this share of the rows is bad.
     """
 
