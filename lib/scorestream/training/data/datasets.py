@@ -88,7 +88,8 @@ def choose_source(
     """
     if data is not None:
         return _read(data, data, use_case, settings)
-    problems, left_out = (), 0
+    problems: tuple[Problem, ...] = ()
+    left_out = 0
     if append is not None:
         problems, left_out = _append(use_case, config, append, settings)
     kept = KeptRows.of(use_case, Warehouse(settings.warehouse))
