@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
+from datetime import date, time, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -169,6 +169,11 @@ def test_a_time_that_cannot_be_read_is_that_of_a_bad_row(use_case: UseCase, wron
     assert problem.text == f"{wrong!r} is no time (ISO 8601, unix seconds)"
     known = moments(pa.chunked_array([when[:3]]))
     assert (known / 86_400 - 19_723).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("value", [time(12), timedelta(1), True, b"2024-01-01"], ids=str)
+def test_values_of_other_types_are_no_times(value: object) -> None:
+    assert np.isnan(moments(pa.chunked_array([[value, None]]))).all()
 
 
 def test_a_time_that_is_a_feature_is_told_once(use_case: UseCase) -> None:

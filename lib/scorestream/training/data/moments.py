@@ -8,22 +8,33 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+Seconds = npt.NDArray[np.float64]
 
-def moments(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+
+def moments(values: pa.ChunkedArray) -> Seconds:
     """Times as unix seconds, each value by itself; NaN where it is none."""
     kind = values.type
+    if pa.types.is_string(kind):
+        return _of_texts(pc.utf8_trim_whitespace(values).to_pandas())
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         zone = None if pa.types.is_date(kind) else kind.tz
         ticks = values.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
-        return np.asarray(pc.divide(ticks.cast(pa.float64(), safe=False), 1e6).fill_null(np.nan))
-    texts = pc.utf8_trim_whitespace(values) if pa.types.is_string(kind) else values
-    given = texts.to_pandas()
-    numbers = pd.to_numeric(given, errors="coerce").to_numpy(np.float64, copy=True)
-    numbers[~np.isfinite(numbers)] = np.nan
-    return np.where(np.isnan(numbers), _by_text(given), numbers)
+        return _finite(ticks) / 1e6
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return _finite(values)
+    return np.full(len(values), np.nan)
 
 
-def _by_text(given: pd.Series) -> npt.NDArray[np.float64]:
-    times = pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601")
-    seconds = times.dt.as_unit("ns").astype("int64") / 1e9
-    return np.asarray(seconds.where(times.notna()), np.float64)
+def _finite(values: pa.ChunkedArray) -> Seconds:
+    found = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan), np.float64)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _of_texts(texts: pd.Series) -> Seconds:
+    seconds = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, copy=True)
+    seconds[~np.isfinite(seconds)] = np.nan
+    others = np.isnan(seconds)
+    times = pd.to_datetime(texts[others], utc=True, errors="coerce", format="ISO8601")
+    known = times.notna().to_numpy()
+    seconds[others] = np.where(known, times.dt.as_unit("ns").astype("int64") / 1e9, np.nan)
+    return seconds
