@@ -214,6 +214,24 @@ def test_appended_rows_are_kept_and_trained_with_those_before(
         train(settings, LOANS, *BOOSTED, column)
 
 
+def test_no_row_of_an_unreadable_time_is_kept(tmp_path: Path) -> None:
+    rows = [{**row, "when": str(1_700_000_000 + place)} for place, row in enumerate(loans(400))]
+    fresh = [{**row, "when": "2025-12-30T10:00Z"} for row in rows[300:]]
+    fresh[7]["when"] = "31/12/2025"
+    data, append = (
+        write_csv(tmp_path / f"{name}.csv", some)
+        for name, some in (("data", rows[:300]), ("fresh", fresh))
+    )
+    settings, split = settings_of(tmp_path), "split={by: time, column: when}"
+    for given in (append, None):
+        train(settings, LOANS, *BOOSTED, split, f"data={data}", "thresholds={}", append=given)
+    again, first = past_runs(ModelStore.of(settings), NAME)
+    told = Run(ModelStore.of(settings), first.run_id).read_file("bad_rows.csv").decode()
+    assert told.splitlines()[1].startswith("8,when,\"'31/12/2025' is no time")
+    assert again.tags["data_version"] == first.tags["data_version"]
+    assert registry_of(settings).versions(NAME)[0].tags["rows"] == "399"
+
+
 def test_rows_are_kept_also_after_a_column_was_dropped(tmp_path: Path) -> None:
     warehouse, use_case = Warehouse(str(tmp_path)), load_use_case(LOANS)
     columns = {name: column for name, column in use_case.columns.items() if name != "education"}
