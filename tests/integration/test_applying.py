@@ -227,7 +227,7 @@ def test_a_model_of_scikit_learn_is_never_given_a_table_without_rows(tmp_path: P
 
 def test_one_column_a_model_gives_and_a_value_a_row(tmp_path: Path) -> None:
     settings, rows = settings_of(tmp_path), pa.table({"x": [1.0, 2.0]})
-    given = {
+    given: dict[str, tuple[str, str | list[float]]] = {
         "column": ("rows[['x']].to_numpy()", [1.0, 2.0]),
         "many": ("np.zeros(5)", "many/1: gives 5 values for 2 rows"),
         "wide": ("np.zeros((2, 3))", "wide/1: "),

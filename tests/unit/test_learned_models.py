@@ -241,6 +241,7 @@ def test_derived_features_are_numbers_or_missing() -> None:
     found = with_derived(texts, {"number": "CAST(a AS INTEGER)", "log": "ln(b)"})
     assert found["number"].to_pylist() == [7.0, None]
     assert found["log"].to_pylist() == [None, 0.0]
+    assert with_derived(texts, {"most": "max(b) OVER ()"})["most"].to_pylist() == [1.0, 1.0]
     with pytest.raises(TrainingError, match="derived: "):
         with_derived(rows, {"x": "no_such(a)"})
     with pytest.raises(TrainingError, match="derived: "):

@@ -31,7 +31,8 @@ def _finite(values: pa.ChunkedArray) -> Seconds:
 
 
 def _of_texts(texts: pd.Series) -> Seconds:
-    seconds = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, copy=True)
+    numbers = pd.to_numeric(texts, errors="coerce")
+    seconds: Seconds = numbers.to_numpy(np.float64, copy=True)
     seconds[~np.isfinite(seconds)] = np.nan
     others = np.isnan(seconds)
     times = pd.to_datetime(texts[others], utc=True, errors="coerce", format="ISO8601")
