@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run
 from scorestream.settings import PROJECT_ROOT, Settings
+from scorestream.training.data.ingest import read_at_most
 from scorestream.training.job import TrainOptions, train_model
 
 LOANS: Final = PROJECT_ROOT / "conf" / "models" / "loan_approval.yaml"
@@ -71,3 +73,10 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows as an Arrow table of their own types."""
     return pa.Table.from_pylist([dict(row) for row in rows])
+
+
+def read_table(path: str) -> pa.Table:
+    """All rows of a CSV, Parquet or Delta table."""
+    rows = read_at_most(path, sys.maxsize)
+    assert rows is not None
+    return rows

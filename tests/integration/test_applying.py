@@ -17,7 +17,10 @@ from deltalake import DeltaTable, write_deltalake
 from mlflow.models import infer_signature
 from mlflow.pyfunc import save_model
 from mlflow.pyfunc.model import PythonModel
+from mlflow.sklearn import save_model as save_sklearn
+from sklearn.linear_model import LinearRegression
 
+import pyfuncs
 from models import (
     BOOSTED,
     DIAMOND_ROWS,
@@ -26,6 +29,7 @@ from models import (
     LOANS,
     SMALL,
     loans,
+    read_table,
     registry_of,
     run_of,
     settings_of,
@@ -40,7 +44,7 @@ from scorestream.settings import Settings
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
 from scorestream.training.data import ingest
-from scorestream.training.data.ingest import read_batches, read_sample, read_table
+from scorestream.training.data.ingest import read_batches, read_sample
 from scorestream.training.model.explain import explain_row, explain_rows
 from scorestream.training.runs.run_log import PROFILE
 
@@ -205,6 +209,37 @@ def test_any_other_pyfunc_is_applied_as_well(settings: Settings, tmp_path: Path)
         score_table(ApplyOptions("double", str(tmp_path / "other.csv"), out), settings)
     with pytest.raises(ModelError, match="was not trained here"):
         explain_table(ApplyOptions("double", str(source), out), settings)
+
+
+def test_a_model_of_scikit_learn_is_never_given_a_table_without_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    fitted = LinearRegression().fit(frame, frame["x"] * 2)
+    signature = infer_signature(frame, frame["x"])
+    save_sklearn(fitted, str(tmp_path / "model"), signature=signature, pip_requirements=[])
+    settings, out = settings_of(tmp_path), str(tmp_path / "out.parquet")
+    made = registry_of(settings).register("line", f"file://{tmp_path}/model", "", "twice x", {})
+    path = write_csv(tmp_path / "x.csv", [{"x": "4"}, {"x": "0.5"}])
+    score_table(ApplyOptions(str(made), str(path), out), settings)
+    assert read_table(out)["prediction"].to_pylist() == pytest.approx([8.0, 1.0])
+    with pytest.raises(InputError, match="line/1: no column x"):
+        loaded(settings, str(made)).predict(pa.table({"y": pa.array([], pa.float64())}))
+
+
+def test_one_column_a_model_gives_and_a_value_a_row(tmp_path: Path) -> None:
+    settings, rows = settings_of(tmp_path), pa.table({"x": [1.0, 2.0]})
+    given: dict[str, tuple[str, str | list[float]]] = {
+        "column": ("rows[['x']].to_numpy()", [1.0, 2.0]),
+        "many": ("np.zeros(5)", "many/1: gives 5 values for 2 rows"),
+        "wide": ("np.zeros((2, 3))", "wide/1: "),
+        "silent": ("next(iter(()))", "silent/1: "),
+    }
+    for name, (expression, expected) in given.items():
+        model = loaded(settings, str(pyfuncs.register(settings, tmp_path, name, expression)))
+        if isinstance(expected, list):
+            assert model.predict(rows).values.to_pylist() == expected
+        else:
+            with pytest.raises(InputError, match=expected):
+                model.predict(rows)
 
 
 def test_terms_sum_to_the_prediction(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from models import (
     LOANS,
     SMALL,
     loans,
+    read_table,
     registry_of,
     run_of,
     settings_of,
@@ -37,15 +38,22 @@ from scorestream.errors import ConfigurationError, InputError, ModelError, Train
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.tracking import Run, past_runs, unpacked_hashes
+from scorestream.io.mlflow.tracking import Run, past_runs, started_run, unpacked_hashes
 from scorestream.settings import Settings
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, score_table
-from scorestream.training.data.ingest import query_table, read_table
+from scorestream.training.config.load import load_use_case
+from scorestream.training.data.datasets import Source
+from scorestream.training.data.ingest import query_table
+from scorestream.training.data.kept_rows import keep_rows
+from scorestream.training.data.validation import check_training
 from scorestream.training.model.families.terms import LinearTerms
+from scorestream.training.model.tabular import TabularModel
 from scorestream.training.runs.history import model_history, promote_model, rollback_model
 from scorestream.training.runs.profile import Profile
-from scorestream.training.runs.run_log import HASHES
+from scorestream.training.runs.run_log import HASHES, log_start, log_trained, noted_profile
+from scorestream.training.search.candidates import searched, train_best
+from scorestream.training.search.subject import Training
 
 NAME = "loan-approval"
 
@@ -130,6 +138,32 @@ def test_a_worse_model_is_no_champion_unless_it_is_promoted(
     assert registry.resolve(NAME).version == 1
 
 
+@pytest.mark.parametrize("compared", [1, None])
+def test_who_became_champion_during_a_training_stays_it(
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    compared: int | None,
+) -> None:
+    registry, log_model = registry_of(settings), Run.log_model
+    if compared:
+        promote_model(NAME, compared, settings)
+    else:
+        ModelStore.of(settings).client.delete_registered_model_alias(NAME, "champion")
+
+    def promoted_meanwhile(run: Run, model: TabularModel, rows: pa.Table) -> str:
+        promote_model(NAME, 2, settings)
+        return log_model(run, model, rows)
+
+    monkeypatch.setattr(Run, "log_model", promoted_meanwhile)
+    train(settings, LOANS, *BOOSTED)
+    assert registry.resolve(NAME).version == 2
+    assert registry.resolve(f"{NAME}@challenger").version == 3
+    told = f"compared with {NAME}/1" if compared else "had no champion to beat"
+    assert f"{NAME}/2 became the champion meanwhile, and this model" in capsys.readouterr().out
+    assert told in registry.resolve(f"{NAME}/3").tags["verdict"]
+
+
 def test_a_better_model_is_promoted(trained: Settings) -> None:
     registry = registry_of(trained)
     assert [version.aliases for version in registry.versions(NAME)] == [("champion",), ()]
@@ -178,6 +212,37 @@ def test_appended_rows_are_kept_and_trained_with_those_before(
     column = "columns.age={kind: number}"
     with pytest.raises(InputError, match=f"training/{NAME} version 2: no column age; its columns"):
         train(settings, LOANS, *BOOSTED, column)
+
+
+def test_no_row_of_an_unreadable_time_is_kept(tmp_path: Path) -> None:
+    rows = [{**row, "when": str(1_700_000_000 + place)} for place, row in enumerate(loans(400))]
+    fresh = [{**row, "when": "2025-12-30T10:00Z"} for row in rows[300:]]
+    fresh[7]["when"] = "31/12/2025"
+    data, append = (
+        write_csv(tmp_path / f"{name}.csv", some)
+        for name, some in (("data", rows[:300]), ("fresh", fresh))
+    )
+    settings, split = settings_of(tmp_path), "split={by: time, column: when}"
+    for given in (append, None):
+        train(settings, LOANS, *BOOSTED, split, f"data={data}", "thresholds={}", append=given)
+    again, first = past_runs(ModelStore.of(settings), NAME)
+    told = Run(ModelStore.of(settings), first.run_id).read_file("bad_rows.csv").decode()
+    assert told.splitlines()[1].startswith("8,when,\"'31/12/2025' is no time")
+    assert again.tags["data_version"] == first.tags["data_version"]
+    assert registry_of(settings).versions(NAME)[0].tags["rows"] == "399"
+
+
+def test_rows_are_kept_also_after_a_column_was_dropped(tmp_path: Path) -> None:
+    warehouse, use_case = Warehouse(str(tmp_path)), load_use_case(LOANS)
+    columns = {name: column for name, column in use_case.columns.items() if name != "education"}
+    fewer = use_case.model_copy(update={"columns": columns})
+    rows = table_of(loans(20))
+    for case, some in ((use_case, rows.slice(0, 10)), (fewer, rows)):
+        keep_rows(case, warehouse, check_training(some, case, "t"), "string")
+    kept = DeltaTable(f"{tmp_path}/training/{NAME}").to_pyarrow_table()
+    assert kept.num_rows == 20
+    assert kept["education"].null_count == 10
+    assert sorted(kept["loan_id"].to_pylist()) == sorted(rows["loan_id"].to_pylist())
 
 
 def test_truth_values_come_back_as_such_also_when_rows_are_kept(tmp_path: Path) -> None:
@@ -253,6 +318,19 @@ def test_bad_rows_are_reported_and_too_many_refused(tmp_path: Path) -> None:
     assert profile.rows == 398
     with pytest.raises(TrainingError, match=r"2 of 400 rows are bad.*row 9, column income_annum"):
         train(settings, LOANS, *BOOSTED, "validation.most_bad=0.001", data=path)
+
+
+def test_a_run_over_a_sample_says_so(tmp_path: Path) -> None:
+    store = ModelStore.of(settings_of(tmp_path))
+    use_case = load_use_case(LOANS, [*BOOSTED, "thresholds={}"])
+    for sampled, told in ((True, 200), (False, None)):
+        source = Source("loans", table_of(loans(200)), sampled=sampled)
+        training = Training.of(use_case, source)
+        with started_run(store, NAME, "a run") as run:
+            log_start(run, training)
+            log_trained(run, training, train_best(training, list(searched(training))))
+        assert noted_profile(run).sample == told
+        assert store.client.get_run(run.run_id).data.params["sample_rows"] == str(told or "all")
 
 
 def _without(column: str) -> list[dict[str, str]]:

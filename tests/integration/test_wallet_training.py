@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from analysed import write
-from models import SMALL, registry_of, run_of, settings_of, train
+from models import SMALL, read_table, registry_of, run_of, settings_of, train
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.io.delta.warehouse import Warehouse
@@ -28,7 +28,6 @@ from scorestream.serving.applying import MODEL_COLUMNS, model_values
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
-from scorestream.training.data.ingest import read_table
 from scorestream.training.model.families.forest import Forest
 from scorestream.training.runs.history import promote_model, rollback_model
 from scorestream.wallet_examples.job import ExamplesOptions, make_examples

@@ -26,7 +26,7 @@ HELD_OUT = np.arange(LEARNED + HELD) >= LEARNED
 
 def metrics_of(use_case: UseCase, rows: pa.Table) -> dict[str, dict[str, float]]:
     card = card_of(use_case, rows)
-    totals = Totals(len(HELD_OUT), HELD, {}, "")
+    totals = Totals(len(HELD_OUT), HELD, 0, {}, "")
     data = Dataset("rows", rows, HELD_OUT | True, HELD_OUT, row_hashes(rows), [], totals)
     training = Training(use_case, Source("rows", rows), data, card, examples_of(card, rows))
     return {name: dict(metrics) for name, metrics in baseline_metrics(training).items()}

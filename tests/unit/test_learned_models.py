@@ -157,6 +157,33 @@ def test_a_wrong_parameter_is_told(family: str, features: pa.Table) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("family", "classes", "params", "told"),
+    [
+        ("lightgbm", 0, {"objective": "poisson"}, "'poisson': .*give one of regression, "),
+        ("lightgbm", 3, {"objective": "multiclassova"}, "give one of multiclass, softmax"),
+        ("lightgbm", 0, {"reg_sqrt": True}, "reg_sqrt: would change"),
+        ("xgboost", 0, {"objective": "count:poisson"}, "give one of reg:squarederror, "),
+        ("xgboost", 2, {"objective": "binary:hinge"}, "give one of binary:logistic, "),
+    ],
+)
+def test_an_objective_whose_margins_mean_something_else_is_refused(
+    family: str, classes: int, params: dict[str, object], told: str, features: pa.Table
+) -> None:
+    learning = Learning("classification" if classes else "regression", classes, params, 1)
+    with pytest.raises(TrainingError, match=f"family {family}: .*{told}"):
+        FAMILIES[family].fit(np.ones((ROWS, 2)), truth_of(features, classes), learning)
+
+
+@pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
+def test_trees_take_numbers_of_any_size(family: str) -> None:
+    x = np.array([[1e300], [-1e39], [np.nan], [1.0]] * 20)
+    fitted = FAMILIES[family].fit(x, np.arange(80.0) % 4, Learning("regression", 0, {}, 1))
+    parts = fitted.contributions(x)
+    assert parts.sum(axis=1) == pytest.approx(fitted.margin(x), abs=1e-4)
+    assert fitted.margin(x)[:4] == pytest.approx([0, 1, 2, 3], abs=0.1)
+
+
 def test_a_damaged_model_and_one_of_another_version_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is no model, or damaged"):
         TabularModel.load(tmp_path)
@@ -210,8 +237,13 @@ def test_derived_features_are_numbers_or_missing() -> None:
     assert found["ratio"].to_pylist() == [2.0, None, None]
     assert found["double"].to_pylist() == [4.0, None, None]
     assert found.column_names == ["a", "b", "ratio", "double"]
+    texts = pa.table({"a": ["7", "x"], "b": [0.0, 1.0]})
+    found = with_derived(texts, {"number": "CAST(a AS INTEGER)", "log": "ln(b)"})
+    assert found["number"].to_pylist() == [7.0, None]
+    assert found["log"].to_pylist() == [None, 0.0]
+    assert with_derived(texts, {"most": "max(b) OVER ()"})["most"].to_pylist() == [1.0, 1.0]
     with pytest.raises(TrainingError, match="derived: "):
-        with_derived(rows, {"x": "a + 'text'"})
+        with_derived(rows, {"x": "no_such(a)"})
     with pytest.raises(TrainingError, match="derived: "):
         with_derived(rows, {"x": "(SELECT count(*) FROM read_csv('/etc/passwd'))"})
 

@@ -27,7 +27,7 @@ def training(metric: str) -> Training:
     card = Card(name="t", task=use_case.task, target="y", columns={})
     rows, none = pa.table({}), np.zeros(0)
     flags = none.astype(bool)
-    data = Dataset("t", rows, flags, flags, none.astype(np.uint64), [], Totals(0, 0, {}, ""))
+    data = Dataset("t", rows, flags, flags, none.astype(np.uint64), [], Totals(0, 0, 0, {}, ""))
     return Training(use_case, Source("t", rows), data, card, Examples(rows, none))
 
 

@@ -59,6 +59,8 @@ def test_the_explainable_model_has_positive_coefficients() -> None:
         (LOANS, "derived.x=no_such + 1", "derived.x: 'no_such' is no column"),
         (LOANS, "derived.x=(SELECT 1)", "derived.x: must be an expression"),
         (LOANS, "split.by=time", "split: "),
+        (LOANS, "baselines={a%b: '1'}", "baselines.a%b"),
+        (LOANS, "baselines={'': '1'}", "baselines."),
         (LOANS, "sql=SELECT 1", "data, sql, table: give one of them"),
         (LOANS, "reasons.text={what}", "reasons"),
         (LOANS, "drift.psi=-1", "drift.psi: "),
@@ -84,6 +86,11 @@ def test_all_that_does_not_fit_together_is_told_at_once() -> None:
         load_use_case(LOANS, ["blend=[svm]", "search.metric=mape", "derived.x=no_such"])
     for text in ("'svm'", "'mape'", "'no_such'"):
         assert text in str(caught.value)
+
+
+def test_a_baseline_has_a_name_that_a_metric_may_have() -> None:
+    case = load_use_case(LOANS, ["baselines={base_rate: '1', Base rate: '1', über-5.0: '1'}"])
+    assert list(case.baselines) == ["base_rate", "Base rate", "über-5.0"]
 
 
 def test_a_later_derived_feature_may_use_an_earlier_one(tmp_path: Path) -> None:

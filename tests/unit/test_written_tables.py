@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from models import read_table
 from scorestream.errors import InputError
-from scorestream.training.data.ingest import read_table
+from scorestream.training.data.ingest import read_sample
 from scorestream.training.data.writing import write_batches
 
 ROWS = 5_000
@@ -47,3 +49,34 @@ def test_a_delta_table_may_have_had_other_columns_and_parts(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"cannot be written: .* 200 not in range"):
         write(path, rows.set_column(2, "small", pa.array([200], pa.uint8())))
     assert DeltaTable(path).version() == before
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x"])
+def test_batches_get_the_types_of_the_first_one(tmp_path: Path, name: str) -> None:
+    path, schema = str(tmp_path / name), pa.schema([("x", pa.int64())])
+    other = pa.table({"x": [2.0, 3.0]})
+    assert write_batches(path, schema, [pa.table({"x": [1]}), other]) == 3
+    assert read_table(path)["x"].cast(pa.int64()).to_pylist() == [1, 2, 3]
+    with pytest.raises(InputError, match=r"cannot be written: .*2\.5"):
+        write_batches(path, schema, [pa.table({"x": [1]}), pa.table({"x": [2.5]})])
+
+
+def test_files_of_a_table_may_differ_in_types_that_one_type_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    first = pa.table({"name": pa.nulls(1), "count": [1], "share": [0.5]})
+    second = pa.table({"share": [1, 2], "name": ["a", None], "count": [1.5, None]})
+    for place, part in enumerate((first, second)):
+        pq.write_table(part, folder / f"{place}.parquet")
+    expected = {"name": [None, "a", None], "count": [1.0, 1.5, None], "share": [0.5, 1.0, 2.0]}
+    assert read_table(str(folder)).to_pydict() == expected
+    sample, count = read_sample(str(folder), 10)
+    assert (sample.to_pydict(), count) == (expected, 3)
+    for other, told in (
+        (first.set_column(1, "count", pa.array(["many"])), "column 'count' is string, .* double"),
+        (first.drop_columns("share"), "column 'share' is not in all files"),
+        (first.append_column("more", pa.array([1])), "column 'more' is not in all files"),
+    ):
+        pq.write_table(other, folder / "2.parquet")
+        with pytest.raises(InputError, match=rf"2\.parquet: {told}"):
+            read_table(str(folder))

@@ -16,7 +16,12 @@ from scorestream.locks import exclusive_lock
 from scorestream.settings import Settings
 from scorestream.training.config.load import load_use_case
 from scorestream.training.data.datasets import choose_source
-from scorestream.training.runs.promotion import Verdict, refuse_another_target, verdict_on
+from scorestream.training.runs.promotion import (
+    Verdict,
+    refuse_another_target,
+    unless_replaced,
+    verdict_on,
+)
 from scorestream.training.runs.run_log import (
     PROCESS,
     SPARK,
@@ -85,7 +90,8 @@ def _train(run: Run, training: Training) -> None:
     1. search each candidate by cross-validation over the rows that are not held out
     2. train the best by cross-validation, and judge it and the baselines on the held-out rows
     3. compare it with the champion on the held-out rows
-    4. register it, and promote it or let it be the challenger
+    4. keep its files, which takes time in which another may have become the champion
+    5. register it, and promote it or let it be the challenger
     """
     log_start(run, training)
     # 1.
@@ -98,7 +104,10 @@ def _train(run: Run, training: Training) -> None:
     # 3.
     verdict = verdict_on(training, trained, rivals, run.store)
     # 4.
-    model = _register(run, training, trained, verdict)
+    uri = run.log_model(trained.model, training.source.rows)
+    verdict = unless_replaced(verdict, training.use_case, run.store)
+    # 5.
+    model = _register(run, training, trained, verdict, uri)
     tell_metrics(ranked, trained, rivals)
     tell_verdict(training, trained, rivals)
     tell_registered(model, verdict)
@@ -114,9 +123,10 @@ def _ranked(run: Run, training: Training) -> Sequence[Found]:
     return best_first(training, found)
 
 
-def _register(run: Run, training: Training, trained: Trained, verdict: Verdict) -> Registered:
+def _register(
+    run: Run, training: Training, trained: Trained, verdict: Verdict, uri: str
+) -> Registered:
     use_case, totals, registry = training.use_case, training.data.totals, Registry(run.store)
-    uri = run.log_model(trained.model, training.source.rows)
     tags: dict[str, Any] = {
         "use_case": use_case.name,
         "candidate": trained.found.learner.name,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -107,12 +108,16 @@ class LoadedModel:
             return self.own.predict(table, first_row)
         try:
             frame = signature_frame(self.pyfunc, table, first_row)
-            values = self.pyfunc.predict(frame)
+            values = pa.nulls(0)
+            # Many models refuse a table of no row.
+            if table.num_rows:
+                values = _column(self.pyfunc.predict(frame), table.num_rows)
         except InputError as error:
             raise InputError(f"input of {self.registered}: {error}") from None
         except Exception as error:  # noqa: BLE001  whatever a foreign model raises
-            raise InputError(f"model {self.registered}: {str(error).splitlines()[0]}") from None
-        return Predictions(_column(values), None, pa.nulls(table.num_rows, pa.string()))
+            [told, *_] = str(error).splitlines() or [type(error).__name__]
+            raise InputError(f"model {self.registered}: {told}") from None
+        return Predictions(values, None, pa.nulls(table.num_rows, pa.string()))
 
 
 def own_model(pyfunc: PyFuncModel) -> TabularModel | None:
@@ -170,11 +175,21 @@ def load(store: ModelStore, model: Registered) -> LoadedModel:
         return LoadedModel(model, load_model(uri))
 
 
-def _column(values: Any) -> pa.Array:
-    """The one column of what a foreign model gives."""
+def _column(values: Any, count: int) -> pa.Array:
+    """The one column of what a foreign model gives for so many rows.
+
+    Raises:
+        ModelError: it is of another length.
+        Exception: it is no column.
+    """
     if isinstance(values, pd.DataFrame):
         values = values.iloc[:, 0]
-    return pa.array(values, from_pandas=True)
+    if isinstance(values, np.ndarray) and values.shape[1:] == (1,):
+        values = values.ravel()
+    found = pa.array(values, from_pandas=True)
+    if len(found) != count:
+        raise ModelError(f"gives {len(found)} values for {count} rows")
+    return found
 
 
 def _frame(found: Predictions) -> pd.DataFrame:

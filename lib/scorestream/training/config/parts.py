@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Task = Literal["classification", "regression", "anomaly"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
+# MLflow takes these letters in names of metrics.
+MetricName = Annotated[str, Field(pattern=r"^\w[\w .-]{0,79}$")]
 # Arrow's names of the types that labels have.
 LabelType = Literal["string", "int64", "double", "bool"]
 Texts = tuple[str, ...]
@@ -83,7 +85,7 @@ class Validation(Frozen):
     """What happens to rows that cannot be learned from.
 
     Attributes:
-        duplicates: rows that repeat another one in every column.
+        duplicates: rows that repeat another one in every column that the use case names.
         most_bad: training is refused when more than this share of the rows is bad.
     """
 
@@ -96,7 +98,7 @@ class Split(Frozen):
 
     Attributes:
         by: random; stratified, with the same share of each label; or time, the latest rows.
-        column: of unix seconds or ISO 8601 times, by time.
+        column: by time: of unix seconds or ISO 8601 times; of texts, numbers are seconds.
     """
 
     by: Literal["random", "stratified", "time"] = "random"

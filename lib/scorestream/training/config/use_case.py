@@ -17,6 +17,7 @@ from scorestream.training.config.parts import (
     Drift,
     Frozen,
     Likeness,
+    MetricName,
     Name,
     Reasons,
     Search,
@@ -66,7 +67,7 @@ class UseCase(Frozen):
     search: Search
     candidates: Annotated[Mapping[Name, Candidate], Field(min_length=1)]
     blend: Texts = ()
-    baselines: Mapping[str, str] = {}
+    baselines: Mapping[MetricName, str] = {}
     thresholds: Thresholds = Thresholds()
     refit: bool = True
     reasons: Reasons = Reasons()

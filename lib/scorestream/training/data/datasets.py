@@ -37,6 +37,7 @@ class Source:
         large: the whole table, of which they are only a sample.
         sampled: whether they are only a sample.
         problems: of rows that were left out before.
+        left_out: how many these are.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Source:
     large: LargeTable | None = None
     sampled: bool = False
     problems: tuple[Problem, ...] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,15 @@ def choose_source(
     """
     if data is not None:
         return _read(data, data, use_case, settings)
-    problems = () if append is None else _append(use_case, config, append, settings)
+    problems: tuple[Problem, ...] = ()
+    left_out = 0
+    if append is not None:
+        problems, left_out = _append(use_case, config, append, settings)
     kept = KeptRows.of(use_case, Warehouse(settings.warehouse))
     if kept is None:
         return configured_source(use_case, config, settings)
-    return replace(_read(kept.name, kept.path, use_case, settings), problems=problems)
+    source = _read(kept.name, kept.path, use_case, settings)
+    return replace(source, problems=problems, left_out=left_out)
 
 
 def configured_source(use_case: UseCase, config: Path, settings: Settings) -> Source:
@@ -128,18 +134,25 @@ def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source
     return Source(name, large.sample(use_case.collect_at_most), large, sampled=True)
 
 
-def _append(use_case: UseCase, config: Path, path: str, settings: Settings) -> tuple[Problem, ...]:
-    """Keep the good rows of a table, and first those of the configuration; what others lack."""
+def _append(
+    use_case: UseCase, config: Path, path: str, settings: Settings
+) -> tuple[tuple[Problem, ...], int]:
+    """Keep the good rows of a table, and first those of the configuration.
+
+    Returns:
+        What the others lack, and how many they are.
+    """
     warehouse = Warehouse(settings.warehouse)
     given = list(_rows_to_keep(use_case, config, path, settings))
     checked = [accepted(check_training(s.rows, use_case, s.name), use_case, s.name) for s in given]
     for source, one in zip(given, checked, strict=True):
         keep_rows(use_case, warehouse, one, label_type(source.rows, use_case))
-    return tuple(
+    problems = tuple(
         replace(problem, text=f"{problem.text} ({source.name})")
         for source, one in zip(given, checked, strict=True)
         for problem in one.problems
     )
+    return problems, sum(int(one.bad.sum()) for one in checked)
 
 
 def _rows_to_keep(
@@ -192,8 +205,9 @@ def prepared(use_case: UseCase, source: Source) -> Dataset:
     if source.large is not None:
         totals = totals_in_spark(use_case, source.large)
     else:
-        version = _version(source, checked, good)
-        totals = Totals(good.num_rows, int(held.sum()), problem_counts(problems), version)
+        version, bad = _version(source, checked, good), source.left_out + int(checked.bad.sum())
+        kinds = problem_counts(problems)
+        totals = Totals(good.num_rows, int(held.sum()), bad, kinds, version)
     hashes = row_hashes(good.select(names))
     return Dataset(source.name, rows, ~checked.bad, held, hashes, problems, totals)
 

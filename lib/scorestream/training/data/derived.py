@@ -26,7 +26,8 @@ CASE WHEN isfinite(CAST("{name}" AS DOUBLE)) THEN CAST("{name}" AS DOUBLE) END A
 def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
     """Rows with the derived features behind their columns, as numbers.
 
-    Null where an expression gives nothing or no finite number, for instance a division by 0.
+    Null where an expression fails, or gives nothing or no finite number: a division by 0, for
+    instance.
 
     Raises:
         TrainingError: an expression cannot be computed.
@@ -36,7 +37,7 @@ def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
     connection = _connection().cursor()
     try:
         connection.register("given", rows)
-        found = connection.sql(_statement(rows.column_names, derived)).to_arrow_table()
+        found = _computed(connection, rows.column_names, derived).to_arrow_table()
     except duckdb.Error as error:
         raise TrainingError(f"derived: {str(error).splitlines()[0]}") from None
     finally:
@@ -44,8 +45,18 @@ def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
     return found.combine_chunks()
 
 
-def _statement(columns: list[str], derived: Mapping[str, str]) -> str:
-    computed = ", ".join(f'({sql}) AS "{name}"' for name, sql in derived.items())
+def _computed(
+    connection: duckdb.DuckDBPyConnection, columns: list[str], derived: Mapping[str, str]
+) -> duckdb.DuckDBPyRelation:
+    try:
+        return connection.sql(_statement(columns, derived, "TRY"))
+    except duckdb.BinderException:
+        # TRY takes no window and nothing random, which baselines may have.
+        return connection.sql(_statement(columns, derived, ""))
+
+
+def _statement(columns: list[str], derived: Mapping[str, str], function: str) -> str:
+    computed = ", ".join(f'{function}({sql}) AS "{name}"' for name, sql in derived.items())
     kept = ", ".join(f'"{name}"' for name in columns)
     finite = ", ".join(_FINITE.format(name=name) for name in derived)
     return f"SELECT {kept}, {finite} FROM (SELECT {kept}, {computed} FROM given)"  # noqa: S608

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Hashes = npt.NDArray[np.uint64]
+# Up to it doubles tell whole numbers apart.
+_EXACT: Final = 1 << 53
 _NO_TEXT: Final = "\\N"
 # Odd numbers spread over 64 bits (Knuth, Steele): one column's bits reach all of the next sum.
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -21,7 +23,8 @@ _MIXER: Final = np.uint64(0xBF58476D1CE4E5B9)
 def row_hashes(rows: pa.Table) -> Hashes:
     """64 bits a row that depend on the value of each column, and on which column has it.
 
-    Numbers of the same value have the same hash whatever their type; null differs from any value.
+    Numbers of the same value have the same hash whatever their type, but whole ones beyond 2^53;
+    null differs from any value.
     """
     found = np.zeros(rows.num_rows, dtype=np.uint64)
     for name in sorted(rows.column_names):
@@ -46,14 +49,28 @@ def shares(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:
 def _column_hashes(values: pa.ChunkedArray) -> Hashes:
     kind = values.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        numbers = np.asarray(pc.fill_null(values.cast(pa.float64(), safe=False), np.nan))
-        # One zero, one NaN: both have several bit patterns.
-        numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)
-        return _mixed(numbers.view(np.uint64))
+        found = _mixed(_double_bits(values))
+        return _with_large(found, values) if pa.types.is_integer(kind) else found
     # To pandas a text ends at its first 0; after this it has none, and no text is that of a null.
     texts = pc.replace_substring(values.cast(pa.string()), "\\", "\\\\")
     texts = pc.fill_null(pc.replace_substring(texts, "\0", "\\0"), _NO_TEXT)
     return np.asarray(pd.util.hash_array(texts.to_numpy(zero_copy_only=False)), np.uint64)
+
+
+def _double_bits(values: pa.ChunkedArray) -> Hashes:
+    numbers = np.asarray(pc.fill_null(values.cast(pa.float64(), safe=False), np.nan))
+    # One zero, one NaN: both have several bit patterns.
+    return np.where(np.isnan(numbers), np.nan, numbers + 0.0).view(np.uint64)
+
+
+def _with_large(hashes: Hashes, values: pa.ChunkedArray) -> Hashes:
+    """Hashes in which whole numbers that doubles do not tell apart have their own."""
+    kind = pa.uint64() if pa.types.is_unsigned_integer(values.type) else pa.int64()
+    numbers = np.asarray(pc.fill_null(values, 0).cast(kind))
+    large = numbers > _EXACT
+    if kind == pa.int64():
+        large |= numbers < -_EXACT
+    return np.where(large, _mixed(numbers.view(np.uint64)), hashes)
 
 
 def _mixed(bits: Hashes) -> Hashes:

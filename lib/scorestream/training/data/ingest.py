@@ -5,7 +5,7 @@ CSV comes as text, below a header: what a value means is for `validation` to say
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import duckdb
@@ -21,6 +21,7 @@ from scorestream.errors import InputError
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.io.filesystem import as_uri, exists, filesystem_of, find_files
+from scorestream.training.data.schemas import common_schema, refuse_repeated
 
 BATCH_ROWS: Final = 65_536
 CSV_ENDINGS: Final = (".csv", ".csv.gz")
@@ -29,18 +30,7 @@ _LINES: Final = pa_csv.ParseOptions(newlines_in_values=True)
 _UNREADABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
 
 
-def read_table(path: str) -> pa.Table:
-    """All rows of a table.
-
-    Raises:
-        InputError: there is none, it cannot be read, or it holds no row.
-    """
-    rows = read_at_most(path, None)
-    assert rows is not None  # noqa: S101
-    return rows
-
-
-def read_at_most(path: str, most: int | None) -> pa.Table | None:
+def read_at_most(path: str, most: int) -> pa.Table | None:
     """All rows of a table; None if they are more than so many.
 
     Raises:
@@ -50,7 +40,7 @@ def read_at_most(path: str, most: int | None) -> pa.Table | None:
     for batch in read_batches(path):
         batches.append(batch)
         rows += batch.num_rows
-        if most is not None and rows > most:
+        if rows > most:
             return None
     if not rows:
         raise InputError(f"{path}: holds no row: give a table with rows")
@@ -93,7 +83,7 @@ def read_batches(path: str) -> Iterator[pa.Table]:
     """
     try:
         for batch in _batches(path):
-            _refuse_repeated(path, batch.schema.names)
+            refuse_repeated(path, batch.schema.names)
             yield batch
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
@@ -147,8 +137,7 @@ def _batches(path: str) -> Iterator[pa.Table]:
         files = [file for file, _ in find_files(uri) if file.endswith(".parquet")]
         if not files:
             raise InputError(f"{path}: is no .csv, .csv.gz, .parquet or Delta table")
-        for file in files:
-            yield from _parquet_batches(file)
+        yield from _parquet_batches(files)
 
 
 def _delta_batches(path: str) -> Iterator[pa.Table]:
@@ -158,17 +147,19 @@ def _delta_batches(path: str) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([batch])
 
 
-def _parquet_batches(uri: str) -> Iterator[pa.Table]:
-    filesystem, path = filesystem_of(uri)
-    with pq.ParquetFile(path, filesystem=filesystem) as file:
-        yield file.schema_arrow.empty_table()
-        for batch in file.iter_batches(BATCH_ROWS):
-            yield pa.Table.from_batches([batch])
+def _parquet_batches(uris: Sequence[str]) -> Iterator[pa.Table]:
+    schema = common_schema(uris)
+    yield schema.empty_table()
+    for uri in uris:
+        filesystem, path = filesystem_of(uri)
+        with pq.ParquetFile(path, filesystem=filesystem) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
 def _csv_batches(path: str, filesystem: FileSystem, file: str) -> Iterator[pa.Table]:
     names = _header(path, filesystem, file)
-    _refuse_repeated(path, names)
+    refuse_repeated(path, names)
     compression = "gzip" if path.endswith(".gz") else None
     with (
         filesystem.open_input_stream(file, compression=compression) as stream,
@@ -196,9 +187,3 @@ def _header(path: str, filesystem: FileSystem, file: str) -> list[str]:
         if "Empty CSV" in str(error):
             raise InputError(f"{path}: is empty: it needs a header and rows") from None
         raise
-
-
-def _refuse_repeated(path: str, names: list[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"{path}: column {repeated[0]!r} is there more than once")

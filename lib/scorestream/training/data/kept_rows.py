@@ -60,15 +60,12 @@ class KeptRows:
         return cls(f"{table.name} version {log.version()}", path, labels)
 
 
-def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels: str) -> int:
+def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels: str) -> None:
     """Add the good ones of checked rows; those that are kept already are not added again.
 
     Args:
         checked: rows.
         labels: their type, of a table that is not there yet.
-
-    Returns:
-        How many were added.
 
     Raises:
         DeltaError: the commit failed, or the table's columns are not those of the use case.
@@ -85,8 +82,15 @@ def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels:
     known = np.isin(row_hashes(rows), _kept_hashes(table, warehouse))
     rows = rows.filter(pa.array(~known))
     if rows.num_rows:
-        warehouse.write(table, rows)
-    return int(rows.num_rows)
+        warehouse.write(table, _as_stored(rows, warehouse.path(table)))
+
+
+def _as_stored(rows: pa.Table, path: str) -> pa.Table:
+    """Rows with null in columns that the table has from before, and the use case no longer."""
+    for field in pa.schema(DeltaTable(path).schema()):
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows
 
 
 def _kept_hashes(table: Table, warehouse: Warehouse) -> Hashes:

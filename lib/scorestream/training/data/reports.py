@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -44,5 +45,6 @@ def first_problems(problems: Sequence[Problem]) -> str:
 
 
 def _kind(text: str) -> str:
-    """A problem without the value that has it."""
+    """A problem without the value that has it, or the row that it repeats."""
+    text = re.sub(r"^is row \d+ again", "is another row again", text)
     return text[text.index(" is ") + 1 :] if " is " in text else text

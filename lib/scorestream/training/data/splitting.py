@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from pandas.api.types import is_datetime64_any_dtype
 
 from scorestream.errors import TrainingError
 from scorestream.training.config.parts import Split
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.hashing import row_hashes, shares
+from scorestream.training.data.moments import moments
 
 Flags = npt.NDArray[np.bool_]
 LEAST_ROWS: Final = 10
@@ -60,7 +60,7 @@ def _stratified(place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: 
 
 def _latest(rows: pa.Table, split: Split) -> Flags:
     """The latest rows up to the wanted share, but all of the latest moment, and never all rows."""
-    times = moments(rows, str(split.column))
+    times = moments(rows[str(split.column)])
     found, counts = np.unique(times, return_counts=True)
     if len(found) < 2:
         return np.zeros(len(times), np.bool_)
@@ -68,23 +68,3 @@ def _latest(rows: pa.Table, split: Split) -> Flags:
     small = np.flatnonzero(later <= split.held_out)
     first = found[small[0] if len(small) else -1]
     return np.asarray(times >= first)
-
-
-def moments(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
-    """The times of a column as unix seconds.
-
-    Raises:
-        TrainingError: one cannot be read.
-    """
-    values = rows[column].to_pandas()
-    numbers = None if is_datetime64_any_dtype(values) else pd.to_numeric(values, errors="coerce")
-    if numbers is None or numbers.isna().any():
-        found = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
-        if found.isna().any():
-            row = int(np.flatnonzero(found.isna())[0])
-            raise TrainingError(
-                f"column {column}, row {row + 1}: {values.iloc[row]!r} is no time: give ISO 8601 "
-                "or unix seconds"
-            )
-        return np.asarray(found.dt.as_unit("ns").astype("int64") / 1e9)
-    return np.asarray(numbers, np.float64)

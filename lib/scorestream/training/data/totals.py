@@ -34,12 +34,14 @@ class Totals:
     Attributes:
         rows: that can be learned from.
         held_out: of them.
-        bad: how many others cannot, by column and kind of problem.
+        bad_rows: how many others cannot.
+        bad: their problems, by column and kind; a row may have several.
         data_version: 16 hex digits over all rows, bad ones too, whatever their order.
     """
 
     rows: int
     held_out: int
+    bad_rows: int
     bad: Mapping[str, int]
     data_version: str
 
@@ -67,7 +69,8 @@ def totals_of(counts: Counter[str]) -> Totals:
     sums = [counts[name] % (1 << 64) for name in (_CONTENT, _BAD_CONTENT)]
     text = f"{counts[_ROWS]} {counts[_BAD_ROWS]} {sums}"
     version = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Totals(counts[_ROWS], counts[_HELD_OUT], _problems(counts), version)
+    rows, held_out, bad = (counts[name] for name in (_ROWS, _HELD_OUT, _BAD_ROWS))
+    return Totals(rows, held_out, bad, _problems(counts), version)
 
 
 def counts_of(rows: pa.Table, use_case: UseCase) -> Counter[str]:

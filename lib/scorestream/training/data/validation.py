@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from scorestream.errors import InputError
 from scorestream.training.config.parts import Column, LabelType, Target
 from scorestream.training.config.use_case import UseCase
+from scorestream.training.data.moments import moments
 
 Flags = npt.NDArray[np.bool_]
 # Texts of CSV files that mean that there is no value, unless a column has them among its values.
@@ -118,20 +119,20 @@ def check_training(table: pa.Table, use_case: UseCase, where: str) -> Checked:
         if pa.types.is_nested(table[name].type):
             raise InputError(f"{where}: column {name} is {table[name].type}, not a plain value")
         rows = rows.append_column(name, _plain(table[name]))
-    return Checked(rows, [*problems, *_no_moment(table, use_case.split.column)])
+    return Checked(rows, [*problems, *_no_moment(rows, use_case.split.column, problems)])
 
 
-def _no_moment(table: pa.Table, column: str | None) -> Iterator[Problem]:
-    """Rows that belong to neither side of a split by time."""
+def _no_moment(rows: pa.Table, column: str | None, told: list[Problem]) -> Iterator[Problem]:
+    """Rows that belong to neither side of a split by time, but those of which that is told."""
     if column is None:
         return
-    values = _plain(table[column])
-    missing = values.is_null()
-    if pa.types.is_string(values.type):
-        texts = pc.utf8_trim_whitespace(values)
-        missing = pc.or_(missing, pc.is_in(texts, pa.array(MISSING_TEXTS)))
-    for row in np.flatnonzero(missing).tolist():
-        yield Problem(row + 1, column, "is missing")
+    values, known = rows[column], {problem.row for problem in told if problem.column == column}
+    for row in np.flatnonzero(np.isnan(moments(values))).tolist():
+        value = values[row].as_py()
+        missing = str(value).strip() in MISSING_TEXTS
+        text = "is missing" if missing else f"{_shown(value)} is no time (ISO 8601, unix seconds)"
+        if row + 1 not in known:
+            yield Problem(row + 1, column, text)
 
 
 def target_column(use_case: UseCase) -> dict[str, Column]:

@@ -37,7 +37,7 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
     Raises:
         InputError: it cannot be written, or there is something else.
     """
-    counted = _Counted(batches)
+    counted = _Counted(schema, batches)
     try:
         if path.endswith((*CSV_ENDINGS, ".parquet")):
             _write_file(path, schema, counted)
@@ -49,16 +49,17 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
 
 
 class _Counted:
-    """Batches that are counted while they pass."""
+    """Batches that get the types of the first one, and are counted, while they pass."""
 
-    def __init__(self, batches: Iterable[pa.Table]) -> None:
+    def __init__(self, schema: pa.Schema, batches: Iterable[pa.Table]) -> None:
+        self._schema = schema
         self._batches = batches
         self.rows = 0
 
     def __iter__(self) -> Iterator[pa.Table]:
         for batch in self._batches:
             self.rows += batch.num_rows
-            yield batch
+            yield batch if batch.schema.equals(self._schema) else batch.cast(self._schema)
 
 
 def _write_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> None:

@@ -22,8 +22,6 @@ from scorestream.training.data.validation import Checked, check_features
 from scorestream.training.model.families import FAMILIES, Fitted, Floats
 from scorestream.training.model.preprocessing import Preparation
 
-# A reader of another version refuses what it would misread.
-FORMAT: Final = 1
 _CARD: Final = "model.json"
 # What single precision may lose, of 1 or of a larger margin.
 _ROUNDING: Final = 1e-3
@@ -45,6 +43,7 @@ class Card(Frozen):
         reasons: how the parts of a prediction are told.
     """
 
+    # A reader of another version refuses what it would misread.
     format: Literal[1] = 1
     name: str
     task: Literal["classification", "regression", "anomaly"]

@@ -69,8 +69,9 @@ class Profile(Frozen):
     Attributes:
         name: of the model.
         source: where the rows came from.
-        data_version: 16 hex digits over all values of all rows, whatever their order.
-        rows: that could be learned from; `bad_rows` could not, by what was wrong with them.
+        data_version: 16 hex digits over the use case's columns of all rows, whatever their order.
+        rows: that could be learned from.
+        bad_rows: what was wrong with the others, each kind with its number; one may have several.
         held_out: of the rows, those that were not learned; the evaluation was on them.
         sample: that many rows the distributions and the evaluation are of; None: all.
         transformations: what was done to them, in order.

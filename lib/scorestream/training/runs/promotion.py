@@ -28,10 +28,15 @@ from scorestream.training.search.subject import Training
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a model serves from now on, and why or why not."""
+    """Whether a model serves from now on, and why or why not.
+
+    Attributes:
+        champion: that it was compared with; None where there was none.
+    """
 
     promoted: bool
     reason: str
+    champion: Registered | None = None
 
 
 def refuse_another_target(use_case: UseCase, store: ModelStore) -> None:
@@ -72,6 +77,20 @@ def verdict_on(training: Training, trained: Trained, rivals: Rivals, store: Mode
         return Verdict(False, f"champion {champion} cannot be compared: {error}")
 
 
+def unless_replaced(verdict: Verdict, use_case: UseCase, store: ModelStore) -> Verdict:
+    """A verdict, unless another champion serves now than the one that was compared.
+
+    Raises:
+        ModelError: the store failed.
+    """
+    now = Registry(store).champion(use_case.name)
+    before = verdict.champion and verdict.champion.version
+    if not verdict.promoted or now is None or now.version == before:
+        return verdict
+    compared = f"was compared with {verdict.champion}" if before else "had no champion to beat"
+    return Verdict(False, f"{now} became the champion meanwhile, and this model {compared}", now)
+
+
 def _unbeaten(training: Training, ours: Mapping[str, float], rivals: Rivals) -> Iterator[str]:
     """Baselines that shall be beaten, and are not."""
     if not training.use_case.thresholds.beats_baselines:
@@ -106,6 +125,7 @@ def _compared(training: Training, trained: Trained, champion: Registered, run: R
         better,
         f"{name} {value:.6g} {'beats' if better else 'does not beat'} {their_value:.6g} "
         f"of champion {champion} on {len(ours):,} held-out rows",
+        champion,
     )
 
 

@@ -29,9 +29,9 @@ def tell_rows(training: Training) -> None:
         held_out=data.totals.held_out,
         data_version=data.totals.data_version,
     )
-    if data.totals.bad:
-        count = sum(data.totals.bad.values())
-        log.warning("bad_rows", count=count, first=first_problems(data.problems))
+    if data.totals.bad_rows:
+        first = first_problems(data.problems)
+        log.warning("bad_rows", count=data.totals.bad_rows, first=first)
 
 
 def tell_candidate(training: Training, found: Found) -> None:

@@ -11,9 +11,17 @@ import numpy as np
 
 from scorestream.errors import TrainingError
 from scorestream.training.model.families import Floats, Learning
+from scorestream.training.model.families.objectives import refuse_other
 
 _FILE: Final = "booster.txt"
 _ROUNDS: Final = "n_estimators"
+_OF_VALUES: Final = (
+    *("regression", "regression_l1", "huber", "fair", "quantile", "mape"),
+    *("l1", "l2", "mae", "mse", "rmse"),
+)
+_OF_TWO: Final = ("binary", "cross_entropy")
+_OF_MORE: Final = ("multiclass", "softmax")
+_LINKS: Final = ("reg_sqrt", "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
     """Learn, with LightGBM's parameters; `n_estimators` are the rounds.
 
     Raises:
-        TrainingError: a parameter that it refuses.
+        TrainingError: a parameter that it refuses, or that would change what margins mean.
     """
     given = parameters(learning)
     rounds = given.pop(_ROUNDS, 100)
@@ -53,12 +61,12 @@ def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
 
 
 def parameters(learning: Learning) -> dict[str, Any]:
-    """LightGBM's parameters, with the objective of the task unless one is given."""
-    objective: dict[str, Any] = {"objective": "regression"}
-    if learning.task == "classification":
-        objective = {"objective": "binary"}
-        if learning.classes > 2:
-            objective = {"objective": "multiclass", "num_class": learning.classes}
+    """LightGBM's parameters, with the objective of the task unless one is given.
+
+    Raises:
+        TrainingError: an objective, or a parameter, whose margins are no values or log-odds.
+    """
+    known = _objectives(learning)
     fixed = {
         "seed": learning.seed,
         "num_threads": 1,
@@ -66,7 +74,20 @@ def parameters(learning: Learning) -> dict[str, Any]:
         "force_row_wise": True,
         "verbosity": -1,
     }
-    return {**objective, **learning.params, **fixed}
+    classes = {"num_class": learning.classes} if learning.classes > 2 else {}
+    given = {"objective": known[0], **classes, **learning.params, **fixed}
+    refuse_other("lightgbm", given["objective"], known)
+    for name in _LINKS:
+        if name in given:
+            raise TrainingError(f"family lightgbm: {name}: would change what its margins mean")
+    return given
+
+
+def _objectives(learning: Learning) -> tuple[str, ...]:
+    """Those of the task, its default first."""
+    if learning.task != "classification":
+        return _OF_VALUES
+    return _OF_TWO if learning.classes == 2 else _OF_MORE
 
 
 def load(folder: Path) -> Boosted:

@@ -11,9 +11,17 @@ import xgboost
 
 from scorestream.errors import TrainingError
 from scorestream.training.model.families import Floats, Learning
+from scorestream.training.model.families.objectives import refuse_other
 
 _FILE: Final = "booster.ubj"
 _ROUNDS: Final = "n_estimators"
+_OF_VALUES: Final = (
+    *("reg:squarederror", "reg:squaredlogerror", "reg:absoluteerror"),
+    *("reg:pseudohubererror", "reg:quantileerror"),
+)
+_OF_TWO: Final = ("binary:logistic", "binary:logitraw", "reg:logistic")
+_OF_MORE: Final = ("multi:softprob", "multi:softmax")
+_LARGEST: Final = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class Boosted:
 
     def contributions(self, x: Floats) -> Floats:
         """Shapley values of the columns, and the mean margin of the training rows."""
-        parts = self.booster.predict(xgboost.DMatrix(x, nthread=1), pred_contribs=True)
+        parts = self.booster.predict(_matrix(x), pred_contribs=True)
         return np.asarray(parts, np.float64)
 
     def save(self, folder: Path) -> None:
@@ -44,23 +52,32 @@ def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
     """
     given = parameters(learning)
     rounds = given.pop(_ROUNDS, 100)
-    data = xgboost.DMatrix(x, label=y, nthread=1)
     try:
-        booster = xgboost.train(given, data, num_boost_round=rounds)
+        booster = xgboost.train(given, _matrix(x, y), num_boost_round=rounds)
     except (xgboost.core.XGBoostError, TypeError) as error:
         raise TrainingError(f"family xgboost: {_reason(error)}") from None
     return Boosted(booster)
 
 
 def parameters(learning: Learning) -> dict[str, Any]:
-    """XGBoost's parameters, with the objective of the task unless one is given."""
-    objective: dict[str, Any] = {"objective": "reg:squarederror"}
-    if learning.task == "classification":
-        objective = {"objective": "binary:logistic"}
-        if learning.classes > 2:
-            objective = {"objective": "multi:softprob", "num_class": learning.classes}
+    """XGBoost's parameters, with the objective of the task unless one is given.
+
+    Raises:
+        TrainingError: an objective whose margins are no values or log-odds.
+    """
+    known = _objectives(learning)
     fixed = {"seed": learning.seed, "nthread": 1, "validate_parameters": True}
-    return {**objective, **learning.params, **fixed}
+    classes = {"num_class": learning.classes} if learning.classes > 2 else {}
+    given = {"objective": known[0], **classes, **learning.params, **fixed}
+    refuse_other("xgboost", given["objective"], known)
+    return given
+
+
+def _objectives(learning: Learning) -> tuple[str, ...]:
+    """Those of the task, its default first."""
+    if learning.task != "classification":
+        return _OF_VALUES
+    return _OF_TWO if learning.classes == 2 else _OF_MORE
 
 
 def load(folder: Path) -> Boosted:
@@ -69,6 +86,11 @@ def load(folder: Path) -> Boosted:
     # Rows come in small batches, and others work beside this process.
     booster.set_param({"nthread": 1})
     return Boosted(booster)
+
+
+def _matrix(x: Floats, y: Floats | None = None) -> xgboost.DMatrix:
+    """Rows as XGBoost takes them: it refuses finite values that single precision does not have."""
+    return xgboost.DMatrix(np.clip(x, -_LARGEST, _LARGEST), label=y, nthread=1)
 
 
 def _reason(error: Exception) -> str:
