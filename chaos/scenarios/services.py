@@ -142,8 +142,10 @@ def _outlive_deadly(site: Site, start: Callable[..., Job]) -> Job:
     site.publish(20)
     site.catch_up(job)
     register(own, site.folder, "swaps", DEADLY)
-    site.faulted()
-    site.publish(20)
+    # It serves once its trial is over, for which no batch waits.
+    with site.load():
+        job.wait_for("the new version", lambda: bool(job.events("model_failed")), PATIENCE_SECONDS)
+        site.faulted()
     site.catch_up(job)
     site.publish(20)
     site.catch_up(job)
