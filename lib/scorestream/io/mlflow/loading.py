@@ -182,14 +182,25 @@ def _column(values: Any, count: int) -> pa.Array:
         ModelError: it is of another length.
         Exception: it is no column.
     """
+    found = one_column(values)
+    if len(found) != count:
+        raise ModelError(f"gives {len(found)} values for {count} rows")
+    return found
+
+
+def one_column(values: Any) -> pa.Array:
+    """The one column of what a model gives: the first of a frame, or an array of n or (n, 1).
+
+    Raises:
+        Exception: it is no column.
+    """
+    if isinstance(values, pa.Array):
+        return values
     if isinstance(values, pd.DataFrame):
         values = values.iloc[:, 0]
     if isinstance(values, np.ndarray) and values.shape[1:] == (1,):
         values = values.ravel()
-    found = pa.array(values, from_pandas=True)
-    if len(found) != count:
-        raise ModelError(f"gives {len(found)} values for {count} rows")
-    return found
+    return pa.array(values, from_pandas=True)
 
 
 def _frame(found: Predictions) -> pd.DataFrame:

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +21,7 @@ from pyarrow.fs import LocalFileSystem
 
 from scorestream.errors import InputError, ModelError
 from scorestream.io.filesystem import copy_folder, file_sizes, filesystem_of
-from scorestream.io.mlflow.loading import own_model, signature_frame
+from scorestream.io.mlflow.loading import one_column, own_model, signature_frame
 from scorestream.serving.choices import Version
 
 # In a worker: a version, and the one that stands in for it.
@@ -164,12 +163,8 @@ def loaded_versions(name: str) -> Sequence[Version]:
 
 def _one_column(given: Any) -> pa.Array | None:
     """Numbers or truth values as float64, null where not finite; None for anything else."""
-    if isinstance(given, pd.DataFrame):
-        given = given.iloc[:, 0]
-    if isinstance(given, np.ndarray) and given.ndim > 1 and given.shape[1:] == (1,):
-        given = given.ravel()
     try:
-        values = given if isinstance(given, pa.Array) else pa.array(given, from_pandas=True)
+        values = one_column(given)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError):
         return None
     kind = values.type
