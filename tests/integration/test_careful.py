@@ -125,7 +125,7 @@ def test_before_one_is_given_up_its_new_process_has_to_be_well(tmp_path: Path) -
         done = carefully(helper, lambda n: partial(total, n), [1], halves, lambda *_: -1)
         assert list(done) == [([1], -1)]
         done = carefully(helper, lambda n: partial(total, n), [1], halves, lambda *_: -1)
-        with pytest.raises(ScorestreamError, match="not even a good"):
+        with pytest.raises(ScorestreamError, match="does not start: out of memory"):
             list(done)
 
 
@@ -145,7 +145,7 @@ def test_where_no_process_can_be_made_nothing_is_given_up(
 
     monkeypatch.setattr(careful, "_Process", no_memory)
     done = carefully(helper, lambda n: partial(total, n), [10, 20], halves, lambda *_: -1)
-    with pytest.raises(ScorestreamError, match="not even a good"):
+    with pytest.raises(ScorestreamError, match="does not start: out of memory"):
         list(done)
 
 
@@ -192,7 +192,7 @@ def test_nothing_outlives_the_helper(helper: Helper) -> None:
 
 @pytest.mark.parametrize("trial", [partial(total, [1]), partial(total, [2]), partial(total, [4])])
 def test_where_not_even_a_trial_succeeds_nothing_is_given_up(trial: Callable[[], int]) -> None:
-    with Helper(SECONDS, trial) as helper, pytest.raises(ScorestreamError, match="not even a good"):
+    with Helper(SECONDS, trial) as helper, pytest.raises(ScorestreamError, match="does not start"):
         list(carefully(helper, lambda n: partial(total, n), [10], halves, lambda *_: -1))
 
 
