@@ -57,7 +57,7 @@ demo: setup ## samples through a real broker and the real job, and what came of 
 	@$(PY) -m scorestream.local.demo
 
 sql: setup ## SQL over the tables, without a JVM: a shell, or Q="SELECT …" (FORMAT=table, json or csv)
-	@$(PY) -m scorestream.shell "$${Q:-}" --format "$${FORMAT:-table}"
+	@$(PY) -m scorestream.sql.shell "$${Q:-}" --format "$${FORMAT:-table}"
 
 lint: setup ## ruff and mypy --strict
 	@$(PY) -m ruff check .

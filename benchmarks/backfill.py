@@ -19,8 +19,8 @@ from benchmarks.machine import Site, resident_megabytes, size_of
 from benchmarks.workload import AS_OF, Workload
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
+from scorestream.cli.logs import configure_logs
 from scorestream.local.session import local_session
-from scorestream.logs import configure_logs
 
 
 def timed(site: Site, options: BackfillOptions, repeats: int, warehouse: str | None) -> list[float]:

@@ -26,10 +26,10 @@ from pyspark.sql.streaming.listener import (
 
 from benchmarks.machine import Site, fill, resident_megabytes, size_of
 from benchmarks.workload import Workload
+from scorestream.cli.logs import configure_logs
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.producing import Record
 from scorestream.local.session import local_session
-from scorestream.logs import configure_logs
 from scorestream.streaming.job import StreamOptions, run_stream
 
 # Rates that a fill and a drain of these messages certainly reach, in MB/s, and what else they take.

@@ -27,14 +27,14 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from benchmarks.workload import AS_OF, Workload
+from scorestream.cli.logs import configure_logs
 from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import score_messages
 from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.logs import configure_logs
+from scorestream.io.mlflow.version import Version
 from scorestream.reference import load_conf_reference
 from scorestream.serving.applying import MODEL_COLUMNS, model_rows, model_values
-from scorestream.serving.choices import Version
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
 from scorestream.serving.watching import Unwatched
@@ -55,9 +55,9 @@ mlflow.models.set_model(Model())
 # What a worker has imported before it applies a model.
 FIRST_CALL: Final = """
 import time, psutil
-import scorestream.scoring
+import scorestream.scoring.task
 from scorestream.serving.applying import model_values
-from scorestream.serving.choices import Version
+from scorestream.io.mlflow.version import Version
 from scorestream.serving.trial import trial_rows
 process, rows = psutil.Process(), trial_rows()
 before, started = process.memory_info().rss, time.perf_counter()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
-from scorestream.cli import run_job
-from scorestream.options import moment, span
+from scorestream.cli.options import moment, span
+from scorestream.cli.run import run_job
 
 # Each wallet is scored at each of them: more would be a slip of the pen.
 MOST_MOMENTS = 10_000

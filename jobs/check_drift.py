@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
+from scorestream.cli.run import run_job
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
-from scorestream.compaction import LEAST_HOURS_KEPT, compact_tables
+from scorestream.cli.options import at_least
+from scorestream.cli.run import run_job
 from scorestream.io.delta.upkeep import Effort
-from scorestream.options import at_least
+from scorestream.upkeep.compaction import LEAST_HOURS_KEPT, compact_tables
 
 
 def parse_arguments() -> Effort:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
+from scorestream.cli.options import at_least
+from scorestream.cli.run import run_job
 from scorestream.comparison.job import CompareOptions, compare_scores
 from scorestream.comparison.pairs import Side
-from scorestream.options import at_least
 
 
 def parse_arguments() -> CompareOptions:

@@ -5,25 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
-from scorestream.options import at_least
+from scorestream.cli.options import add_model_and_tables, at_least
+from scorestream.cli.run import run_job
 from scorestream.training.apply.tables import ApplyOptions, explain_table
 
 
 def parse_arguments() -> ApplyOptions:
     parser = argparse.ArgumentParser(prog="spark-submit.sh explain", description=__doc__)
-    parser.add_argument(
-        "--model", required=True, metavar="NAME@ALIAS", help="NAME@champion, NAME/3, or NAME"
-    )
-    parser.add_argument(
-        "--input", required=True, metavar="PATH", help=".csv, .csv.gz, .parquet, or a Delta table"
-    )
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="PATH",
-        help=".csv, .csv.gz, .parquet, or else a Delta table: the same rows with prediction, "
-        "start, a term_ column a feature, reasons and error; what is there is replaced",
+    add_model_and_tables(
+        parser,
+        "the same rows with prediction, start, a term_ column a feature, reasons and error",
     )
     parser.add_argument(
         "--top", type=at_least(1), default=3, metavar="N", help="reasons told a row (default: 3)"

@@ -6,9 +6,9 @@ import argparse
 import sys
 import time
 
-from scorestream.cli import run_job
-from scorestream.forget import FORGETTABLE, ForgetOptions, OlderThan, OneWallet, forget
-from scorestream.options import at_least, moment, span
+from scorestream.cli.options import at_least, moment, span
+from scorestream.cli.run import run_job
+from scorestream.upkeep.forget import FORGETTABLE, ForgetOptions, OlderThan, OneWallet, forget
 
 
 def parse_arguments() -> ForgetOptions:

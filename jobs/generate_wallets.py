@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
+from scorestream.cli.options import at_least, moment
+from scorestream.cli.run import run_job
 from scorestream.local.wallets import GenerateOptions, generate_wallets
-from scorestream.options import at_least, moment
 
 # All of them are held in memory at once.
 MOST_WALLETS = 100_000

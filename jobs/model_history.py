@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
+from scorestream.cli.run import run_job
 from scorestream.training.runs.history import model_history
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh model_history", description=__doc__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
-from scorestream.options import at_least
+from scorestream.cli.options import at_least
+from scorestream.cli.run import run_job
 from scorestream.training.runs.history import promote_model, rollback_model
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh promote_model", description=__doc__)

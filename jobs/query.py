@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
-from scorestream.query import run_query
+from scorestream.cli.run import run_job
+from scorestream.sql.query import run_query
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh query", description=__doc__)
 parser.add_argument("sql", help='for instance "SELECT * FROM leaderboard LIMIT 10"')

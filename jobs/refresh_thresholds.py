@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
-from scorestream.options import at_least, moment
+from scorestream.cli.options import at_least, moment
+from scorestream.cli.run import run_job
 from scorestream.thresholds.job import RefreshOptions, refresh_thresholds
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
-from scorestream.replay import replay_rejects
+from scorestream.cli.run import run_job
+from scorestream.upkeep.replay import replay_rejects
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh replay_rejects", description=__doc__)
 parser.add_argument(

@@ -5,24 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli import run_job
+from scorestream.cli.options import add_model_and_tables
+from scorestream.cli.run import run_job
 from scorestream.training.apply.tables import ApplyOptions, score_table
 
 
 def parse_arguments() -> ApplyOptions:
     parser = argparse.ArgumentParser(prog="spark-submit.sh score_table", description=__doc__)
-    parser.add_argument(
-        "--model", required=True, metavar="NAME@ALIAS", help="NAME@champion, NAME/3, or NAME"
-    )
-    parser.add_argument(
-        "--input", required=True, metavar="PATH", help=".csv, .csv.gz, .parquet, or a Delta table"
-    )
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="PATH",
-        help=".csv, .csv.gz, .parquet, or else a Delta table: the same rows in the same order, "
-        "with prediction, probability (of classifiers) and error; what is there is replaced",
+    add_model_and_tables(
+        parser,
+        "the same rows in the same order, with prediction, probability (of classifiers) and error",
     )
     given = parser.parse_args()
     return ApplyOptions(given.model, given.input, given.output)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from scorestream.cli import run_job
+from scorestream.cli.run import run_job
 from scorestream.training.job import TrainOptions, train_model
 
 

@@ -6,8 +6,8 @@ import argparse
 import re
 import sys
 
-from scorestream.cli import run_job
-from scorestream.options import moment, span
+from scorestream.cli.options import moment, span
+from scorestream.cli.run import run_job
 from scorestream.wallet_examples.job import ExamplesOptions, make_examples
 
 # Each wallet is scored at each of them: more would be a slip of the pen.

@@ -15,8 +15,8 @@ from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 
 Rows = list[dict[str, Any]]
 DAY_SECONDS = 86_400

@@ -25,12 +25,12 @@ from scorestream.core import schemas
 from scorestream.core.decode import Decoded, decode
 from scorestream.core.messages import MAX_SECONDS, MAX_WALLET_CHARACTERS, MIN_SECONDS
 from scorestream.core.pipeline import Scored, ScoringModel, score_messages
+from scorestream.core.records import Records
 from scorestream.core.wallets import wallet_key
-from scorestream.incremental import Piece, score_increments
 from scorestream.io.kafka.producing import Record
-from scorestream.records import Records
-from scorestream.results import failure_records, success_records
-from scorestream.rows import BatchFacts, table_rows
+from scorestream.scoring.incremental import Piece, score_increments
+from scorestream.scoring.results import failure_records, success_records
+from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.tables import BATCH_TABLES, REJECTS, SCORES
 
 SCORED: Final = "scored"

@@ -63,7 +63,7 @@ def lost(site: Site) -> str:
 )
 def damaged(site: Site) -> str:
     site.publish(60)
-    fault = {"point": "scorestream.scoring:commit_files", "call": 2, "action": "kill"}
+    fault = {"point": "scorestream.scoring.task:commit_files", "call": 2, "action": "kill"}
     assert site.start(*BATCHES, inject=[fault]).wait() == -9
     planned = site.checkpoint / "offsets" / "1"
     whole = planned.read_bytes()

@@ -13,15 +13,15 @@ from installation import offsets_of
 # was cut off, so the second one is met as well.
 APPEND = "scorestream.io.delta.warehouse:Warehouse.append"
 WINDOWS = {
-    "before the commit": ("scorestream.scoring:commit_files", "before", 2),
+    "before the commit": ("scorestream.scoring.task:commit_files", "before", 2),
     "after the first table": (APPEND, "after", 4),
     "after the second table": (APPEND, "after", 5),
     "after the last table": (APPEND, "after", 6),
-    "before Kafka": ("scorestream.publishing:publish", "before", 2),
+    "before Kafka": ("scorestream.scoring.publishing:publish", "before", 2),
     "in the midst of a resumed Kafka": ("scorestream.io.kafka.producing:produce", "after", 1),
-    "after Kafka": ("scorestream.publishing:publish", "after", 2),
-    "before the commit of a resumed batch": ("scorestream.scoring:commit_files", "before", 1),
-    "before Kafka of a resumed batch": ("scorestream.publishing:publish", "before", 1),
+    "after Kafka": ("scorestream.scoring.publishing:publish", "after", 2),
+    "before the commit of a resumed batch": ("scorestream.scoring.task:commit_files", "before", 1),
+    "before Kafka of a resumed batch": ("scorestream.scoring.publishing:publish", "before", 1),
 }
 # What leaves transactions without their scores, for the next start to mend.
 TORN = ("after the first table", "after the second table")
@@ -147,7 +147,7 @@ def supervised(site: Site) -> str:
 def hopeless(site: Site) -> str:
     site.publish(20)
     fault = {
-        "point": "scorestream.scoring:commit_files",
+        "point": "scorestream.scoring.task:commit_files",
         "call": 0,
         "action": "raise:no such luck",
         "times": 100,

@@ -6,7 +6,7 @@ import sys
 
 from pymongo import MongoClient
 
-from scorestream.cli import run_job
+from scorestream.cli.run import run_job
 from scorestream.reference import load_conf_reference
 from scorestream.settings import Settings
 

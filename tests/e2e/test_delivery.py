@@ -11,8 +11,8 @@ from delivery_checks import check_every_offset_once
 from golden import golden_records
 from installation import Installation
 from scorestream.io.kafka.producing import Record
+from scorestream.io.locks import exclusive_lock
 from scorestream.local.broker import LocalBroker, free_port
-from scorestream.locks import exclusive_lock
 
 pytestmark = pytest.mark.broker
 

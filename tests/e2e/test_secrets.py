@@ -26,7 +26,7 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.fetching import read_stream
 from scorestream.local.broker import HOST, free_port
 from scorestream.reference import load_conf_reference
-from scorestream.reference_data import keep_copy
+from scorestream.scoring.reference_data import keep_copy
 from scorestream.settings import PROJECT_ROOT
 from secure_broker import KEY_PASSWORD, PASSWORD, SecureBroker, secure_broker
 

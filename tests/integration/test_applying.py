@@ -41,11 +41,11 @@ from scorestream.errors import DriftFound, InputError, ModelError
 from scorestream.io.mlflow.loading import LoadedModel, load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.settings import Settings
+from scorestream.tabular.explain import explain_row, explain_rows
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
 from scorestream.training.data import ingest
 from scorestream.training.data.ingest import read_batches, read_sample
-from scorestream.training.model.explain import explain_row, explain_rows
 from scorestream.training.runs.run_log import PROFILE
 
 OVER = """candidates={boosted: {family: lightgbm, bags: 2, params: {n_estimators: 80},

@@ -15,15 +15,15 @@ from records import records_of
 from scorestream.backfill import lines, sorting
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
-from scorestream.compaction import compact_tables
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import BackfillError, ConfigurationError
 from scorestream.io.delta.upkeep import Effort
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import Settings
 from scorestream.tables import SCORES, TRANSACTIONS, Table
+from scorestream.upkeep.compaction import compact_tables
 
 pytestmark = pytest.mark.spark
 

@@ -20,15 +20,15 @@ import pytest
 from golden import differences, golden_records, golden_wallets, results
 from mortal import POISON, Mortal
 from records import records_of
-from scorestream import careful
-from scorestream.careful import OUT_OF_MEMORY, Helper, Undoable, carefully
 from scorestream.core import schemas
 from scorestream.core.decode import decode
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ScorestreamError
-from scorestream.incremental import Piece, score_increments, score_pieces_carefully
 from scorestream.io.kafka.producing import Record
-from scorestream.scoring import score_carefully
+from scorestream.scoring.incremental import Piece, score_increments, score_pieces_carefully
+from scorestream.scoring.task import score_carefully
+from scorestream.spark import careful
+from scorestream.spark.careful import OUT_OF_MEMORY, Helper, Undoable, carefully
 
 SECONDS = 1.0
 
@@ -152,7 +152,7 @@ def test_where_no_process_can_be_made_nothing_is_given_up(
 LONG_LIVED = """
 import os, re, sys
 from functools import partial
-from scorestream.careful import Helper
+from scorestream.spark.careful import Helper
 with Helper(3600, int) as helper:
     print(helper.run(os.getpid), flush=True)
     helper.run(partial(re.fullmatch, "(a+)+b", "a" * 64))

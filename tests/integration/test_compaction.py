@@ -12,7 +12,6 @@ from deltalake.exceptions import CommitFailedError
 
 from golden import golden_records, golden_wallets
 from records import records_of
-from scorestream.compaction import compact_tables
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.wallets import wallet_key
 from scorestream.errors import DeltaError, InUseError
@@ -22,10 +21,11 @@ from scorestream.io.delta.lookup import WalletFile, read_wallets
 from scorestream.io.delta.upkeep import Effort, upkeep_lock
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import filesystem_of
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import Settings
 from scorestream.tables import SCORES, TRANSACTIONS
+from scorestream.upkeep.compaction import compact_tables
 
 ALWAYS = Effort(cluster_percent=0)
 NEVER = Effort(cluster_percent=None)

@@ -36,8 +36,8 @@ from scorestream.errors import ConfigurationError, InputError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.reference import load_conf_reference
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import SCORES
 

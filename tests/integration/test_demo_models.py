@@ -22,8 +22,8 @@ from scorestream.local.demo_models import (
     show_models,
     train_lacking,
 )
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.serving.config import load_wallet_models
 from scorestream.serving.serving import Serving
 from scorestream.serving.watching import Unwatched

@@ -22,8 +22,8 @@ from scorestream.io.delta.files import read_file
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
 YOUNG = "wallet_key"

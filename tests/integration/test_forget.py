@@ -18,17 +18,17 @@ from deltalake import DeltaTable, write_deltalake
 
 from golden import broken_records, golden_records
 from records import records_of
-from scorestream.compaction import compact_tables
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import DeltaError, InUseError
-from scorestream.forget import ForgetOptions, OlderThan, OneWallet, forget
 from scorestream.io.delta.upkeep import Effort, upkeep_lock
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
+from scorestream.upkeep.compaction import compact_tables
+from scorestream.upkeep.forget import ForgetOptions, OlderThan, OneWallet, forget
 
 TABLES = (SCORES, TRANSACTIONS, REJECTS)
 ADDRESS = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01"

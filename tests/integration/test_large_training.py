@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from models import LOAN_ROWS, LOANS, SMALL, registry_of, run_of, settings_of, table_of, train
 from models import loans as loan_rows
 from scorestream.errors import InputError, TrainingError
-from scorestream.training.model.families.boosted_xgb import Boosted
+from scorestream.tabular.families.boosted_xgb import Boosted
 from scorestream.training.runs.run_log import noted_profile
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]

@@ -21,7 +21,6 @@ from golden import configured_model, golden_records, golden_wallets
 from models import settings_of, train, write_csv
 from pyfuncs import WRONG, register
 from records import records_of
-from scorestream.careful import Care, Undoable
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored, score_messages
 from scorestream.errors import ModelError
@@ -29,16 +28,18 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.io.mlflow.copies import ModelCopies
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.wallet_pyfunc import load_copy, loaded_copy, loaded_versions
+from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.wallet_pyfunc import load_copy, loaded_copy
 from scorestream.local.broker import HOST
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.serving.applying import Applier, model_values
-from scorestream.serving.choices import Choice, ModelUse, Version
+from scorestream.serving.choices import Choice, ModelUse
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
 from scorestream.serving.trial import TRIAL_SECONDS, trial_rows, try_version
 from scorestream.serving.watching import Unwatched
+from scorestream.spark.careful import Care, Undoable
 from scorestream.streaming.metrics import StreamMetrics
 from scorestream.tables import SCORES
 
@@ -369,10 +370,10 @@ def test_a_process_holds_the_newest_versions_of_a_model(
         serving = Serving([WalletModel(model="held")], settings, Unwatched())
         serving.start()
         [choice] = serving.choices
-        loaded = loaded_copy(choice.version)
-        assert loaded_copy(choice.version) is loaded
-        found.append(choice.version)
-    assert list(loaded_versions("held")) == [found[2], found[1]]
+        found.append(loaded_copy(choice.version))
+    oldest, *newest = found
+    assert all(loaded_copy(model.version) is model for model in newest)
+    assert loaded_copy(oldest.version) is not oldest
 
 
 def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) -> None:

@@ -16,7 +16,6 @@ from delivery_checks import check_kafka_equals
 from golden import broken_records, golden_records, golden_wallets
 from installation import Installation
 from records import records_of
-from scorestream import publishing
 from scorestream.backfill import lines
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
@@ -26,9 +25,10 @@ from scorestream.errors import TooLargeError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.producing import Record
-from scorestream.publishing import publish, written_files
-from scorestream.rows import BatchFacts
-from scorestream.scoring import score_records, write_scored
+from scorestream.scoring import publishing
+from scorestream.scoring.publishing import publish, written_files
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import score_records, write_scored
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 

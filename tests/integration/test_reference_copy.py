@@ -12,7 +12,7 @@ from mongo_server import NO_GO, has_go, own_server
 from scorestream.errors import ReferenceDataUnavailable
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.reference import load_conf_reference
-from scorestream.reference_data import current_reference, keep_copy
+from scorestream.scoring.reference_data import current_reference, keep_copy
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import TOKENS
 

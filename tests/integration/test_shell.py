@@ -19,7 +19,7 @@ from scorestream.errors import DeltaError, QueryError
 from scorestream.io.delta.duck import connect
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import PROJECT_ROOT
-from scorestream.shell import Shell, reading_statement
+from scorestream.sql.shell import Shell, reading_statement
 
 ANSWER = "SELECT 40 + 2 AS answer;\n"
 
@@ -35,7 +35,7 @@ def filled(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
 def shell(warehouse: Warehouse, *arguments: str, typed: str = "") -> tuple[int, str, str]:
     """Run the command: exit code, stdout, stderr."""
     done = subprocess.run(
-        [sys.executable, "-m", "scorestream.shell", *arguments],
+        [sys.executable, "-m", "scorestream.sql.shell", *arguments],
         env=os.environ | environment(warehouse),
         input=typed,
         capture_output=True,
@@ -77,7 +77,7 @@ def test_statements_come_from_stdin_too(filled: Warehouse) -> None:
 def test_in_a_terminal_it_goes_on_after_an_error(filled: Warehouse, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "scorestream.shell"],
+        [sys.executable, "-m", "scorestream.sql.shell"],
         env=os.environ | environment(filled) | {"HOME": str(tmp_path), "TERM": "dumb"},
         stdin=theirs,
         stdout=theirs,

@@ -17,9 +17,9 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import DeltaError, QueryError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
-from scorestream.query import refuse_writing
-from scorestream.rows import BatchFacts
-from scorestream.scoring import ScoringReport, commit_files, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import ScoringReport, commit_files, score_records, write_scored
+from scorestream.sql.query import refuse_writing
 from scorestream.tables import SCORES, TABLES, TRANSACTIONS, VIEWS
 
 pytestmark = pytest.mark.spark

@@ -27,9 +27,9 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.io.mongo import fetch_reference
 from scorestream.reference import Threshold, load_conf_reference, parse_reference
-from scorestream.reference_data import current_reference, keep_copy
-from scorestream.rows import BatchFacts
-from scorestream.scoring import commit_files, score_records, write_scored
+from scorestream.scoring.reference_data import current_reference, keep_copy
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import PERCENTILES, PROTOCOL_THRESHOLDS, SCORES, TRANSACTIONS
 from scorestream.thresholds import job

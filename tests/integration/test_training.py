@@ -40,6 +40,8 @@ from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run, past_runs, started_run, unpacked_hashes
 from scorestream.settings import Settings
+from scorestream.tabular.families.terms import LinearTerms
+from scorestream.tabular.model import TabularModel
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, score_table
 from scorestream.training.config.load import load_use_case
@@ -47,8 +49,6 @@ from scorestream.training.data.datasets import Source
 from scorestream.training.data.ingest import query_table
 from scorestream.training.data.kept_rows import keep_rows
 from scorestream.training.data.validation import check_training
-from scorestream.training.model.families.terms import LinearTerms
-from scorestream.training.model.tabular import TabularModel
 from scorestream.training.runs.history import model_history, promote_model, rollback_model
 from scorestream.training.runs.profile import Profile
 from scorestream.training.runs.run_log import HASHES, log_start, log_trained, noted_profile

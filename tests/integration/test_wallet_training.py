@@ -26,9 +26,9 @@ from scorestream.local.samples import record_of
 from scorestream.local.wallets import GenerateOptions, generate_wallets, truth_path
 from scorestream.serving.applying import MODEL_COLUMNS, model_values
 from scorestream.settings import PROJECT_ROOT, Settings
+from scorestream.tabular.families.forest import Forest
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
-from scorestream.training.model.families.forest import Forest
 from scorestream.training.runs.history import promote_model, rollback_model
 from scorestream.wallet_examples.job import ExamplesOptions, make_examples
 from wallets import DAY, UNTIL

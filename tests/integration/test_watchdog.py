@@ -13,10 +13,10 @@ import pytest
 from pyspark import TaskContext, cloudpickle
 from pyspark.sql import SparkSession
 
-from scorestream import watchdog
-from scorestream.careful import is_retry
-from scorestream.tasks import run_tasks
-from scorestream.watchdog import Watchdog
+from scorestream.spark import watchdog
+from scorestream.spark.careful import is_retry
+from scorestream.spark.tasks import run_tasks
+from scorestream.spark.watchdog import Watchdog
 
 # The workers cannot import this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]

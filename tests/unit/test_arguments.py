@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from scorestream.options import at_least, moment, span
+from scorestream.cli.options import at_least, moment, span
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored, reject_rows, score_messages
 from scorestream.io.kafka.producing import Record
-from scorestream.results import failure_records, success_records
-from scorestream.rows import BatchFacts, table_rows
-from scorestream.scoring import unscorable_records
+from scorestream.scoring.results import failure_records, success_records
+from scorestream.scoring.rows import BatchFacts, table_rows
+from scorestream.scoring.task import unscorable_records
 from scorestream.tables import REJECTS, SCORES
 
 GOLDEN = golden_records()[:6]

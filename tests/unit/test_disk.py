@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scorestream.disk import full_disk_explained
 from scorestream.errors import DeltaError, DiskFullError
 from scorestream.io.filesystem import free_bytes
+from scorestream.streaming.disk import full_disk_explained
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

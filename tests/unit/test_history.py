@@ -20,11 +20,11 @@ from scorestream.core.decode import decode
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.history import fixed_moments, score_moments, wallet_history
 from scorestream.core.pipeline import score_messages
+from scorestream.core.records import Records, same_topic
 from scorestream.core.wallets import wallet_key
-from scorestream.incremental import Piece, _joined, score_increments, split_by_wallet
 from scorestream.io.delta.lookup import wallet_rows
-from scorestream.records import Records, same_topic
-from scorestream.rows import BatchFacts, table_rows
+from scorestream.scoring.incremental import Piece, _joined, score_increments, split_by_wallet
+from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.tables import TRANSACTIONS
 
 WALLETS = ("0xA", "0xa", "bob")

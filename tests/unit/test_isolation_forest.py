@@ -10,12 +10,12 @@ import pytest
 from sklearn.ensemble import IsolationForest
 
 from scorestream.errors import ModelError
-from scorestream.training.config.parts import Candidate, Column
-from scorestream.training.model.evaluation import anomaly_metrics, evaluate
-from scorestream.training.model.explain import explain_rows
-from scorestream.training.model.families import FAMILIES, Floats, Learning
-from scorestream.training.model.families.forest import Forest
-from scorestream.training.model.tabular import Card, TabularModel
+from scorestream.tabular.config import Candidate, Column
+from scorestream.tabular.evaluation import anomaly_metrics, evaluate
+from scorestream.tabular.explain import explain_rows
+from scorestream.tabular.families import FAMILIES, Floats, Learning
+from scorestream.tabular.families.forest import Forest
+from scorestream.tabular.model import Card, TabularModel
 from scorestream.training.search.learning import Examples, Learner
 
 FAMILY = FAMILIES["isolation_forest"]

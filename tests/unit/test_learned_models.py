@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 
 from scorestream.errors import ModelError, TrainingError
-from scorestream.training.config.parts import Bound, Candidate, Column, Encoding
-from scorestream.training.data.derived import with_derived
-from scorestream.training.model.evaluation import calibration_error, evaluate, failures
-from scorestream.training.model.families import FAMILIES, Floats, Learning
-from scorestream.training.model.families.terms import LinearTerms
-from scorestream.training.model.preprocessing import Grades, Places, Ramps, fit_preparation
-from scorestream.training.model.tabular import Card, TabularModel
+from scorestream.tabular.config import Candidate, Column, Encoding
+from scorestream.tabular.derived import with_derived
+from scorestream.tabular.evaluation import calibration_error, evaluate
+from scorestream.tabular.families import FAMILIES, Floats, Learning
+from scorestream.tabular.families.terms import LinearTerms
+from scorestream.tabular.model import Card, TabularModel
+from scorestream.tabular.preprocessing import Grades, Places, Ramps, fit_preparation
+from scorestream.training.config.parts import Thresholds
 from scorestream.training.runs.profile import profile_column, shares_of
 from scorestream.training.search.learning import Examples, Learner
 
@@ -284,9 +285,11 @@ def test_a_missing_grade_has_a_prediction(family: str, features: pa.Table) -> No
 
 
 def test_thresholds_that_are_not_reached_are_told() -> None:
-    bounds = {"f1": Bound(at_least=0.9), "mape": Bound(at_most=0.1), "r2": Bound(at_least=0)}
-    assert failures({"f1": 0.9, "mape": 0.1, "r2": 0.5}, bounds) == []
-    assert failures({"f1": 0.89, "mape": float("nan")}, bounds) == [
+    thresholds = Thresholds.model_validate(
+        {"f1": {"at_least": 0.9}, "mape": {"at_most": 0.1}, "r2": {"at_least": 0}}
+    )
+    assert thresholds.failures({"f1": 0.9, "mape": 0.1, "r2": 0.5}) == []
+    assert thresholds.failures({"f1": 0.89, "mape": float("nan")}) == [
         "f1 0.89 is below 0.9",
         "mape nan is above 0.1",
         "r2 is not defined for the held-out rows",

@@ -8,10 +8,10 @@ import pytest
 
 from models import DIAMONDS, LOANS
 from scorestream.errors import TrainingError
+from scorestream.tabular.model import Card
 from scorestream.training.config.load import load_use_case
 from scorestream.training.data.datasets import Dataset, Source
 from scorestream.training.data.totals import Totals
-from scorestream.training.model.tabular import Card
 from scorestream.training.search.candidates import best_first
 from scorestream.training.search.hyperparameters import Found
 from scorestream.training.search.learning import Examples, Learner

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorestream.errors import InputError
+from scorestream.tabular.config import Likeness, Reasons
+from scorestream.tabular.explain import _in_own_unit, amount_text, reason_text
+from scorestream.tabular.similar import SimilarSamples
 from scorestream.training.apply.drift import chance_index, column_drift, stability_index
-from scorestream.training.config.parts import Drift, Likeness, Reasons
-from scorestream.training.model.explain import _in_own_unit, amount_text, reason_text
-from scorestream.training.model.similar import SimilarSamples
+from scorestream.training.config.parts import Drift
 from scorestream.training.runs.profile import profile_column, shares_of
 
 DIAMONDS = Likeness(same=("cut", "color"), nearest="carat")

@@ -15,8 +15,8 @@ from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import score_messages
 from scorestream.io.kafka.producing import Record
-from scorestream.results import failure_records, success_records
-from scorestream.rows import BatchFacts, table_rows
+from scorestream.scoring.results import failure_records, success_records
+from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS
 
 STARTED_AT = 1_767_323_045.25

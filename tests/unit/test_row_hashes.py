@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from models import LOANS
 from scorestream.errors import InputError, TrainingError
+from scorestream.tabular.config import Column
 from scorestream.training.config.load import load_use_case
-from scorestream.training.config.parts import Column, Split
+from scorestream.training.config.parts import Split
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.datasets import Source, prepared
 from scorestream.training.data.hashing import content_hash, row_hashes, shares

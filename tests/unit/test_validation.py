@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from scorestream.errors import InputError
-from scorestream.training.config.parts import Column
-from scorestream.training.data.validation import check_features
+from scorestream.tabular.config import Column
+from scorestream.tabular.validation import check_features
 
 NUMBER = Column(kind="number")
 GRADE = Column(kind="ordinal", values=("low", "high"))

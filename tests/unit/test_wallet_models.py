@@ -20,8 +20,9 @@ from scorestream.core.pipeline import Scored, score_messages
 from scorestream.errors import ConfigurationError, ModelError
 from scorestream.io.kafka.producing import Record
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.results import success_records
-from scorestream.rows import BatchFacts, table_rows
+from scorestream.io.mlflow.version import Version
+from scorestream.scoring.results import success_records
+from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.serving.applying import (
     MODEL_COLUMNS,
     Applier,
@@ -29,7 +30,6 @@ from scorestream.serving.applying import (
     models_column,
     values_by_halves,
 )
-from scorestream.serving.choices import Version
 from scorestream.serving.config import FILE, WalletModel, load_wallet_models
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import SCORES

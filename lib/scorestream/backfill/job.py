@@ -16,27 +16,27 @@ from scorestream.backfill.lines import LinesSplit
 from scorestream.backfill.planning import BackfillOptions, Item, Plan, Planner
 from scorestream.backfill.progress import Progress
 from scorestream.backfill.publishing import Publishing
-from scorestream.careful import Care
 from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import ScoringModel
-from scorestream.incremental import Piece, score_pieces, split_by_wallet, write_increments
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import remove_folder
 from scorestream.io.kafka.cluster import KafkaCluster
-from scorestream.locks import exclusive_lock
-from scorestream.reference_data import current_reference, keep_copy
-from scorestream.rows import BatchFacts
-from scorestream.scoring import ScoringReport, commit_files, write_scored
+from scorestream.io.locks import exclusive_lock
+from scorestream.scoring.incremental import Piece, score_pieces, split_by_wallet, write_increments
+from scorestream.scoring.reference_data import current_reference, keep_copy
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import ScoringReport, commit_files, write_scored
 from scorestream.serving.applying import MODEL_SECONDS
 from scorestream.serving.choices import Choice
 from scorestream.serving.kept import KeptModels
-from scorestream.session import build_session
 from scorestream.settings import Settings
+from scorestream.spark.careful import Care
+from scorestream.spark.session import build_session
+from scorestream.spark.tasks import run_exchange, run_tasks, tried_once
+from scorestream.spark.watchdog import Watchdog
 from scorestream.tables import SCORES
-from scorestream.tasks import run_exchange, run_tasks, tried_once
 from scorestream.version import code_version
-from scorestream.watchdog import Watchdog
 
 
 def run_backfill(options: BackfillOptions, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from scorestream.scoring import ScoringReport
+from scorestream.scoring.task import ScoringReport
 from scorestream.serving.choices import ModelUse
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import read_text, write_text
-from scorestream.publishing import PUBLISHED, publish, stored_files, written_files
+from scorestream.scoring.publishing import PUBLISHED, publish, stored_files, written_files
 from scorestream.settings import Settings
 
 

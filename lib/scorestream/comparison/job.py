@@ -26,8 +26,8 @@ from scorestream.errors import ConfigurationError, InputError
 from scorestream.io.delta.sql import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, write_text
-from scorestream.session import build_session
 from scorestream.settings import Settings
+from scorestream.spark.session import build_session
 
 REPORT: Final = "comparison.md"
 PICTURE: Final = "comparison.svg"

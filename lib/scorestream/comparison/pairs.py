@@ -12,7 +12,7 @@ from pyspark.ml.stat import Correlation
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from scorestream.percentiles import MOST_EXACT, percentiles
+from scorestream.spark.percentiles import MOST_EXACT, percentiles
 from scorestream.tables import WALLET_KEY, newest_by_wallet
 
 #: By how much a score moved, as a share of the left one; a score that was 0 moved by more than all.

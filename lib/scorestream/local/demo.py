@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
+from scorestream.cli.logs import configure_logs
 from scorestream.errors import ScorestreamError
 from scorestream.io.delta.warehouse import arrow_dataset
 from scorestream.io.kafka.cluster import KafkaCluster
@@ -25,7 +26,6 @@ from scorestream.local.demo_models import (
     train_lacking,
 )
 from scorestream.local.samples import sample_records
-from scorestream.logs import configure_logs
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
 
 BEST: Final = 8

@@ -20,8 +20,8 @@ from scorestream.local.examples import Drawing, drawn_examples
 from scorestream.reference import load_conf_reference
 from scorestream.serving.applying import model_rows
 from scorestream.settings import Settings
+from scorestream.tabular.explain import explain_rows, reasons_of
 from scorestream.training.job import TrainOptions, train_model
-from scorestream.training.model.explain import explain_rows, reasons_of
 from scorestream.wallet_examples.cutoffs import Cutoffs
 
 CONFIGURATIONS: Final[Mapping[str, str]] = {

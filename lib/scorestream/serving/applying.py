@@ -14,11 +14,12 @@ from typing import Final, Self
 import numpy as np
 import pyarrow as pa
 
-from scorestream.careful import Deadly, Helper, Undoable
 from scorestream.core import schemas
 from scorestream.core.pipeline import Scored
 from scorestream.errors import ModelError
-from scorestream.serving.choices import Choice, ModelUse, Version
+from scorestream.io.mlflow.version import Version
+from scorestream.serving.choices import Choice, ModelUse
+from scorestream.spark.careful import Deadly, Helper, Undoable
 
 # Calls for parts of a batch that may fail, until the model is to blame, and not some wallets.
 MOST_FAILED_CALLS: Final = 32

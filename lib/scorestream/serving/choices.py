@@ -6,22 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-
-@dataclass(frozen=True)
-class Version:
-    """A version of a registered model.
-
-    Attributes:
-        uri: of the folder in the warehouse that holds a copy of its files.
-    """
-
-    name: str
-    version: str
-    uri: str
-
-    def __str__(self) -> str:
-        """As a reference."""
-        return f"{self.name}/{self.version}"
+from scorestream.io.mlflow.version import Version
 
 
 @dataclass(frozen=True)

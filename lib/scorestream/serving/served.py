@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from scorestream.errors import ModelError
+from scorestream.io.mlflow.version import Version
 from scorestream.serving.applying import explained
 from scorestream.serving.background import Background
-from scorestream.serving.choices import Choice, ModelUse, Version
+from scorestream.serving.choices import Choice, ModelUse
 from scorestream.serving.config import WalletModel
 from scorestream.serving.refused import RefusedVersions
 from scorestream.serving.trial import TRIAL_SECONDS, try_version

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from scorestream.careful import Helper
 from scorestream.core import schemas
 from scorestream.errors import ModelError
+from scorestream.io.mlflow.version import Version
 from scorestream.serving.applying import MODEL_COLUMNS, model_values, ready
-from scorestream.serving.choices import Version
+from scorestream.spark.careful import Helper
 
 if TYPE_CHECKING:
     from scorestream.io.mlflow.copies import ModelCopies

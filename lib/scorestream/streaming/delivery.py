@@ -12,23 +12,23 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
-from scorestream.careful import Care
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ranges
-from scorestream.publishing import publish, stored_files, written_files
-from scorestream.rows import BatchFacts
-from scorestream.scoring import ScoringReport, commit_files
+from scorestream.scoring.publishing import publish, stored_files, written_files
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import ScoringReport, commit_files
 from scorestream.serving.serving import Serving
 from scorestream.settings import Settings
+from scorestream.spark.careful import Care
+from scorestream.spark.tasks import run_exchange, run_tasks, tried_once
 from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
 from scorestream.streaming.work import BatchWork
 from scorestream.tables import SCORES
-from scorestream.tasks import run_exchange, run_tasks, tried_once
 
 log = structlog.get_logger()
 

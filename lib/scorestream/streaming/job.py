@@ -15,20 +15,21 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream import errors
 from scorestream.configuration import load_scoring_model
-from scorestream.disk import full_disk_explained
 from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import UNKNOWN_SECONDS
 from scorestream.io.kafka.fetching import read_stream
-from scorestream.locks import exclusive_lock
-from scorestream.reference_data import current_reference, keep_copy
+from scorestream.io.locks import exclusive_lock
+from scorestream.scoring.reference_data import current_reference, keep_copy
 from scorestream.serving.config import load_wallet_models
 from scorestream.serving.serving import Serving
-from scorestream.session import build_session
 from scorestream.settings import Settings
+from scorestream.spark.session import build_session
+from scorestream.spark.watchdog import Watchdog
 from scorestream.streaming.checkpoint import Checkpoint
 from scorestream.streaming.delivery import Delivery
+from scorestream.streaming.disk import full_disk_explained
 from scorestream.streaming.listener import ProgressLine, StreamListener
 from scorestream.streaming.metrics import StreamMetrics
 from scorestream.streaming.start import (
@@ -39,7 +40,6 @@ from scorestream.streaming.start import (
 )
 from scorestream.streaming.stop import StopSignal
 from scorestream.version import code_version
-from scorestream.watchdog import Watchdog
 
 log = structlog.get_logger()
 

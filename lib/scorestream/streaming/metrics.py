@@ -14,7 +14,7 @@ from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scorestream.scoring import AGE_STEP_SECONDS, ScoringReport
+from scorestream.scoring.task import AGE_STEP_SECONDS, ScoringReport
 from scorestream.serving.choices import ModelUse
 from scorestream.serving.watching import FailureKind
 from scorestream.settings import Settings

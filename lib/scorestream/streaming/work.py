@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from scorestream.careful import Care
 from scorestream.core.pipeline import ScoringModel
-from scorestream.incremental import (
+from scorestream.core.records import Records
+from scorestream.io.delta.lookup import WalletFile
+from scorestream.io.kafka.fetching import OffsetRange, fetch
+from scorestream.scoring.incremental import (
     Piece,
     decode_records,
     score_pieces,
     split_by_wallet,
     write_increments,
 )
-from scorestream.io.delta.lookup import WalletFile
-from scorestream.io.kafka.fetching import OffsetRange, fetch
-from scorestream.records import Records
-from scorestream.rows import BatchFacts
-from scorestream.scoring import ScoringReport, score_records, write_scored
+from scorestream.scoring.rows import BatchFacts
+from scorestream.scoring.task import ScoringReport, score_records, write_scored
+from scorestream.spark.careful import Care
 from scorestream.streaming.stored import Stored
 
 

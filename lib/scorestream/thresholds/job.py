@@ -14,11 +14,11 @@ from pyspark.sql import functions as F
 from scorestream.errors import InputError
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.percentiles import MOST_EXACT
 from scorestream.reference import ALL_PROTOCOLS, Threshold
-from scorestream.reference_data import keep_thresholds, stored_thresholds
-from scorestream.session import build_session
+from scorestream.scoring.reference_data import keep_thresholds, stored_thresholds
 from scorestream.settings import Settings
+from scorestream.spark.percentiles import MOST_EXACT
+from scorestream.spark.session import build_session
 from scorestream.tables import TRANSACTIONS
 from scorestream.thresholds.export import check_target, export_thresholds
 from scorestream.thresholds.population import (

@@ -17,8 +17,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from scorestream.core import schemas
-from scorestream.percentiles import percentiles
 from scorestream.reference import ALL_PROTOCOLS
+from scorestream.spark.percentiles import percentiles
 from scorestream.tables import LEGS_OF_ROWS, PERCENTILES, WALLET_KEY
 
 OF_DEPOSITS: Final = ("deposit_usd", "num_deposits")

@@ -9,10 +9,10 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from scorestream.io.locks import exclusive_lock
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run, started_run
-from scorestream.locks import exclusive_lock
 from scorestream.settings import Settings
 from scorestream.training.config.load import load_use_case
 from scorestream.training.data.datasets import choose_source

@@ -22,12 +22,12 @@ from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.sql import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, remove_folder
-from scorestream.locks import exclusive_lock
-from scorestream.reference_data import current_reference
-from scorestream.session import build_session
+from scorestream.io.locks import exclusive_lock
+from scorestream.scoring.reference_data import current_reference
 from scorestream.settings import Settings
+from scorestream.spark.session import build_session
+from scorestream.spark.tasks import run_tasks
 from scorestream.tables import TRANSACTIONS, WALLET_KEY, Table
-from scorestream.tasks import run_tasks
 from scorestream.wallet_examples.cutoffs import BEHAVIOUR, EXAMPLES, Cutoffs, examples_of
 
 log = structlog.get_logger()

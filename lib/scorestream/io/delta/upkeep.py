@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from scorestream.core.wallets import HEXADECIMAL
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.locks import exclusive_lock
+from scorestream.io.locks import exclusive_lock
 from scorestream.tables import Table
 
 MEGABYTE: Final = 1024 * 1024

@@ -20,7 +20,7 @@ from mlflow.artifacts import download_artifacts
 from scorestream.io.filesystem import copy_folder, file_sizes, read_text, write_text
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.serving.choices import Version
+from scorestream.io.mlflow.version import Version
 from scorestream.settings import Settings
 
 FOLDER: Final = "_models"

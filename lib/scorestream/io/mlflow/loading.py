@@ -22,8 +22,8 @@ from mlflow.types import DataType
 from scorestream.errors import InputError, ModelError
 from scorestream.io.mlflow.registry import Registered
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.training.data.validation import MISSING_TEXTS
-from scorestream.training.model.tabular import Predictions, TabularModel
+from scorestream.tabular.model import Predictions, TabularModel
+from scorestream.tabular.validation import MISSING_TEXTS
 
 OUTPUT: Final = "output"
 OUTPUTS: Final = ("prediction", "probability", "table")

@@ -24,8 +24,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from scorestream.io.mlflow import loading
 from scorestream.io.mlflow.loading import OUTPUT, OUTPUTS, Served
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.training.model.families import FAMILIES
-from scorestream.training.model.tabular import TabularModel
+from scorestream.tabular.families import FAMILIES
+from scorestream.tabular.model import TabularModel
 
 # What is registered, and what it was judged by: trained without the held-out rows.
 MODEL: Final = "model"

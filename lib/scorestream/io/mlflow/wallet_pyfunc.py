@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +21,7 @@ from pyarrow.fs import LocalFileSystem
 from scorestream.errors import InputError, ModelError
 from scorestream.io.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.io.mlflow.loading import one_column, own_model, signature_frame
-from scorestream.serving.choices import Version
+from scorestream.io.mlflow.version import Version
 
 # In a worker: a version, and the one that stands in for it.
 MOST_LOADED: Final = 2
@@ -154,11 +153,6 @@ def loaded_copy(version: Version) -> WalletPyfunc:
         found = load_copy(version)
         _loaded[version.name] = [found, *known][:MOST_LOADED]
     return found
-
-
-def loaded_versions(name: str) -> Sequence[Version]:
-    """The versions of a model that this process holds, the newest first."""
-    return [model.version for model in _loaded.get(name, [])]
 
 
 def _one_column(given: Any) -> pa.Array | None:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import chi2
 
+from scorestream.tabular.model import TabularModel
 from scorestream.training.config.parts import Drift
-from scorestream.training.model.tabular import TabularModel
 from scorestream.training.runs.profile import ColumnProfile, Profile, shares_of
 
 # A bin without a row counts as if it had this share: else one empty bin would be infinitely far.

@@ -15,11 +15,11 @@ from scorestream.io.mlflow.loading import LoadedModel, load
 from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.settings import Settings
-from scorestream.training.config.parts import WRITTEN_COLUMNS
+from scorestream.tabular.config import WRITTEN_COLUMNS
+from scorestream.tabular.explain import explain_rows, reasons_of
+from scorestream.tabular.model import TabularModel
 from scorestream.training.data.ingest import read_batches
 from scorestream.training.data.writing import write_batches
-from scorestream.training.model.explain import explain_rows, reasons_of
-from scorestream.training.model.tabular import TabularModel
 
 log = structlog.get_logger()
 

@@ -9,9 +9,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from scorestream.training.config.parts import WRITTEN_COLUMNS, Candidate, Encoding
-from scorestream.training.model.families import FAMILIES
-from scorestream.training.model.metrics import METRICS
+from scorestream.tabular.config import WRITTEN_COLUMNS, Candidate, Encoding
+from scorestream.tabular.families import FAMILIES
+from scorestream.tabular.metrics import METRICS
 
 if TYPE_CHECKING:
     from scorestream.training.config.use_case import UseCase

@@ -9,23 +9,25 @@ import sqlglot
 from pydantic import Field, model_validator
 from sqlglot import exp
 
-from scorestream.training.config.checks import problems
-from scorestream.training.config.parts import (
+from scorestream.tabular.config import (
     Candidate,
     Column,
     Count,
-    Drift,
     Frozen,
     Likeness,
-    MetricName,
     Name,
     Reasons,
+    Task,
+    Texts,
+)
+from scorestream.training.config.checks import problems
+from scorestream.training.config.parts import (
+    Drift,
+    MetricName,
     Search,
     Share,
     Split,
     Target,
-    Task,
-    Texts,
     Thresholds,
     Validation,
 )

@@ -15,8 +15,9 @@ import pyarrow as pa
 from scorestream.errors import ConfigurationError, InputError, TrainingError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import Settings
+from scorestream.tabular.derived import with_derived
+from scorestream.tabular.validation import Checked, Problem
 from scorestream.training.config.use_case import UseCase
-from scorestream.training.data.derived import with_derived
 from scorestream.training.data.hashing import Hashes, content_hash, row_hashes
 from scorestream.training.data.ingest import query_table, read_at_most
 from scorestream.training.data.kept_rows import KeptRows, keep_rows
@@ -24,7 +25,7 @@ from scorestream.training.data.large_table import LargeTable, refuse_unfit
 from scorestream.training.data.reports import first_problems, problem_counts
 from scorestream.training.data.splitting import held_out
 from scorestream.training.data.totals import Totals, totals_in_spark
-from scorestream.training.data.validation import Checked, Problem, check_training, label_type
+from scorestream.training.data.validation import check_training, label_type
 
 Flags = npt.NDArray[np.bool_]
 

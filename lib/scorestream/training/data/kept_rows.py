@@ -13,9 +13,10 @@ from deltalake.exceptions import TableNotFoundError
 from scorestream.errors import InputError
 from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.tables import Table
+from scorestream.tabular.validation import Checked
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.hashing import Hashes, row_hashes
-from scorestream.training.data.validation import Checked, target_column
+from scorestream.training.data.validation import target_column
 
 FOLDER: Final = "training"
 

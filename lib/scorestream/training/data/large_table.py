@@ -12,11 +12,11 @@ from pyspark.sql import functions as F
 
 from scorestream.errors import TrainingError
 from scorestream.io.filesystem import as_uri
-from scorestream.session import build_session
 from scorestream.settings import Settings
+from scorestream.spark.session import build_session
+from scorestream.tabular.families import FAMILIES
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.ingest import spark_format
-from scorestream.training.model.families import FAMILIES
 
 log = structlog.get_logger()
 

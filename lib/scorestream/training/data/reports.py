@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from scorestream.training.data.validation import Problem
+from scorestream.tabular.validation import Problem
 
 EXAMPLES = 3
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from scorestream.training.config.parts import Frozen
-from scorestream.training.model.tabular import TabularModel
+from scorestream.tabular.config import Frozen
+from scorestream.tabular.model import TabularModel
 
 BINS: Final = 10
 # Sure probabilities differ from model to model in their last digits only: no bins between those.

@@ -13,12 +13,12 @@ from scorestream.errors import ConfigurationError, ModelError, ScorestreamError
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import JUDGED, Run, unpacked_hashes
+from scorestream.tabular.evaluation import evaluate
+from scorestream.tabular.model import TabularModel
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.datasets import Flags
 from scorestream.training.data.hashing import row_hashes
 from scorestream.training.data.splitting import LEAST_ROWS, place_of
-from scorestream.training.model.evaluation import evaluate, failures
-from scorestream.training.model.tabular import TabularModel
 from scorestream.training.runs.run_log import HASHES, SPARK, TRAINED_IN, noted_use_case
 from scorestream.training.search.baselines import Rivals, against
 from scorestream.training.search.candidates import Trained
@@ -63,7 +63,7 @@ def refuse_another_target(use_case: UseCase, store: ModelStore) -> None:
 def verdict_on(training: Training, trained: Trained, rivals: Rivals, store: ModelStore) -> Verdict:
     """A model is promoted if it reaches the thresholds and beats the champion."""
     failed = [
-        *failures(trained.metrics, training.use_case.thresholds.bounds),
+        *training.use_case.thresholds.failures(trained.metrics),
         *_unbeaten(training, trained.metrics, rivals),
     ]
     if failed:

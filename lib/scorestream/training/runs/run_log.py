@@ -20,12 +20,12 @@ from scorestream.io.mlflow.tracking import (
     packed_hashes,
     started_run,
 )
-from scorestream.training.config.parts import Frozen
+from scorestream.tabular.config import Frozen
+from scorestream.tabular.evaluation import evaluate
+from scorestream.tabular.model import TabularModel
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.reports import problems_csv, trials_csv
 from scorestream.training.data.splitting import LEAST_ROWS
-from scorestream.training.model.evaluation import evaluate
-from scorestream.training.model.tabular import TabularModel
 from scorestream.training.runs.plots import evaluation_plots, importance_plot, learning_plot
 from scorestream.training.runs.profile import (
     PROBABILITY_EDGES,

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from scorestream.tabular.derived import with_derived
+from scorestream.tabular.evaluation import anomaly_metrics, evaluate
+from scorestream.tabular.families import Floats
+from scorestream.tabular.metrics import Metric
+from scorestream.tabular.model import Card
 from scorestream.training.data.datasets import Flags
-from scorestream.training.data.derived import with_derived
-from scorestream.training.model.evaluation import anomaly_metrics, evaluate
-from scorestream.training.model.families import Floats
-from scorestream.training.model.metrics import Metric
-from scorestream.training.model.tabular import Card
 from scorestream.training.search.subject import Training
 
 # Metrics of each baseline on the held-out rows, by its name.

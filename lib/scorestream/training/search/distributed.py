@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import structlog
 
+from scorestream.tabular.derived import with_derived
+from scorestream.tabular.families import FAMILIES, Learning
+from scorestream.tabular.model import Card, Part, TabularModel
+from scorestream.tabular.preprocessing import Preparation
 from scorestream.training.config.use_case import UseCase
-from scorestream.training.data.derived import with_derived
 from scorestream.training.data.large_table import LargeTable
 from scorestream.training.data.splitting import place_of
 from scorestream.training.data.validation import check_training
-from scorestream.training.model.families import FAMILIES, Learning
-from scorestream.training.model.preprocessing import Preparation
-from scorestream.training.model.tabular import Card, Part, TabularModel
 from scorestream.training.search.hyperparameters import Found
 from scorestream.training.search.learning import Learner, examples_of
 

@@ -13,11 +13,12 @@ import optuna
 import structlog
 
 from scorestream.errors import TrainingError
-from scorestream.training.config.parts import Candidate, Range, Search
-from scorestream.training.model.evaluation import evaluate
-from scorestream.training.model.families import Floats
-from scorestream.training.model.metrics import metric_of
-from scorestream.training.model.tabular import Card
+from scorestream.tabular.config import Candidate, Range
+from scorestream.tabular.evaluation import evaluate
+from scorestream.tabular.families import Floats
+from scorestream.tabular.metrics import metric_of
+from scorestream.tabular.model import Card
+from scorestream.training.config.parts import Search
 from scorestream.training.search.learning import Examples, Learner, cross_validated
 
 log = structlog.get_logger()

@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from scorestream.errors import TrainingError
-from scorestream.training.config.parts import Candidate, Column, LabelType, Search
+from scorestream.tabular.config import Candidate, Column, LabelType
+from scorestream.tabular.evaluation import evaluate
+from scorestream.tabular.families import FAMILIES, Floats, Learning
+from scorestream.tabular.model import Card, Part, TabularModel
+from scorestream.tabular.preprocessing import fit_preparation
+from scorestream.training.config.parts import Search
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.hashing import Hashes, row_hashes, shares
-from scorestream.training.model.evaluation import evaluate
-from scorestream.training.model.families import FAMILIES, Floats, Learning
-from scorestream.training.model.preprocessing import fit_preparation
-from scorestream.training.model.tabular import Card, Part, TabularModel
 
 Places = npt.NDArray[np.int64]
 Fold = tuple[Places, Places]

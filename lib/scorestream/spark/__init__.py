@@ -1,0 +1,1 @@
+"""How work runs on Spark: the session, its tasks, what hangs or ends its process."""

@@ -1,0 +1,186 @@
+"""`make sql`: SQL over all tables and views in DuckDB, without a JVM; one statement, or a shell."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, TextIO
+
+import duckdb
+
+from scorestream.cli.run import run_job
+from scorestream.errors import QueryError, ScorestreamError
+from scorestream.io.delta.duck import connect, refresh
+from scorestream.io.delta.warehouse import Warehouse
+from scorestream.settings import Settings
+from scorestream.tables import TABLES, VIEWS
+
+Format = Literal["table", "json", "csv"]
+TABLE_ROWS: Final = 1000
+WIDTH: Final = 240
+FETCHED_ROWS: Final = 10_000
+HISTORY: Final = Path("~/.scorestream_sql_history")
+HISTORY_LINES: Final = 1000
+_AS_TEXT: Final = {
+    "json": "SELECT to_json(result_row) FROM (\n{}\n) AS result_row",
+    "csv": "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n{}\n)",
+}
+# EXPLAIN ANALYZE runs what it explains.
+_EXPLAIN: Final = re.compile(r"\s*explain(\s+analyze\b|\s*\([^)]*\))?", re.IGNORECASE)
+
+
+class Shell:
+    """Statements over the tables of a warehouse, each over their newest versions."""
+
+    def __init__(self, warehouse: Warehouse, form: Format) -> None:
+        self._warehouse = warehouse
+        self._form = form
+        self._connection = connect()
+
+    def run(self, sql: str) -> None:
+        """Run a statement and print its rows on stdout.
+
+        Raises:
+            QueryError: not one statement that only reads, or it fails.
+            DeltaError: a table cannot be read.
+        """
+        statement = reading_statement(self._connection, sql)
+        refresh(self._connection, self._warehouse, sql)
+        try:
+            self._print(statement)
+        except duckdb.Error as error:
+            raise QueryError(str(error)) from None
+
+    def _print(self, statement: duckdb.Statement) -> None:
+        if statement.type == duckdb.StatementType.EXPLAIN:
+            for row in self._connection.execute(statement).fetchall():
+                print(row[-1])
+            return
+        if self._form == "table":
+            width = None if sys.stdout.isatty() else WIDTH
+            self._connection.sql(statement.query).show(max_rows=TABLE_ROWS, max_width=width)
+            return
+        text = _AS_TEXT[self._form].format(statement.query.strip().rstrip(";"))
+        rows = self._connection.execute(text)
+        _PRINTERS[self._form](rows, sys.stdout)
+
+
+def _print_json(rows: duckdb.DuckDBPyConnection, out: TextIO) -> None:
+    out.writelines(f"{line}\n" for (line,) in _streamed(rows))
+
+
+def _print_csv(rows: duckdb.DuckDBPyConnection, out: TextIO) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(name for name, *_ in rows.description)
+    writer.writerows(_streamed(rows))
+
+
+def _streamed(rows: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while some := rows.fetchmany(FETCHED_ROWS):
+        yield from some
+
+
+def reading_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """The one statement of a text, which must only read.
+
+    Raises:
+        QueryError: it cannot be parsed, is not one, or would change something.
+    """
+    try:
+        statements = connection.extract_statements(sql)
+        explained = connection.extract_statements(_EXPLAIN.sub("", sql, count=1))
+    except duckdb.Error as error:
+        raise QueryError(str(error)) from None
+    if len(statements) != 1:
+        raise QueryError(f"expected one statement, got {len(statements)}")
+    if [statement.type for statement in explained] != [duckdb.StatementType.SELECT]:
+        raise QueryError(f"sql only reads, and {statements[0].type.name} does not")
+    return statements[0]
+
+
+_PRINTERS: Final = {"json": _print_json, "csv": _print_csv}
+
+
+def run_shell(sql: str | None, form: Format, settings: Settings) -> None:
+    """Run one statement, or those of stdin: a shell if that is a terminal.
+
+    Raises:
+        ScorestreamError: a statement fails; in a terminal it is printed instead.
+    """
+    shell = Shell(Warehouse(settings.warehouse), form)
+    if sql is not None:
+        shell.run(sql)
+    elif sys.stdin.isatty():
+        _interact(shell)
+    else:
+        for statement in _statements():
+            shell.run(statement)
+
+
+def _interact(shell: Shell) -> None:
+    names = " ".join(item.name for item in (*TABLES, *VIEWS))
+    print(f"{names}\nDESCRIBE TABLE shows columns; a statement ends with ;, the shell with Ctrl-D")
+    with _history():
+        for statement in _statements():
+            try:
+                shell.run(statement)
+            except ScorestreamError as error:
+                print(error, file=sys.stderr)
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+
+
+def _statements() -> Iterator[str]:
+    """Statements as they are typed; an interrupt drops the one begun."""
+    lines: list[str] = []
+    while True:
+        try:
+            lines.append(_line(first=not lines))
+        except KeyboardInterrupt:
+            lines = []
+            print()
+        except EOFError:
+            break
+        if lines and lines[-1].rstrip().endswith(";"):
+            yield "\n".join(lines)
+            lines = []
+    if any(line.strip() for line in lines):
+        yield "\n".join(lines)
+
+
+def _line(*, first: bool) -> str:
+    prompt = "sql> " if first else "...> "
+    return input(prompt if sys.stdin.isatty() else "")
+
+
+@contextlib.contextmanager
+def _history() -> Iterator[None]:
+    """Lines can be edited, and called back in the next shell."""
+    # Importing it is enough for `input`.
+    import readline  # noqa: PLC0415
+
+    path = HISTORY.expanduser()
+    with contextlib.suppress(OSError):
+        readline.read_history_file(path)
+    readline.set_history_length(HISTORY_LINES)
+    yield
+    with contextlib.suppress(OSError):
+        readline.write_history_file(path)
+
+
+def main() -> int:
+    """Run as arguments and settings say."""
+    parser = argparse.ArgumentParser(prog="python -m scorestream.sql.shell", description=__doc__)
+    parser.add_argument("sql", nargs="?", help="one statement (default: those of stdin)")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    arguments = parser.parse_args()
+    return run_job(lambda settings: run_shell(arguments.sql or None, arguments.format, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

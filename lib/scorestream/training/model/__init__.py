@@ -1,1 +1,0 @@
-"""A model of tables: features encoded, families of learners, predictions, reasons, metrics."""
