@@ -28,7 +28,8 @@ from scorestream.core.pipeline import Scored, ScoringModel, score_messages
 from scorestream.core.records import Records
 from scorestream.core.wallets import wallet_key
 from scorestream.io.kafka.producing import Record
-from scorestream.scoring.incremental import Piece, score_increments
+from scorestream.scoring.incremental import score_increments
+from scorestream.scoring.pieces import Piece
 from scorestream.scoring.results import failure_records, success_records
 from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.tables import BATCH_TABLES, REJECTS, SCORES

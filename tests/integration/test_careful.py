@@ -25,7 +25,8 @@ from scorestream.core.decode import decode
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ScorestreamError
 from scorestream.io.kafka.producing import Record
-from scorestream.scoring.incremental import Piece, score_increments, score_pieces_carefully
+from scorestream.scoring.incremental import score_increments, score_pieces_carefully
+from scorestream.scoring.pieces import Piece
 from scorestream.scoring.task import score_carefully
 from scorestream.spark import careful
 from scorestream.spark.careful import OUT_OF_MEMORY, Helper, Undoable, carefully

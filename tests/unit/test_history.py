@@ -23,7 +23,8 @@ from scorestream.core.pipeline import score_messages
 from scorestream.core.records import Records, same_topic
 from scorestream.core.wallets import wallet_key
 from scorestream.io.delta.lookup import wallet_rows
-from scorestream.scoring.incremental import Piece, _joined, score_increments, split_by_wallet
+from scorestream.scoring.incremental import score_increments
+from scorestream.scoring.pieces import Piece, joined, split_by_wallet
 from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.tables import TRANSACTIONS
 
@@ -190,7 +191,7 @@ def pieces(batch: Sequence[Message], buckets: int) -> list[Piece]:
     dealt: dict[int, list[Piece]] = {}
     for bucket, piece in split_by_wallet(decoded, buckets):
         dealt.setdefault(bucket, []).append(piece)
-    return [_joined(parts) for parts in dealt.values()]
+    return [joined(parts) for parts in dealt.values()]
 
 
 def looked_up(stored: pa.Table, keys: Sequence[str]) -> pa.Table:

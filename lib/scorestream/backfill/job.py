@@ -23,7 +23,8 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import remove_folder
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.locks import exclusive_lock
-from scorestream.scoring.incremental import Piece, score_pieces, split_by_wallet, write_increments
+from scorestream.scoring.incremental import score_pieces, write_increments
+from scorestream.scoring.pieces import Piece, split_by_wallet
 from scorestream.scoring.reference_data import current_reference, keep_copy
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import ScoringReport, commit_files, write_scored

@@ -17,7 +17,7 @@ from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
 from scorestream.core.records import Records, same_topic
 from scorestream.errors import InputError
 from scorestream.io.filesystem import as_uri, filesystem_of, find_files
-from scorestream.scoring.incremental import Piece
+from scorestream.scoring.pieces import Piece
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
 MOST_SPLIT_BYTES: Final = 128 * 1024 * 1024

@@ -9,13 +9,8 @@ from scorestream.core.pipeline import ScoringModel
 from scorestream.core.records import Records
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.kafka.fetching import OffsetRange, fetch
-from scorestream.scoring.incremental import (
-    Piece,
-    decode_records,
-    score_pieces,
-    split_by_wallet,
-    write_increments,
-)
+from scorestream.scoring.incremental import score_pieces, write_increments
+from scorestream.scoring.pieces import Piece, decode_records, split_by_wallet
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import ScoringReport, score_records, write_scored
 from scorestream.spark.careful import Care
