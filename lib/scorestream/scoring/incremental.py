@@ -28,7 +28,7 @@ from scorestream.core.pipeline import Scored, ScoringModel, history_rows, reject
 from scorestream.core.records import Records
 from scorestream.core.wallets import wallet_keys
 from scorestream.io.delta.lookup import WalletFile, read_wallets
-from scorestream.scoring.pieces import Piece, wallet_parts, joined
+from scorestream.scoring.pieces import Piece, joined, wallet_parts
 from scorestream.scoring.rows import BatchFacts, source_columns
 from scorestream.scoring.settling import STORED, late_and_corrected, settle
 from scorestream.scoring.task import (
