@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.machine import Site
 from benchmarks.measure import FULL, QUICK, measure_all
 from benchmarks.report import write_report
-from scorestream.local.broker import LocalBroker, free_port
+from scorestream.local.broker import LocalBroker
+from scorestream.local.ports import free_port
 from scorestream.settings import PROJECT_ROOT
 
 

@@ -24,7 +24,7 @@ from mlflow.utils.proto_json_utils import message_to_json
 
 from chaos.proxy import Proxy
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.local.broker import HOST, free_port
+from scorestream.local.ports import HOST, free_port
 from scorestream.settings import Settings
 
 Asked = dict[str, str]

@@ -18,7 +18,8 @@ from chaos.proxy import Proxy
 from chaos.scenario import Scenario, Skipped
 from chaos.site import Site
 from delivery_checks import Delivered
-from scorestream.local.broker import HOST, LocalBroker, controller_port, free_port
+from scorestream.local.broker import LocalBroker
+from scorestream.local.ports import HOST, controller_port, free_port
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from installation import QUICK_START, Installation
 from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.sql import register
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.local.broker import LocalBroker, free_port
+from scorestream.local.broker import LocalBroker
+from scorestream.local.ports import free_port
 from scorestream.local.session import local_session
 from scorestream.tables import TABLES, VIEWS
 

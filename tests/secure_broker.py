@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from scorestream.local.broker import HOST, LocalBroker, controller_port, free_port
+from scorestream.local.broker import LocalBroker
+from scorestream.local.ports import HOST, controller_port, free_port
 
 USER: Final = "scorer"
 # With characters that JAAS, URLs and properties files have to escape.

@@ -14,7 +14,7 @@ from expectations import Expected
 from golden import broken_records, golden_records
 from increments import check_last_scores, increments
 from scorestream.io.kafka.producing import Record
-from scorestream.local.broker import free_port
+from scorestream.local.ports import free_port
 
 SCORING = "scorestream.core.pipeline:score_messages"
 APPEND = "scorestream.io.delta.warehouse:Warehouse.append"

@@ -15,7 +15,7 @@ from chaos.site import Site
 from expectations import Expected
 from mongo_server import NO_GO, has_go, own_server
 from pyfuncs import register
-from scorestream.local.broker import HOST, free_port
+from scorestream.local.ports import HOST, free_port
 from scorestream.reference import load_conf_reference
 from scorestream.settings import PROJECT_ROOT
 

@@ -12,7 +12,8 @@ from golden import golden_records
 from installation import Installation
 from scorestream.io.kafka.producing import Record
 from scorestream.io.locks import exclusive_lock
-from scorestream.local.broker import LocalBroker, free_port
+from scorestream.local.broker import LocalBroker
+from scorestream.local.ports import free_port
 
 pytestmark = pytest.mark.broker
 

@@ -17,7 +17,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from scorestream.errors import KafkaError
-from scorestream.local.broker import LocalBroker, free_port
+from scorestream.local.broker import LocalBroker
+from scorestream.local.ports import free_port
 
 pytestmark = pytest.mark.broker
 

@@ -24,7 +24,7 @@ from golden import golden_records
 from installation import Installation, kill_group, offsets_of, wait_until
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.fetching import read_stream
-from scorestream.local.broker import HOST, free_port
+from scorestream.local.ports import HOST, free_port
 from scorestream.reference import load_conf_reference
 from scorestream.scoring.reference_data import keep_copy
 from scorestream.settings import PROJECT_ROOT

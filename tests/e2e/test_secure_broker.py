@@ -14,7 +14,7 @@ import pytest
 from delivery_checks import check_every_offset_once
 from golden import differences, golden_records, golden_wallets
 from installation import JOB_SECONDS, Installation
-from scorestream.local.broker import HOST
+from scorestream.local.ports import HOST
 from scorestream.settings import PROJECT_ROOT
 from secure_broker import KEY_PASSWORD, PASSWORD, SecureBroker, secure_broker
 

@@ -16,7 +16,7 @@ from delivery_checks import check_every_offset_once
 from golden import broken_records, differences, golden_records, golden_wallets
 from installation import Installation, has_rows, kill_group, offsets_of, wait_until
 from scorestream.io.kafka.producing import Record
-from scorestream.local.broker import free_port
+from scorestream.local.ports import free_port
 
 pytestmark = pytest.mark.broker
 

@@ -30,7 +30,7 @@ from scorestream.io.mlflow.copies import ModelCopies
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.version import Version
 from scorestream.io.mlflow.wallet_pyfunc import load_copy, loaded_copy
-from scorestream.local.broker import HOST
+from scorestream.local.ports import HOST
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.serving.applying import Applier, model_values

@@ -14,7 +14,8 @@ from installation import Installation
 from scorestream.errors import CheckpointError, KafkaError, LostOffsetsError, TooLargeError
 from scorestream.io.kafka.connection import client_options, producer_options
 from scorestream.io.kafka.producing import Record, produce
-from scorestream.local.broker import LocalBroker, free_port
+from scorestream.local.broker import LocalBroker
+from scorestream.local.ports import free_port
 from scorestream.streaming.checkpoint import StreamState
 from scorestream.streaming.start import refuse_recreated
 

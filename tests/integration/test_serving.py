@@ -25,7 +25,7 @@ from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
-from scorestream.local.broker import HOST, free_port
+from scorestream.local.ports import HOST, free_port
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
 from scorestream.serving.trial import TRIAL_SECONDS

@@ -12,15 +12,9 @@ import pytest
 from scorestream.errors import ConfigurationError, KafkaError
 from scorestream.io.kafka.connection import MAX_MESSAGE_BYTES
 from scorestream.local import broker
-from scorestream.local.broker import (
-    LocalBroker,
-    cluster_id,
-    controller_port,
-    free_port,
-    port_of,
-    properties_text,
-    server_properties,
-)
+from scorestream.local.broker import LocalBroker
+from scorestream.local.broker_properties import cluster_id, properties_text, server_properties
+from scorestream.local.ports import controller_port, free_port, port_of
 from scorestream.settings import PROJECT_ROOT
 
 DATA = Path("/somewhere/data")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from scorestream.local.broker import server_properties
+from scorestream.local.broker_properties import server_properties
 from scorestream.settings import PROJECT_ROOT, Settings
 
 COMPOSE: Final = PROJECT_ROOT / "docker-compose.yml"

@@ -9,18 +9,14 @@ restart.
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,15 +26,11 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from scorestream.errors import ConfigurationError, KafkaError, ScorestreamError
-from scorestream.io.kafka.connection import MAX_MESSAGE_BYTES
+from scorestream.errors import KafkaError, ScorestreamError
+from scorestream.local.broker_properties import cluster_id, properties_text, server_properties
+from scorestream.local.ports import HOST, controller_port, is_free, port_of
 from scorestream.settings import PROJECT_ROOT
 
-HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 9092
-
-_UNLIMITED: Final = str(2**63 - 1)
-_MAX_PORT: Final = 65535
 _LOG_LINES_SHOWN: Final = 20
 _POLL_SECONDS: Final = 0.05
 # A killed broker is no process of ours some time before the system has closed its sockets.
@@ -55,113 +47,6 @@ _FORMATTER_OPTIONS: Final = ("-XX:TieredStopAtLevel=1",)
 _SERVER_OPTIONS: Final = ("-XX:+ExitOnOutOfMemoryError",)
 # By way of a shell the broker becomes no child of ours: no zombie is left when it ends.
 _DETACHED: Final = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
-
-
-def port_of(environ: Mapping[str, str]) -> int:
-    """The broker's port as the environment has it.
-
-    Raises:
-        ConfigurationError: ``KAFKA_PORT`` is no port that leaves one for the controller.
-    """
-    text = environ.get("KAFKA_PORT") or str(DEFAULT_PORT)
-    if text.isascii() and text.isdigit() and 0 < int(text) < _MAX_PORT:
-        return int(text)
-    raise ConfigurationError(f"KAFKA_PORT={text!r}: expected a port, 1 to {_MAX_PORT - 1}")
-
-
-def controller_port(port: int) -> int:
-    """The port of the controller of the broker on `port`."""
-    return port + 1
-
-
-def server_properties(
-    port: int, data: Path, overrides: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """The broker's configuration (`server.properties`).
-
-    Args:
-        port: of the clients' listener.
-        data: folder of the partitions (`log.dirs`).
-        overrides: properties that replace or extend these, e.g. listeners with SASL or TLS.
-    """
-    return {
-        **_addresses(port),
-        "log.dirs": str(data),
-        "auto.create.topics.enable": "false",  # Spark's sink would create a misspelt topic
-        "num.partitions": "4",
-        "message.max.bytes": str(MAX_MESSAGE_BYTES),
-        "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
-        **_TIMESTAMPS,
-        **_SINGLE_NODE,
-        **(overrides or {}),
-    }
-
-
-def _addresses(port: int) -> dict[str, str]:
-    controller = f"{HOST}:{controller_port(port)}"
-    return {
-        "process.roles": "broker,controller",
-        "node.id": "1",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
-        "controller.listener.names": "CONTROLLER",
-        "controller.quorum.voters": f"1@{controller}",
-    }
-
-
-# Timestamps of records are event times: years old, or ahead of the clock, and in any order.
-_TIMESTAMPS: Final = {
-    "log.retention.ms": "-1",
-    # By default a segment spans at most a week of timestamps: years of history, in order, would
-    # be hundreds of segments.
-    "log.roll.ms": _UNLIMITED,
-    "log.message.timestamp.after.max.ms": _UNLIMITED,
-    "log.message.timestamp.before.max.ms": _UNLIMITED,
-}
-
-_SINGLE_NODE: Final = {
-    "min.insync.replicas": "1",
-    "default.replication.factor": "1",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "4",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "group.initial.rebalance.delay.ms": "0",
-    # 128 MiB by default, taken at the start: a quarter of our heap.
-    "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
-}
-
-
-def properties_text(properties: Mapping[str, str]) -> str:
-    """Properties as a Java properties file, whose escapes are those of JSON strings."""
-    return "".join(f"{key}={json.dumps(value)[1:-1]}\n" for key, value in properties.items())
-
-
-def cluster_id() -> str:
-    """A random cluster id: a UUID in URL-safe base64, 22 characters."""
-    text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    # The formatter would take a leading hyphen for an option.
-    return cluster_id() if text.startswith("-") else text
-
-
-def free_port() -> int:
-    """A port of the loopback that is free now, and the controller's with it."""
-    while True:
-        with socket.create_server((HOST, 0)) as listener:
-            port = int(listener.getsockname()[1])
-        if port < _MAX_PORT and _is_free(port) and _is_free(controller_port(port)):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_server((HOST, port)).close()
-    except OSError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -286,7 +171,7 @@ class LocalBroker:
         taken = [
             port
             for port in (self.port, controller_port(self.port))
-            if not _wait(partial(_is_free, port), _PORTS_RELEASED_SECONDS)
+            if not _wait(partial(is_free, port), _PORTS_RELEASED_SECONDS)
         ]
         if taken:
             raise KafkaError(

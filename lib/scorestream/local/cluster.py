@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from scorestream.errors import ScorestreamError
-from scorestream.local.broker import free_port
+from scorestream.local.ports import free_port
 
 START_SECONDS: Final = 60.0
 _MASTER: Final = "org.apache.spark.deploy.master.Master"
