@@ -67,9 +67,10 @@ lint: setup ## ruff and mypy --strict
 unit: setup ## the tests that need no Spark
 	@$(PY) -m pytest tests/unit
 
-# Two processes take file after file, each with a broker and a Spark session of its own, the long files of e2e first.
+# Three processes take file after file, the long ones of e2e first: tests wait about as long as they compute.
+# Each process has a broker and a Spark session of its own.
 test: lint ## lint, types and all tests
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 format: setup ## mend what ruff can mend
 	@$(PY) -m ruff check --fix --quiet .

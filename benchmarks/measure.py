@@ -26,6 +26,7 @@ class Size:
     Attributes:
         messages: of a drain or backfill.
         repeats: of each figure, after one to warm up; fewer for the shape of growth.
+        unusual: whether messages of unusual sizes are drained, too: whales, and real wallets.
         latency_seconds: of each rate.
         fixed_rates: messages a minute.
         shares: further rates, as shares of the drain rate.
@@ -39,6 +40,7 @@ class Size:
 
     messages: int
     repeats: int
+    unusual: bool
     latency_seconds: float
     fixed_rates: tuple[float, ...]
     shares: tuple[float, ...]
@@ -53,6 +55,7 @@ class Size:
 FULL: Final = Size(
     messages=20_000,
     repeats=5,
+    unusual=True,
     latency_seconds=20,
     fixed_rates=(1_000, 5_000, 10_000),
     shares=(0.5, 0.8),
@@ -66,6 +69,7 @@ FULL: Final = Size(
 QUICK: Final = Size(
     messages=1_000,
     repeats=1,
+    unusual=False,
     latency_seconds=5,
     fixed_rates=(1_000,),
     shares=(),
@@ -142,10 +146,10 @@ def _drains(site: Site, results: Results) -> None:
         "stream, history on": {"history": True},
         "stream, 1 % corrupt": {"corrupt": 0.01},
     }
-    shapes: dict[str, dict[str, object]] = {
-        "whales": {"whales": max(1, size.messages // 2000)},
-        "real swaps of 2021": {"real": True, "messages": 4 * size.messages},
-    }
+    shapes: dict[str, dict[str, object]] = {}
+    if size.unusual:
+        shapes["whales"] = {"whales": max(1, size.messages // 2000)}
+        shapes["real swaps of 2021"] = {"real": True, "messages": 4 * size.messages}
     shapes |= {f"cores {n}": {"cores": n} for n in size.cores}
     shapes |= {f"partitions {n}": {"partitions": n} for n in size.partitions}
     shapes |= {
