@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from chaos.fuzzing.corpus import CORPUS
 
+from bombs import BOMBS
 from scorestream.settings import PROJECT_ROOT
 
 # The exact parser fails on what it should reject.
@@ -98,3 +100,14 @@ def test_an_empty_corpus_is_one_clear_error(tmp_path: Path) -> None:
     done = run("--corpus", str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith("InputError: ")
+
+
+def test_bombs_cost_no_more_memory_than_they_may() -> None:
+    told = subprocess.run(
+        [sys.executable, str(PROJECT_ROOT / "tests" / "bombs.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == {name: code for name, (_, code) in BOMBS.items()}

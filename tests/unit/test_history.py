@@ -162,7 +162,7 @@ def without_origin(result: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(coming=batches(), buckets=st.integers(1, 3))
 def test_increments_are_scored_as_the_whole_history_would_be(
     model: DexV1, coming: list[list[Message]], buckets: int
