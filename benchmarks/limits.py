@@ -13,10 +13,10 @@ import orjson
 
 from benchmarks.machine import MEGABYTE
 from benchmarks.workload import AS_OF
-from scorestream.configuration import load_scoring_model
 from scorestream.core.messages import Message
 from scorestream.core.pipeline import score_messages
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT
 
 Work = Callable[[Sequence[bytes]], Any]

@@ -25,7 +25,7 @@ from benchmarks.workload import AS_OF, YEAR_SECONDS
 from scorestream.core import schemas
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.lookup import read_wallets
-from scorestream.io.delta.sql import register
+from scorestream.io.delta.spark import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.local.session import local_session
 from scorestream.tables import TRANSACTIONS

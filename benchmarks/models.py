@@ -28,12 +28,12 @@ import pyarrow.csv as pa_csv
 
 from benchmarks.workload import AS_OF, Workload
 from scorestream.cli.logs import configure_logs
-from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import score_messages
+from scorestream.io.mlflow.model_version import Version
 from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.version import Version
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.serving.applying import MODEL_COLUMNS, model_rows, model_values
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
@@ -57,7 +57,7 @@ FIRST_CALL: Final = """
 import time, psutil
 import scorestream.scoring.task
 from scorestream.serving.applying import model_values
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 from scorestream.serving.trial import trial_rows
 process, rows = psutil.Process(), trial_rows()
 before, started = process.memory_info().rss, time.perf_counter()

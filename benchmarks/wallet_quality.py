@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from scorestream.configuration import load_scoring_model
 from scorestream.local.examples import Drawing, drawn_examples
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT
-from scorestream.tabular.evaluation import evaluate
 from scorestream.tabular.families import Floats
 from scorestream.training.config.load import load_use_case
 from scorestream.training.data.datasets import Source
+from scorestream.training.evaluation import evaluate
 from scorestream.training.search.baselines import baseline_metrics
 from scorestream.training.search.candidates import best_first, searched
 from scorestream.training.search.learning import Learner

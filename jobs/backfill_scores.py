@@ -18,6 +18,24 @@ MOST_MOMENTS = 10_000
 
 def parse_arguments() -> BackfillOptions:
     parser = argparse.ArgumentParser(prog="spark-submit.sh backfill_scores", description=__doc__)
+    _add_input(parser)
+    _add_moments(parser)
+    _add_run(parser)
+    given = parser.parse_args()
+    if (given.as_of_range is None) != (given.every is None):
+        parser.error("--as-of-range and --every go together")
+    return BackfillOptions(
+        given.input,
+        given.as_of if given.as_of_range is None else _range(parser, given),
+        given.format,
+        given.columns,
+        given.scoring,
+        given.run_id,
+        given.publish_rate if given.publish else None,
+    )
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input",
         required=True,
@@ -37,6 +55,9 @@ def parse_arguments() -> BackfillOptions:
         metavar="FILE",
         help="what the columns of a table are called, as in conf/inputs/example.yaml",
     )
+
+
+def _add_moments(parser: argparse.ArgumentParser) -> None:
     moments = parser.add_mutually_exclusive_group(required=True)
     moments.add_argument(
         "--as-of",
@@ -53,6 +74,9 @@ def parse_arguments() -> BackfillOptions:
         help="a score of every wallet at START, and --every so much later until END",
     )
     parser.add_argument("--every", type=span, metavar="7d", help="s, m, h, d or w")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
     parser.add_argument(
         "--run-id",
@@ -67,18 +91,6 @@ def parse_arguments() -> BackfillOptions:
         default=5000.0,
         metavar="N",
         help="at most so many records a second; default: 5000",
-    )
-    given = parser.parse_args()
-    if (given.as_of_range is None) != (given.every is None):
-        parser.error("--as-of-range and --every go together")
-    return BackfillOptions(
-        given.input,
-        given.as_of if given.as_of_range is None else _range(parser, given),
-        given.format,
-        given.columns,
-        given.scoring,
-        given.run_id,
-        given.publish_rate if given.publish else None,
     )
 
 

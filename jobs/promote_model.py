@@ -7,7 +7,7 @@ import sys
 
 from scorestream.cli.options import at_least
 from scorestream.cli.run import run_job
-from scorestream.training.runs.history import promote_model, rollback_model
+from scorestream.training.runs.promotion import promote_model, rollback_model
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh promote_model", description=__doc__)
 parser.add_argument("--name", required=True, help="for instance loan-approval")

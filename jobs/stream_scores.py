@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from scorestream.cli.options import at_least
 from scorestream.cli.run import run_job
 from scorestream.streaming.job import StreamOptions, run_stream
 
@@ -22,7 +23,7 @@ def parse_arguments() -> StreamOptions:
         help="where a new checkpoint over an empty warehouse starts (default: earliest)",
     )
     parser.add_argument("--checkpoint", metavar="DIR", help="default: below the warehouse")
-    parser.add_argument("--max-offsets-per-trigger", type=_positive, metavar="N")
+    parser.add_argument("--max-offsets-per-trigger", type=at_least(1), metavar="N")
     parser.add_argument(
         "--reprocess",
         action="store_true",
@@ -30,13 +31,6 @@ def parse_arguments() -> StreamOptions:
     )
     parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
     return StreamOptions(**vars(parser.parse_args()))
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

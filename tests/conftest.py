@@ -14,7 +14,7 @@ from analysed import fill
 from golden import configured_model
 from installation import QUICK_START, Installation
 from scorestream.core.dex_v1 import DexV1
-from scorestream.io.delta.sql import register
+from scorestream.io.delta.spark import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.local.broker import LocalBroker
 from scorestream.local.ports import free_port

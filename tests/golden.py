@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scorestream.configuration import load_scoring_model
 from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored
 from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT
 
 GOLDEN_FILE: Final = Path(__file__).parent / "data" / "golden_wallets.jsonl"

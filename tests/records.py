@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scorestream.core.records import Records, same_topic
 from scorestream.io.kafka.producing import Record
+from scorestream.records import Records, same_topic
 
 
 def records_of(records: Sequence[Record], first_offset: int = 0) -> Records:

@@ -16,9 +16,9 @@ from benchmarks.peers.model import scoring_model
 from benchmarks.peers.process import main
 from benchmarks.peers.results import topic_ranges
 from scorestream.core.pipeline import score_messages
-from scorestream.core.records import Records
 from scorestream.io.kafka.fetching import fetch
 from scorestream.io.kafka.producing import produce
+from scorestream.records import Records
 from scorestream.scoring.results import success_records
 from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.tables import SCORES

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from scorestream.configuration import load_scoring_model
 from scorestream.core.dex_v1 import DexV1
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT
 
 

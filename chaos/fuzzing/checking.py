@@ -25,9 +25,9 @@ from scorestream.core import schemas
 from scorestream.core.decode import Decoded, decode
 from scorestream.core.messages import MAX_SECONDS, MAX_WALLET_CHARACTERS, MIN_SECONDS
 from scorestream.core.pipeline import Scored, ScoringModel, score_messages
-from scorestream.core.records import Records
 from scorestream.core.wallets import wallet_key
 from scorestream.io.kafka.producing import Record
+from scorestream.records import Records
 from scorestream.scoring.incremental import score_increments
 from scorestream.scoring.pieces import Piece
 from scorestream.scoring.results import failure_records, success_records

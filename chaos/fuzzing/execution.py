@@ -19,8 +19,8 @@ import msgspec
 from chaos.fuzzing.checking import Broken, Checker, HostileMessage, Outcome
 from chaos.fuzzing.corpus import read_corpus
 from chaos.fuzzing.mutation import mutate
-from scorestream.configuration import load_scoring_model
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT
 
 MUTANTS: Final = 127

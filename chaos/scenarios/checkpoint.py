@@ -12,10 +12,10 @@ from expectations import Expected
 from golden import golden_records
 from increments import check_last_scores, increments
 from installation import Offset, offsets_of
-from scorestream.configuration import load_scoring_model
 from scorestream.core.dex_v1 import DexV1
 from scorestream.io.kafka.producing import Record
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT
 
 BATCHES = ("--max-offsets-per-trigger", "20")

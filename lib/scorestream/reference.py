@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from scorestream.core.config import Frozen
 from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import ReferenceDataInvalid
+from scorestream.frozen import Frozen
 from scorestream.tables import PERCENTILES
 
 ALL_PROTOCOLS: Final = "*"

@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from scorestream.core import schemas
+from scorestream.core.wallets import HEXADECIMAL
 
 RUN_COLUMNS: Final = (("run_id", pa.string()), ("batch_id", pa.int64()))
 
@@ -211,7 +212,7 @@ PROTOCOL_THRESHOLDS: Final = Table(
 )
 # Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex.
 WALLET_KEY: Final = (
-    "if(wallet_address rlike '^0[xX][0-9a-fA-F]*$', lower(wallet_address), wallet_address)"
+    f"if(wallet_address rlike '{HEXADECIMAL}', lower(wallet_address), wallet_address)"
 )
 # What a batch of messages is written to.
 BATCH_TABLES: Final = (SCORES, REJECTS, TRANSACTIONS)

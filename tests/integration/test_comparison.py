@@ -30,12 +30,12 @@ from scorestream.comparison.pairs import (
     newest_scores,
     paired,
 )
-from scorestream.configuration import load_scoring_model
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import PROJECT_ROOT, Settings

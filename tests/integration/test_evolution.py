@@ -19,7 +19,7 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.core.messages import MIN_SECONDS
 from scorestream.errors import DeltaError
 from scorestream.io.delta.files import read_file
-from scorestream.io.delta.sql import read
+from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.scoring.rows import BatchFacts

@@ -9,12 +9,12 @@ from confluent_kafka.cimpl import NewTopic
 
 from installation import Installation
 from scorestream.core.messages import MAX_SECONDS
-from scorestream.core.records import ATTEMPT_HEADER, Records
 from scorestream.errors import KafkaError
 from scorestream.io.kafka import fetching
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import BATCH_BYTES, OffsetRange, fetch
 from scorestream.io.kafka.producing import Record
+from scorestream.records import ATTEMPT_HEADER, Records
 
 pytestmark = pytest.mark.broker
 

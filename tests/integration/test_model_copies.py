@@ -27,9 +27,8 @@ from scorestream.errors import ModelError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.io.mlflow.copies import ModelCopies
+from scorestream.io.mlflow.model_version import Version
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.version import Version
-from scorestream.io.mlflow.wallet_pyfunc import load_copy, loaded_copy
 from scorestream.local.ports import HOST
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import commit_files, score_records, write_scored
@@ -38,6 +37,7 @@ from scorestream.serving.choices import Choice, ModelUse
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
 from scorestream.serving.trial import TRIAL_SECONDS, trial_rows, try_version
+from scorestream.serving.wallet_pyfunc import load_copy, loaded_copy
 from scorestream.serving.watching import Unwatched
 from scorestream.spark.careful import Care, Undoable
 from scorestream.streaming.metrics import StreamMetrics

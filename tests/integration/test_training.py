@@ -38,7 +38,7 @@ from scorestream.errors import ConfigurationError, InputError, ModelError, Train
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.tracking import Run, past_runs, started_run, unpacked_hashes
+from scorestream.io.mlflow.tracking import Run, past_runs, started_run
 from scorestream.settings import Settings
 from scorestream.tabular.families.terms import LinearTerms
 from scorestream.tabular.model import TabularModel
@@ -46,11 +46,13 @@ from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, score_table
 from scorestream.training.config.load import load_use_case
 from scorestream.training.data.datasets import Source
+from scorestream.training.data.hashing import unpacked_hashes
 from scorestream.training.data.ingest import query_table
 from scorestream.training.data.kept_rows import keep_rows
 from scorestream.training.data.validation import check_training
-from scorestream.training.runs.history import model_history, promote_model, rollback_model
+from scorestream.training.runs.history import model_history
 from scorestream.training.runs.profile import Profile
+from scorestream.training.runs.promotion import promote_model, rollback_model
 from scorestream.training.runs.run_log import HASHES, log_start, log_trained, noted_profile
 from scorestream.training.search.candidates import searched, train_best
 from scorestream.training.search.subject import Training

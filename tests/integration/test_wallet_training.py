@@ -29,7 +29,7 @@ from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tabular.families.forest import Forest
 from scorestream.training.apply.drift_job import DriftOptions, check_drift
 from scorestream.training.apply.tables import ApplyOptions, explain_table, score_table
-from scorestream.training.runs.history import promote_model, rollback_model
+from scorestream.training.runs.promotion import promote_model, rollback_model
 from scorestream.wallet_examples.job import ExamplesOptions, make_examples
 from wallets import DAY, UNTIL
 

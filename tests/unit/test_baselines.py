@@ -8,13 +8,13 @@ import pytest
 
 from scorestream.errors import ConfigurationError, TrainingError
 from scorestream.settings import PROJECT_ROOT
-from scorestream.tabular.metrics import metric_of
 from scorestream.training.config.load import load_use_case
 from scorestream.training.config.parts import Bound
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.datasets import Dataset, Source
 from scorestream.training.data.hashing import row_hashes
 from scorestream.training.data.totals import Totals
+from scorestream.training.metrics import metric_of
 from scorestream.training.search.baselines import against, baseline_metrics
 from scorestream.training.search.learning import card_of, examples_of, folds_of
 from scorestream.training.search.subject import Training

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from scorestream.configuration import load_scoring_model
 from scorestream.errors import ConfigurationError
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import client_options, spark_options
+from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
 from secure_broker import KEY_PASSWORD, make_certificates
 

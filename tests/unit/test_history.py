@@ -20,9 +20,9 @@ from scorestream.core.decode import decode
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.history import fixed_moments, score_moments, wallet_history
 from scorestream.core.pipeline import score_messages
-from scorestream.core.records import Records, same_topic
 from scorestream.core.wallets import wallet_key
 from scorestream.io.delta.lookup import wallet_rows
+from scorestream.records import Records, same_topic
 from scorestream.scoring.incremental import score_increments
 from scorestream.scoring.pieces import Piece, joined, split_by_wallet
 from scorestream.scoring.rows import BatchFacts, table_rows

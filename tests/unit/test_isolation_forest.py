@@ -11,11 +11,11 @@ from sklearn.ensemble import IsolationForest
 
 from scorestream.errors import ModelError
 from scorestream.tabular.config import Candidate, Column
-from scorestream.tabular.evaluation import anomaly_metrics, evaluate
 from scorestream.tabular.explain import explain_rows
 from scorestream.tabular.families import FAMILIES, Floats, Learning
 from scorestream.tabular.families.forest import Forest
 from scorestream.tabular.model import Card, TabularModel
+from scorestream.training.evaluation import anomaly_metrics, evaluate
 from scorestream.training.search.learning import Examples, Learner
 
 FAMILY = FAMILIES["isolation_forest"]

@@ -12,12 +12,12 @@ import pytest
 from scorestream.errors import ModelError, TrainingError
 from scorestream.tabular.config import Candidate, Column, Encoding
 from scorestream.tabular.derived import with_derived
-from scorestream.tabular.evaluation import calibration_error, evaluate
 from scorestream.tabular.families import FAMILIES, Floats, Learning
 from scorestream.tabular.families.terms import LinearTerms
 from scorestream.tabular.model import Card, TabularModel
 from scorestream.tabular.preprocessing import Grades, Places, Ramps, fit_preparation
 from scorestream.training.config.parts import Thresholds
+from scorestream.training.evaluation import calibration_error, evaluate
 from scorestream.training.runs.profile import profile_column, shares_of
 from scorestream.training.search.learning import Examples, Learner
 

@@ -19,8 +19,8 @@ from scorestream.core.dex_v1 import DexV1
 from scorestream.core.pipeline import Scored, score_messages
 from scorestream.errors import ConfigurationError, ModelError
 from scorestream.io.kafka.producing import Record
+from scorestream.io.mlflow.model_version import Version
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.version import Version
 from scorestream.scoring.results import success_records
 from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.serving.applying import (

@@ -12,8 +12,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from models import read_table
 from scorestream.errors import InputError
+from scorestream.training.apply.writing import write_batches
 from scorestream.training.data.ingest import read_sample
-from scorestream.training.data.writing import write_batches
 
 ROWS = 5_000
 

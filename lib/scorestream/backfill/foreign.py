@@ -19,7 +19,7 @@ from scorestream.core import schemas
 from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.history import WalletHistory, fixed_moments, score_moments, wallet_history
 from scorestream.core.pipeline import Scored, ScoringModel, history_rows, reject_rows
-from scorestream.core.records import Records
+from scorestream.records import Records
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded
 from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
-from scorestream.core.records import Records
 from scorestream.io.filesystem import filesystem_of
+from scorestream.records import Records
 from scorestream.spark.tasks import run_tasks
 from scorestream.tables import TRANSACTIONS
 

@@ -16,7 +16,6 @@ from scorestream.backfill.lines import LinesSplit
 from scorestream.backfill.planning import BackfillOptions, Item, Plan, Planner
 from scorestream.backfill.progress import Progress
 from scorestream.backfill.publishing import Publishing
-from scorestream.configuration import load_scoring_model
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.delta.warehouse import Warehouse
@@ -24,6 +23,7 @@ from scorestream.io.filesystem import remove_folder
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.locks import exclusive_lock
 from scorestream.scoring.incremental import score_pieces, write_increments
+from scorestream.scoring.model import load_scoring_model
 from scorestream.scoring.pieces import Piece, split_by_wallet
 from scorestream.scoring.reference_data import current_reference, keep_copy
 from scorestream.scoring.rows import BatchFacts

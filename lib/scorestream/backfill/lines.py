@@ -14,9 +14,9 @@ import pyarrow as pa
 from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
 from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
-from scorestream.core.records import Records, same_topic
 from scorestream.errors import InputError
 from scorestream.io.filesystem import as_uri, filesystem_of, find_files
+from scorestream.records import Records, same_topic
 from scorestream.scoring.pieces import Piece
 
 BATCH_BYTES: Final = 8 * 1024 * 1024

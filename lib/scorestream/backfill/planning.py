@@ -22,7 +22,7 @@ from scorestream.errors import BackfillError, ConfigurationError
 from scorestream.io.delta.upkeep import CLUSTERED
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, read_text, write_text
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 from scorestream.settings import Settings
 from scorestream.tables import TRANSACTIONS
 

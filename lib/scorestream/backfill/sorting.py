@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from scorestream.backfill.history import COLUMNS, SOURCE
 from scorestream.core import schemas
-from scorestream.io.delta.sql import read
+from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, find_files
 from scorestream.tables import LEGS_OF_ROWS, TRANSACTIONS, WALLET_KEY

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from py4j.protocol import Py4JJavaError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,6 +21,7 @@ from scorestream.core.decode import DEFAULT_CHAIN
 from scorestream.core.messages import DEXES, MAX_SECONDS, MIN_SECONDS
 from scorestream.core.wallets import HEXADECIMAL
 from scorestream.errors import ConfigurationError, InputError
+from scorestream.frozen import Frozen
 from scorestream.tables import LEGS_OF_ROWS
 
 TableFormat = Literal["parquet", "delta", "csv"]
@@ -58,15 +59,13 @@ NAMELESS_GROUPS: Final = 10_000
 _TEXTS: Final = ("protocol", "pool_name", "caller")
 
 
-class ColumnMapping(BaseModel):
+class ColumnMapping(Frozen):
     """How the columns of a table are called: a file like those of `conf/inputs`.
 
     Attributes:
         columns: our name -> the table's, with a dot before the field of a struct.
         constants: our name -> the value of every row.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: Mapping[str, str] = {}
     constants: Mapping[str, str | int | float] = {}

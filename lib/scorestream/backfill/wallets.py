@@ -22,8 +22,8 @@ from scorestream.core.history import (
     wallet_history,
 )
 from scorestream.core.pipeline import Scored, ScoringModel
-from scorestream.core.records import Records, same_topic
 from scorestream.io.filesystem import filesystem_of
+from scorestream.records import Records, same_topic
 from scorestream.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]

@@ -1,1 +1,1 @@
-"""What the commands share: settings, logs, exit codes, options, the way to spark-submit.sh."""
+"""What the commands share: how they run and end, logs, options."""

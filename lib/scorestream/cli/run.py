@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from scorestream.cli.control import take_outputs
 from scorestream.cli.logs import configure_logs
+from scorestream.control import take_outputs
 from scorestream.errors import ConfigurationError, ScorestreamError
 from scorestream.settings import Settings, load_settings
 

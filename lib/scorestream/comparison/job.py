@@ -23,7 +23,7 @@ from scorestream.comparison.picture import as_svg
 from scorestream.comparison.reasons import Move, explained
 from scorestream.comparison.report import as_markdown
 from scorestream.errors import ConfigurationError, InputError
-from scorestream.io.delta.sql import register
+from scorestream.io.delta.spark import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, write_text
 from scorestream.settings import Settings

@@ -6,20 +6,15 @@ import hashlib
 import json
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from scorestream.core.schemas import FEATURES
+from scorestream.frozen import Frozen
 
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
 
 Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Frozen(BaseModel):
-    """Immutable, and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Proportional(Frozen):

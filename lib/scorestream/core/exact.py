@@ -5,7 +5,7 @@ and names the first problem of a bad message by its path. Only the transactions 
 are kept as Python values; all else stays bytes, of which arrays are opened element by element. So
 what costs memory is transactions, not what is around them, nor what stands in their place.
 
-Rules: SCORING.md section 1, reproduced in docs/messages.md.
+Rules: docs/messages.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 No Python loop a transaction: rows are grouped by `message`, and each feature is a segmented
 numpy or Arrow operation. Sums of money are correctly rounded (``math.fsum``), so that the order
-of a wallet's rows changes no digit. Formulas: SCORING.md section 2, reproduced in docs/scoring.md.
+of a wallet's rows changes no digit. Formulas: docs/scoring.md.
 """
 
 from __future__ import annotations

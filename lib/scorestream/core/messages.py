@@ -4,7 +4,7 @@
 out of the ordinary without saying why. :func:`scorestream.core.exact.parse_exact` decides every
 other case. What both accept, both read alike.
 
-Rules: SCORING.md section 1, reproduced in docs/messages.md.
+Rules: docs/messages.md.
 """
 
 from __future__ import annotations

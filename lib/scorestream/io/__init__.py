@@ -1,1 +1,1 @@
-"""The outside systems: one module for each, the only one that talks to it."""
+"""The outside systems: one package or module for each."""

@@ -1,1 +1,1 @@
-"""What runs on a developer's machine only: the local broker, the demo."""
+"""What runs on a developer's machine only: the local broker, generated wallets, the demo."""

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from scorestream.configuration import load_scoring_model
 from scorestream.io.mlflow.loading import load
 from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.local.examples import Drawing, drawn_examples
 from scorestream.reference import load_conf_reference
+from scorestream.scoring.model import load_scoring_model
 from scorestream.serving.applying import model_rows
 from scorestream.settings import Settings
 from scorestream.tabular.explain import explain_rows, reasons_of

@@ -1,1 +1,1 @@
-"""Scoring in Spark's tasks: records in, rows of the tables in data files, results to Kafka."""
+"""Scoring in Spark's tasks, and what the driver does before and with what they wrote."""

@@ -25,9 +25,9 @@ from scorestream.core import schemas
 from scorestream.core.decode import Decoded
 from scorestream.core.history import wallet_history
 from scorestream.core.pipeline import Scored, ScoringModel, history_rows, reject_rows
-from scorestream.core.records import Records
 from scorestream.core.wallets import wallet_keys
 from scorestream.io.delta.lookup import WalletFile, read_wallets
+from scorestream.records import Records
 from scorestream.scoring.pieces import Piece, joined, wallet_parts
 from scorestream.scoring.rows import BatchFacts, source_columns
 from scorestream.scoring.settling import STORED, late_and_corrected, settle

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.pipeline import ScoringModel
-from scorestream.core.records import Records
 from scorestream.core.wallets import wallet_key
+from scorestream.records import Records
 from scorestream.scoring.task import PARTS, scoring_helper, unscorable_records
 from scorestream.spark.careful import Care, carefully
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from scorestream.core.pipeline import Scored, ScoringModel
-from scorestream.core.records import Records
+from scorestream.records import Records
 from scorestream.serving.choices import Choice
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 

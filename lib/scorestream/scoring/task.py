@@ -16,9 +16,9 @@ from scorestream.core import schemas
 from scorestream.core.decode import Reject
 from scorestream.core.exact import wallet_in
 from scorestream.core.pipeline import Scored, ScoringModel, reject_rows, score_messages
-from scorestream.core.records import Records
 from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.records import Records
 from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.serving.applying import Applier
 from scorestream.serving.choices import ModelUse

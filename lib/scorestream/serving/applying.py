@@ -17,7 +17,7 @@ import pyarrow as pa
 from scorestream.core import schemas
 from scorestream.core.pipeline import Scored
 from scorestream.errors import ModelError
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 from scorestream.serving.choices import Choice, ModelUse
 from scorestream.spark.careful import Deadly, Helper, Undoable
 
@@ -158,7 +158,7 @@ def model_values(version: Version, rows: pa.Table) -> pa.Array:
         ModelError: it cannot be loaded, or gives something else than one number a wallet.
     """
     # Importing MLflow takes seconds, which those without models need not spend.
-    from scorestream.io.mlflow.wallet_pyfunc import loaded_copy  # noqa: PLC0415
+    from scorestream.serving.wallet_pyfunc import loaded_copy  # noqa: PLC0415
 
     return values_by_halves(loaded_copy(version).values, rows)
 

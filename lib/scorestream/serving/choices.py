@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 
 
 @dataclass(frozen=True)

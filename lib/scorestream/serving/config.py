@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError
 from pydantic import field_validator as checks
 
 from scorestream.configuration import problems_of, read_yaml
 from scorestream.errors import ConfigurationError
+from scorestream.frozen import Frozen
 from scorestream.settings import Settings
 
 FILE: Final = "wallet_models.yaml"
@@ -20,7 +21,7 @@ NO_MODELS: Final = "none"
 _REFERENCE: Final = r"^[^@/\s,]+(@[\w.-]+|/[0-9]+)?$"
 
 
-class WalletModel(BaseModel):
+class WalletModel(Frozen):
     """A model that is applied.
 
     Attributes:
@@ -28,8 +29,6 @@ class WalletModel(BaseModel):
         on_missing: what a start does that finds no version that can be applied: end with the
             reason, or go on without until there is one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Annotated[str, StringConstraints(pattern=_REFERENCE)]
     on_missing: Literal["fail", "skip"] = "fail"
@@ -40,9 +39,7 @@ class WalletModel(BaseModel):
         return re.split("[@/]", self.model)[0]
 
 
-class _Listed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Listed(Frozen):
     models: tuple[WalletModel, ...] = ()
 
     @checks("models", mode="before")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scorestream.errors import ModelError
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 from scorestream.serving.applying import explained
 from scorestream.serving.choices import Choice
 from scorestream.serving.config import load_wallet_models

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 
 LONGEST_PAUSE_SECONDS: Final = 3600.0
 

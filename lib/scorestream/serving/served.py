@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from scorestream.errors import ModelError
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 from scorestream.serving.applying import explained
 from scorestream.serving.background import Background
 from scorestream.serving.choices import Choice, ModelUse

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from scorestream.core import schemas
 from scorestream.errors import ModelError
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 from scorestream.serving.applying import MODEL_COLUMNS, model_values, ready
 from scorestream.spark.careful import Helper
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, TextIO
 
 from pyspark.errors import ParseException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.table import Table as TextTable
 
 from scorestream.errors import QueryError
-from scorestream.io.delta.sql import register
+from scorestream.io.delta.spark import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import Settings
 from scorestream.spark.session import build_session
+from scorestream.sql.output import TABLE_ROWS, Format
 
-Format = Literal["table", "json", "csv"]
-TABLE_ROWS: Final = 1000
 # Commands that only look; every other command of Spark's parser changes something.
 READING_COMMANDS: Final = frozenset(
     {

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, TextIO
 
 import duckdb
 
@@ -18,10 +18,9 @@ from scorestream.errors import QueryError, ScorestreamError
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import Settings
+from scorestream.sql.output import TABLE_ROWS, Format
 from scorestream.tables import TABLES, VIEWS
 
-Format = Literal["table", "json", "csv"]
-TABLE_ROWS: Final = 1000
 WIDTH: Final = 240
 FETCHED_ROWS: Final = 10_000
 HISTORY: Final = Path("~/.scorestream_sql_history")

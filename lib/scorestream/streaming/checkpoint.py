@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from py4j.protocol import Py4JJavaError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
 from scorestream.errors import CheckpointError, ScorestreamError
+from scorestream.frozen import Frozen
 
 STATE_FILE: Final = "scorestream.json"
 METADATA_FILE: Final = "metadata"
@@ -25,7 +27,7 @@ _SPOILED: Final = ("FileNotFoundException", "EOFException", "ChecksumException")
 _ADVICE: Final = "use a new --checkpoint: it starts after what the warehouse holds"
 
 
-class StreamState(BaseModel):
+class StreamState(Frozen):
     """What a checkpoint was started for; written once, when it is new.
 
     Attributes:
@@ -37,13 +39,11 @@ class StreamState(BaseModel):
         tables: the ids of the tables by name; empty for one of an earlier version.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     topic: str
     topic_id: str
-    start: dict[int, int] = {}
-    held: dict[int, int] = {}
-    tables: dict[str, str] = {}
+    start: Mapping[int, int] = {}
+    held: Mapping[int, int] = {}
+    tables: Mapping[str, str] = {}
 
 
 class Progress(NamedTuple):

@@ -14,13 +14,13 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream import errors
-from scorestream.configuration import load_scoring_model
 from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError, ScorestreamError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import UNKNOWN_SECONDS
 from scorestream.io.kafka.fetching import read_stream
 from scorestream.io.locks import exclusive_lock
+from scorestream.scoring.model import load_scoring_model
 from scorestream.scoring.reference_data import current_reference, keep_copy
 from scorestream.serving.config import load_wallet_models
 from scorestream.serving.serving import Serving

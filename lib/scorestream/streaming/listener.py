@@ -20,7 +20,7 @@ from pyspark.sql.streaming.listener import (
 from rich.console import Console
 from rich.status import Status
 
-from scorestream.cli.control import note_progress
+from scorestream.control import note_progress
 from scorestream.errors import KafkaError
 from scorestream.io.kafka.cluster import KafkaCluster, Offsets
 from scorestream.streaming.metrics import BatchSummary, StreamMetrics

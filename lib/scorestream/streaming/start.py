@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from scorestream.errors import CheckpointError
-from scorestream.io.delta.sql import read
+from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster, Offsets
 from scorestream.streaming.checkpoint import Checkpoint, StreamState

@@ -17,7 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from scorestream.cli.control import control_folder
+from scorestream.control import control_folder
 
 _LONG_MS: Final = 24 * 3600 * 1000
 # By this text Spark knows an interruption that came by way of Python. Py4J's own has a stack trace

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorestream.core.records import Records
 from scorestream.io.delta.files import Condition, read_file
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.fetching import OffsetRange
+from scorestream.records import Records
 from scorestream.scoring.task import Rows
 from scorestream.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS, Table
 

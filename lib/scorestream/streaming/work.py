@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scorestream.core.pipeline import ScoringModel
-from scorestream.core.records import Records
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.kafka.fetching import OffsetRange, fetch
+from scorestream.records import Records
 from scorestream.scoring.incremental import score_pieces, write_increments
 from scorestream.scoring.pieces import Piece, decode_records, split_by_wallet
 from scorestream.scoring.rows import BatchFacts

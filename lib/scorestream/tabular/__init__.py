@@ -1,1 +1,4 @@
-"""A model of a table, and all that it takes to apply one: no Spark, no MLflow, no training."""
+"""A model of a table: what it is made of, how its families learn, predict and explain.
+
+What applies one imports neither Spark nor MLflow nor `training`.
+"""

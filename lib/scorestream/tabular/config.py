@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from scorestream.frozen import Frozen
 
 Task = Literal["classification", "regression", "anomaly"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
@@ -16,12 +18,6 @@ Values = Annotated[tuple[str, ...], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 # What the tables that jobs write add to the columns of the input.
 WRITTEN_COLUMNS: Final = ("prediction", "probability", "error")
-
-
-class Frozen(BaseModel):
-    """Immutable, and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Column(Frozen):

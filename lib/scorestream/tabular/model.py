@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from scorestream.configuration import problems_of
 from scorestream.errors import ModelError
-from scorestream.tabular.config import Column, Frozen, LabelType, Likeness, Reasons
+from scorestream.frozen import Frozen
+from scorestream.tabular.config import Column, LabelType, Likeness, Reasons
 from scorestream.tabular.derived import with_derived
 from scorestream.tabular.families import FAMILIES, Fitted, Floats
 from scorestream.tabular.preprocessing import Preparation

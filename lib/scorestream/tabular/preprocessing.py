@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from scorestream.errors import TrainingError
-from scorestream.tabular.config import Candidate, Column, Encoding, Frozen
+from scorestream.frozen import Frozen
+from scorestream.tabular.config import Candidate, Column, Encoding
 from scorestream.tabular.families import FAMILIES, Floats
 
 _NUMBER = Column(kind="number")

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from scorestream.errors import InputError
-from scorestream.io.delta.sql import read
+from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.reference import ALL_PROTOCOLS, Threshold
 from scorestream.scoring.reference_data import keep_thresholds, stored_thresholds

@@ -16,12 +16,6 @@ from scorestream.io.mlflow.tracking import Run, started_run
 from scorestream.settings import Settings
 from scorestream.training.config.load import load_use_case
 from scorestream.training.data.datasets import choose_source
-from scorestream.training.runs.promotion import (
-    Verdict,
-    refuse_another_target,
-    unless_replaced,
-    verdict_on,
-)
 from scorestream.training.runs.run_log import (
     PROCESS,
     SPARK,
@@ -37,6 +31,12 @@ from scorestream.training.runs.telling import (
     tell_registered,
     tell_rows,
     tell_verdict,
+)
+from scorestream.training.runs.verdict import (
+    Verdict,
+    refuse_another_target,
+    unless_replaced,
+    verdict_on,
 )
 from scorestream.training.search.baselines import baseline_metrics
 from scorestream.training.search.candidates import Trained, best_first, searched, train_best

@@ -24,13 +24,13 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from scorestream.core.records import ATTEMPT_HEADER
 from scorestream.errors import QueryError
-from scorestream.io.delta.sql import read
+from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster, Offsets
 from scorestream.io.kafka.producing import Record
 from scorestream.io.locks import exclusive_lock
+from scorestream.records import ATTEMPT_HEADER
 from scorestream.settings import Settings
 from scorestream.spark.session import build_session
 from scorestream.sql.query import refuse_writing

@@ -14,15 +14,15 @@ from pyspark.sql import functions as F
 from scorestream.backfill.sorting import sort_by_wallet, stored_rows
 from scorestream.backfill.tables import read_table
 from scorestream.backfill.wallets import whole_wallets
-from scorestream.configuration import load_scoring_model
 from scorestream.core.history import wallet_history
 from scorestream.core.pipeline import ScoringModel
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.io.delta.files import DataFile, TableWriter
-from scorestream.io.delta.sql import read
+from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, remove_folder
 from scorestream.io.locks import exclusive_lock
+from scorestream.scoring.model import load_scoring_model
 from scorestream.scoring.reference_data import current_reference
 from scorestream.settings import Settings
 from scorestream.spark.session import build_session
@@ -169,4 +169,7 @@ def _with_truth(rows: DataFrame, path: str | None) -> DataFrame:
 
 
 def _time(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError):
+        return str(seconds)

@@ -1,1 +1,1 @@
-"""All that reads and writes Delta tables: `warehouse` on the driver, `files` inside the tasks."""
+"""Our Delta tables: `warehouse` on the driver, `files` inside the tasks."""

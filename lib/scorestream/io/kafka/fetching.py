@@ -19,7 +19,6 @@ from confluent_kafka import KafkaError as Errors
 from pyspark.sql import DataFrame, SparkSession
 
 from scorestream.core.messages import MAX_SECONDS
-from scorestream.core.records import ATTEMPT_HEADER, Records, same_topic
 from scorestream.errors import KafkaError
 from scorestream.io.kafka.connection import (
     ANSWER_SECONDS,
@@ -27,6 +26,7 @@ from scorestream.io.kafka.connection import (
     failures,
     spark_options,
 )
+from scorestream.records import ATTEMPT_HEADER, Records, same_topic
 from scorestream.settings import Settings
 
 # A batch of messages is scored as soon as it has so many bytes; a single one may be larger.

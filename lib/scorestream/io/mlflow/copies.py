@@ -18,9 +18,9 @@ import msgspec
 from mlflow.artifacts import download_artifacts
 
 from scorestream.io.filesystem import copy_folder, file_sizes, read_text, write_text
+from scorestream.io.mlflow.model_version import Version
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.version import Version
 from scorestream.settings import Settings
 
 FOLDER: Final = "_models"

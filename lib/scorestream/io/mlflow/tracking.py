@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import mlflow.pyfunc
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from mlflow.entities import Metric, Param, RunStatus, RunTag
@@ -197,16 +196,6 @@ def past_runs(store: ModelStore, experiment: str) -> list[PastRun]:
             token = page.token
             if not token:
                 return runs
-
-
-def packed_hashes(hashes: Sequence[int] | np.ndarray[Any, np.dtype[np.uint64]]) -> bytes:
-    """Sorted 64-bit numbers as bytes."""
-    return np.sort(np.asarray(hashes, "<u8")).tobytes()
-
-
-def unpacked_hashes(content: bytes) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The numbers that `packed_hashes` has packed."""
-    return np.frombuffer(content, "<u8").astype(np.uint64)
 
 
 @contextmanager

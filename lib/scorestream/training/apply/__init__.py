@@ -1,1 +1,1 @@
-"""A registered model applied to tables: predictions, reasons, drift."""
+"""A registered model applied to tables: predictions, reasons, drift; the tables written."""

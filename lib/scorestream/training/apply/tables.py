@@ -18,8 +18,8 @@ from scorestream.settings import Settings
 from scorestream.tabular.config import WRITTEN_COLUMNS
 from scorestream.tabular.explain import explain_rows, reasons_of
 from scorestream.tabular.model import TabularModel
+from scorestream.training.apply.writing import write_batches
 from scorestream.training.data.ingest import read_batches
-from scorestream.training.data.writing import write_batches
 
 log = structlog.get_logger()
 

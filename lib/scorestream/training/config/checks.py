@@ -11,7 +11,7 @@ from sqlglot.errors import SqlglotError
 
 from scorestream.tabular.config import WRITTEN_COLUMNS, Candidate, Encoding
 from scorestream.tabular.families import FAMILIES
-from scorestream.tabular.metrics import METRICS
+from scorestream.training.metrics import METRICS
 
 if TYPE_CHECKING:
     from scorestream.training.config.use_case import UseCase

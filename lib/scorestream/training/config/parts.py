@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from scorestream.tabular.config import Count, Frozen, Texts
+from scorestream.frozen import Frozen
+from scorestream.tabular.config import Count, Texts
 
 # MLflow takes these letters in names of metrics.
 MetricName = Annotated[str, Field(pattern=r"^\w[\w .-]{0,79}$")]

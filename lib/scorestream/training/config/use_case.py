@@ -9,11 +9,11 @@ import sqlglot
 from pydantic import Field, model_validator
 from sqlglot import exp
 
+from scorestream.frozen import Frozen
 from scorestream.tabular.config import (
     Candidate,
     Column,
     Count,
-    Frozen,
     Likeness,
     Name,
     Reasons,

@@ -1,1 +1,1 @@
-"""The rows of a training: read, checked, kept, split; and tables that are written."""
+"""The rows of a training: read, checked, kept, split."""

@@ -22,7 +22,7 @@ from scorestream.training.data.hashing import Hashes, content_hash, row_hashes
 from scorestream.training.data.ingest import query_table, read_at_most
 from scorestream.training.data.kept_rows import KeptRows, keep_rows
 from scorestream.training.data.large_table import LargeTable, refuse_unfit
-from scorestream.training.data.reports import first_problems, problem_counts
+from scorestream.training.data.problems import first_problems, problem_counts
 from scorestream.training.data.splitting import held_out
 from scorestream.training.data.totals import Totals, totals_in_spark
 from scorestream.training.data.validation import check_training, label_type

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -76,3 +77,13 @@ def _with_large(hashes: Hashes, values: pa.ChunkedArray) -> Hashes:
 def _mixed(bits: Hashes) -> Hashes:
     bits = (bits ^ (bits >> np.uint64(30))) * _MIXER
     return np.asarray(bits ^ (bits >> np.uint64(31)), np.uint64)
+
+
+def packed_hashes(hashes: Sequence[int] | np.ndarray[Any, np.dtype[np.uint64]]) -> bytes:
+    """Sorted 64-bit numbers as bytes."""
+    return np.sort(np.asarray(hashes, "<u8")).tobytes()
+
+
+def unpacked_hashes(content: bytes) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The numbers that `packed_hashes` has packed."""
+    return np.frombuffer(content, "<u8").astype(np.uint64)

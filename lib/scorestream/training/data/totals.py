@@ -15,7 +15,7 @@ from scorestream.errors import TrainingError
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.hashing import row_hashes
 from scorestream.training.data.large_table import LargeTable
-from scorestream.training.data.reports import problem_counts
+from scorestream.training.data.problems import problem_counts
 from scorestream.training.data.splitting import place_of
 from scorestream.training.data.validation import check_training
 

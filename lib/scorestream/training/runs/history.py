@@ -1,4 +1,4 @@
-"""`model_history`: trainings of a model and what serves; `promote_model`: what shall."""
+"""`model_history`: the trainings of a model, and what serves."""
 
 from __future__ import annotations
 
@@ -70,25 +70,3 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             row["verdict"] or "",
         )
     Console(width=240).print(table)
-
-
-def promote_model(name: str, version: int, settings: Settings) -> None:
-    """Let a version serve from now on, whatever the comparison said.
-
-    Raises:
-        ModelError: there is no such version.
-    """
-    registry = Registry(ModelStore.of(settings))
-    model = registry.resolve(f"{name}/{version}")
-    registry.promote(model)
-    print(f"{model} is the champion")
-
-
-def rollback_model(name: str, settings: Settings) -> None:
-    """Let the version serve that served before the present one.
-
-    Raises:
-        ModelError: there is none.
-    """
-    before, now = Registry(ModelStore.of(settings)).rollback(name)
-    print(f"{now} is the champion again, {before} was")

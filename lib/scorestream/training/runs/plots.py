@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
-from scorestream.tabular.evaluation import BINS
 from scorestream.tabular.families import Floats
 from scorestream.tabular.model import Card, probabilities_of
+from scorestream.training.evaluation import BINS
 
 INK: Final = "#1f3a5f"
 RED: Final = "#c33"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from scorestream.tabular.config import Frozen
+from scorestream.frozen import Frozen
 from scorestream.tabular.model import TabularModel
 
 BINS: Final = 10

@@ -1,155 +1,29 @@
-"""Whether a model serves from now on: thresholds, baselines, and the champion before it."""
+"""`promote_model`: which version serves from now on, whatever a comparison said."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-
-import numpy as np
-import pyarrow as pa
-
-from scorestream.errors import ConfigurationError, ModelError, ScorestreamError
-from scorestream.io.mlflow.registry import Registered, Registry
+from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
-from scorestream.io.mlflow.tracking import JUDGED, Run, unpacked_hashes
-from scorestream.tabular.evaluation import evaluate
-from scorestream.tabular.model import TabularModel
-from scorestream.training.config.use_case import UseCase
-from scorestream.training.data.datasets import Flags
-from scorestream.training.data.hashing import row_hashes
-from scorestream.training.data.splitting import LEAST_ROWS, place_of
-from scorestream.training.runs.run_log import HASHES, SPARK, TRAINED_IN, noted_use_case
-from scorestream.training.search.baselines import Rivals, against
-from scorestream.training.search.candidates import Trained
-from scorestream.training.search.learning import Examples
-from scorestream.training.search.subject import Training
+from scorestream.settings import Settings
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a model serves from now on, and why or why not.
-
-    Attributes:
-        champion: that it was compared with; None where there was none.
-    """
-
-    promoted: bool
-    reason: str
-    champion: Registered | None = None
-
-
-def refuse_another_target(use_case: UseCase, store: ModelStore) -> None:
-    """Refuse to train what could not take the place of the champion of this name.
+def promote_model(name: str, version: int, settings: Settings) -> None:
+    """Let a version serve from now on, whatever the comparison said.
 
     Raises:
-        ConfigurationError: it predicts something else.
-        ModelError: the store failed.
+        ModelError: there is no such version.
     """
-    champion = Registry(store).champion(use_case.name)
-    if champion is None:
-        return
-    # What is not of this version, or not ours, is told at the comparison.
-    with suppress(ModelError):
-        theirs = noted_use_case(Run(store, champion.run_id))
-        ours, other = ((u.task, u.target.column) for u in (use_case, theirs))
-        if ours != other:
-            raise ConfigurationError(
-                f"champion {champion} predicts {other[1]!r} ({other[0]}), not {ours[1]!r} "
-                f"({ours[0]}): give this model a name of its own (--set name=...)"
-            )
+    registry = Registry(ModelStore.of(settings))
+    model = registry.resolve(f"{name}/{version}")
+    registry.promote(model)
+    print(f"{model} is the champion")
 
 
-def verdict_on(training: Training, trained: Trained, rivals: Rivals, store: ModelStore) -> Verdict:
-    """A model is promoted if it reaches the thresholds and beats the champion."""
-    failed = [
-        *training.use_case.thresholds.failures(trained.metrics),
-        *_unbeaten(training, trained.metrics, rivals),
-    ]
-    if failed:
-        return Verdict(False, "; ".join(failed))
-    champion = Registry(store).champion(training.use_case.name)
-    if champion is None:
-        return Verdict(True, "there is no champion yet")
-    try:
-        return _compared(training, trained, champion, Run(store, champion.run_id))
-    except ScorestreamError as error:
-        return Verdict(False, f"champion {champion} cannot be compared: {error}")
-
-
-def unless_replaced(verdict: Verdict, use_case: UseCase, store: ModelStore) -> Verdict:
-    """A verdict, unless another champion serves now than the one that was compared.
+def rollback_model(name: str, settings: Settings) -> None:
+    """Let the version serve that served before the present one.
 
     Raises:
-        ModelError: the store failed.
+        ModelError: there is none.
     """
-    now = Registry(store).champion(use_case.name)
-    before = verdict.champion and verdict.champion.version
-    if not verdict.promoted or now is None or now.version == before:
-        return verdict
-    compared = f"was compared with {verdict.champion}" if before else "had no champion to beat"
-    return Verdict(False, f"{now} became the champion meanwhile, and this model {compared}", now)
-
-
-def _unbeaten(training: Training, ours: Mapping[str, float], rivals: Rivals) -> Iterator[str]:
-    """Baselines that shall be beaten, and are not."""
-    if not training.use_case.thresholds.beats_baselines:
-        return
-    for name, theirs in rivals.items():
-        found = against(training.metric, ours, name, theirs)
-        if not found.beaten:
-            yield found.told
-
-
-def _compared(training: Training, trained: Trained, champion: Registered, run: Run) -> Verdict:
-    """Compare with the champion on held-out rows that neither of them has learned."""
-    other = run.read_model(JUDGED)
-    cards = other.card, trained.judged.card
-    if len({(card.task, card.target, card.labels) for card in cards}) > 1:
-        return Verdict(False, f"champion {champion} has another target, or other labels")
-    rows, good = _new_to(champion, training, other, run)
-    if good.sum() < LEAST_ROWS:
-        return Verdict(
-            False,
-            f"only {good.sum()} held-out rows are new to champion {champion} and can be predicted "
-            "by it",
-        )
-    ours = training.examples.where(good)
-    theirs = replace(ours, features=other.features(rows.filter(pa.array(good))))
-    value, their_value = (
-        _value(training, model, examples)
-        for model, examples in ((trained.judged, ours), (other, theirs))
-    )
-    name, better = training.metric.name, training.metric.better(value, their_value)
-    return Verdict(
-        better,
-        f"{name} {value:.6g} {'beats' if better else 'does not beat'} {their_value:.6g} "
-        f"of champion {champion} on {len(ours):,} held-out rows",
-        champion,
-    )
-
-
-def _new_to(
-    champion: Registered, training: Training, other: TabularModel, run: Run
-) -> tuple[pa.Table, Flags]:
-    """The rows with a champion's columns; and which are held out, new to it, and not bad for it."""
-    # As they came: what it was taught may be no column of ours, or typed otherwise.
-    checked = other.check(training.source.rows.filter(pa.array(training.data.of_source)))
-    target = training.data.rows[other.card.target]
-    learned = _learned(checked.rows.append_column(other.card.target, target), champion, run)
-    return checked.rows, training.data.held_out & ~checked.bad & ~learned
-
-
-def _learned(rows: pa.Table, champion: Registered, run: Run) -> Flags:
-    """Which rows, of a champion's columns and target, it has learned."""
-    if champion.tags.get(TRAINED_IN) != SPARK:
-        return np.isin(row_hashes(rows), unpacked_hashes(run.read_file(HASHES)))
-    # Of a table that no process holds nobody notes the rows: all that its split gave it.
-    theirs = noted_use_case(run)
-    return np.asarray(place_of(rows, theirs) >= theirs.split.held_out)
-
-
-def _value(training: Training, model: TabularModel, examples: Examples) -> float:
-    """A model's metric; not a number where it is not defined."""
-    metrics = evaluate(model.card, examples.truth, model.margin(examples.features))
-    return metrics.get(training.metric.name, float("nan"))
+    before, now = Registry(ModelStore.of(settings)).rollback(name)
+    print(f"{now} is the champion again, {before} was")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -13,19 +15,14 @@ from pydantic import ValidationError
 
 from scorestream.configuration import problems_of
 from scorestream.errors import ModelError, ScorestreamError
-from scorestream.io.mlflow.tracking import (
-    JUDGED,
-    Run,
-    environment_text,
-    packed_hashes,
-    started_run,
-)
-from scorestream.tabular.config import Frozen
-from scorestream.tabular.evaluation import evaluate
+from scorestream.frozen import Frozen
+from scorestream.io.mlflow.tracking import JUDGED, Run, environment_text, started_run
 from scorestream.tabular.model import TabularModel
+from scorestream.tabular.validation import Problem
 from scorestream.training.config.use_case import UseCase
-from scorestream.training.data.reports import problems_csv, trials_csv
+from scorestream.training.data.hashing import packed_hashes
 from scorestream.training.data.splitting import LEAST_ROWS
+from scorestream.training.evaluation import evaluate
 from scorestream.training.runs.plots import evaluation_plots, importance_plot, learning_plot
 from scorestream.training.runs.profile import (
     PROBABILITY_EDGES,
@@ -77,7 +74,7 @@ def log_start(run: Run, training: Training) -> None:
     )
     files: dict[str, bytes | str] = {
         USE_CASE: use_case.model_dump_json(indent=1),
-        "bad_rows.csv": problems_csv(data.problems),
+        "bad_rows.csv": _problems_csv(data.problems),
         "environment.txt": environment_text(),
     }
     if training.source.large is None:
@@ -120,7 +117,7 @@ def log_candidate(parent: Run, training: Training, found: Found) -> None:
         run.log_params(found.learner.params)
         run.log_metrics(_by_cross_validation(found))
         run.log_metrics(evaluate(card, held.truth, model.margin(held.features)))
-        run.log_files({"trials.csv": trials_csv(found.trials)})
+        run.log_files({"trials.csv": _trials_csv(found.trials)})
 
 
 def log_trained(run: Run, training: Training, trained: Trained) -> None:
@@ -208,3 +205,22 @@ def _profile(training: Training, trained: Trained) -> Profile:
         columns={name: profile_column(data.rows[name]) for name in names},
         predictions=predictions,
     )
+
+
+def _problems_csv(problems: Sequence[Problem]) -> str:
+    """All problems, a line each."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["row", "column", "problem"])
+    writer.writerows([p.row, p.column, p.text] for p in problems)
+    return out.getvalue()
+
+
+def _trials_csv(trials: Sequence[Mapping[str, object]]) -> str:
+    """The trials of a search, a line each."""
+    out = io.StringIO()
+    names = list(dict.fromkeys(name for trial in trials for name in trial))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(trials)
+    return out.getvalue()

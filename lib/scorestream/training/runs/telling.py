@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from scorestream.io.mlflow.registry import Registered
-from scorestream.training.data.reports import first_problems
-from scorestream.training.runs.promotion import Verdict
+from scorestream.training.data.problems import first_problems
+from scorestream.training.runs.verdict import Verdict
 from scorestream.training.search.baselines import Rivals, against
 from scorestream.training.search.candidates import Trained
 from scorestream.training.search.hyperparameters import Found

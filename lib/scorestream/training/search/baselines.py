@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 
 from scorestream.tabular.derived import with_derived
-from scorestream.tabular.evaluation import anomaly_metrics, evaluate
 from scorestream.tabular.families import Floats
-from scorestream.tabular.metrics import Metric
 from scorestream.tabular.model import Card
 from scorestream.training.data.datasets import Flags
+from scorestream.training.evaluation import anomaly_metrics, evaluate
+from scorestream.training.metrics import Metric
 from scorestream.training.search.subject import Training
 
 # Metrics of each baseline on the held-out rows, by its name.

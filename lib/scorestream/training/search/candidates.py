@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from scorestream.errors import TrainingError
-from scorestream.tabular.evaluation import evaluate
 from scorestream.tabular.families import Floats
 from scorestream.tabular.model import TabularModel
 from scorestream.training.data.large_table import learns_in_spark
+from scorestream.training.evaluation import evaluate
 from scorestream.training.search.distributed import learn_in_spark, single
 from scorestream.training.search.hyperparameters import Found, judged, repeated, search_candidate
 from scorestream.training.search.learning import Learner

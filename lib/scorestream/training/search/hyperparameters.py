@@ -14,11 +14,11 @@ import structlog
 
 from scorestream.errors import TrainingError
 from scorestream.tabular.config import Candidate, Range
-from scorestream.tabular.evaluation import evaluate
 from scorestream.tabular.families import Floats
-from scorestream.tabular.metrics import metric_of
 from scorestream.tabular.model import Card
 from scorestream.training.config.parts import Search
+from scorestream.training.evaluation import evaluate
+from scorestream.training.metrics import metric_of
 from scorestream.training.search.learning import Examples, Learner, cross_validated
 
 log = structlog.get_logger()

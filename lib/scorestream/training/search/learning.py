@@ -16,13 +16,13 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from scorestream.errors import TrainingError
 from scorestream.tabular.config import Candidate, Column, LabelType
-from scorestream.tabular.evaluation import evaluate
 from scorestream.tabular.families import FAMILIES, Floats, Learning
 from scorestream.tabular.model import Card, Part, TabularModel
 from scorestream.tabular.preprocessing import fit_preparation
 from scorestream.training.config.parts import Search
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.hashing import Hashes, row_hashes, shares
+from scorestream.training.evaluation import evaluate
 
 Places = npt.NDArray[np.int64]
 Fold = tuple[Places, Places]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from scorestream.tabular.metrics import Metric, metric_of
 from scorestream.tabular.model import Card
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.datasets import Dataset, Source, prepared
 from scorestream.training.data.validation import label_type
+from scorestream.training.metrics import Metric, metric_of
 from scorestream.training.search.learning import Examples, card_of, examples_of
 
 

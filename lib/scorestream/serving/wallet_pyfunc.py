@@ -21,7 +21,7 @@ from pyarrow.fs import LocalFileSystem
 from scorestream.errors import InputError, ModelError
 from scorestream.io.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.io.mlflow.loading import one_column, own_model, signature_frame
-from scorestream.io.mlflow.version import Version
+from scorestream.io.mlflow.model_version import Version
 
 # In a worker: a version, and the one that stands in for it.
 MOST_LOADED: Final = 2
