@@ -10,6 +10,7 @@ Rules: docs/messages.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -160,3 +161,11 @@ def are_amounts(amounts: Sequence[msgspec.Raw]) -> bool:
         joined = joined.replace(b'"', b"")
     digits = joined.replace(b"\n", b"")
     return not digits or (digits.isdigit() and max(map(len, joined.split(b"\n"))) < len(MAX_AMOUNT))
+
+
+def iso_time(seconds: int) -> str:
+    """Unix seconds as ISO 8601 in UTC; as they are where no calendar has them."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError):
+        return str(seconds)

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, get_args
 
 import duckdb
 
@@ -176,7 +176,7 @@ def main() -> int:
     """Run as arguments and settings say."""
     parser = argparse.ArgumentParser(prog="python -m scorestream.sql.shell", description=__doc__)
     parser.add_argument("sql", nargs="?", help="one statement (default: those of stdin)")
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--format", choices=get_args(Format), default="table")
     arguments = parser.parse_args()
     return run_job(lambda settings: run_shell(arguments.sql or None, arguments.format, settings))
 

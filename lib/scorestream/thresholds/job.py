@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from scorestream.core.messages import iso_time
 from scorestream.errors import InputError
 from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
@@ -106,12 +106,12 @@ def _thresholds(wallets: DataFrame, options: RefreshOptions) -> list[Threshold]:
 def _nothing(options: RefreshOptions, largest: int) -> str:
     if largest:
         return (
-            f"no thresholds: the largest sample as of {_time(options.as_of)} has {largest:,} "
+            f"no thresholds: the largest sample as of {iso_time(options.as_of)} has {largest:,} "
             f"wallets, --min-wallets is {options.min_wallets:,}"
         )
     return (
         f"no thresholds: the table transactions holds no deposit and no swap up to "
-        f"{_time(options.as_of)}; score messages first (SCORESTREAM_TRANSACTIONS=on), or give a "
+        f"{iso_time(options.as_of)}; score messages first (SCORESTREAM_TRANSACTIONS=on), or give a "
         "later --as-of"
     )
 
@@ -129,7 +129,7 @@ def _summary(thresholds: Sequence[Threshold], options: RefreshOptions) -> list[s
     exact = max(threshold.n for threshold in thresholds) <= MOST_EXACT
     lines.append(
         f"{len(thresholds):,} thresholds of {len(protocols):,} protocols and {ALL_PROTOCOLS}, "
-        f"as of {_time(options.as_of)}{'' if exact else ', approximate'}"
+        f"as of {iso_time(options.as_of)}{'' if exact else ', approximate'}"
     )
     return lines
 
@@ -145,10 +145,3 @@ def _outdated(thresholds: Sequence[Threshold], warehouse: Warehouse) -> list[str
 
 def _line(protocol: str, feature: str, *numbers: str) -> str:
     return f"{protocol:20} {feature:13}" + "".join(f"{number:>13}" for number in numbers)
-
-
-def _time(seconds: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    except (ValueError, OverflowError):
-        return str(seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -15,6 +14,7 @@ from scorestream.backfill.sorting import sort_by_wallet, stored_rows
 from scorestream.backfill.tables import read_table
 from scorestream.backfill.wallets import whole_wallets
 from scorestream.core.history import wallet_history
+from scorestream.core.messages import iso_time
 from scorestream.core.pipeline import ScoringModel
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.io.delta.files import DataFile, TableWriter
@@ -106,8 +106,9 @@ def _commit(
     count = sum(file.records for file in files)
     if not count:
         raise InputError(
-            f"no example: the table transactions holds nothing up to {_time(options.moments[-1])}; "
-            "score messages first (SCORESTREAM_TRANSACTIONS=on), or give a later --as-of-range"
+            "no example: the table transactions holds nothing up to "
+            f"{iso_time(options.moments[-1])}; score messages first (SCORESTREAM_TRANSACTIONS=on), "
+            "or give a later --as-of-range"
         )
     present = [uri.rpartition("/")[2] for uri in warehouse.files(table)]
     warehouse.replace(table, present, files, "wallet_examples")
@@ -139,18 +140,19 @@ def _refuse_unknown(spark: SparkSession, warehouse: Warehouse, options: Examples
     [(seen, share)] = wallets.agg(F.max("as_of").alias("seen")).agg(F.max("seen"), early).collect()
     if seen is not None and last > seen:
         raise InputError(
-            f"the history is known until {_time(seen)}, and the labels of the last cutoff look "
-            f"at {_time(last)}: end --as-of-range at {_time(seen - options.horizon)} or before"
+            f"the history is known until {iso_time(seen)}, and the labels of the last cutoff look "
+            f"at {iso_time(last)}: end --as-of-range at {iso_time(seen - options.horizon)} or "
+            "before"
         )
     _tell_unseen(share or 0.0, last)
 
 
 def _tell_unseen(share: float, last: int) -> None:
     if share:
-        log.warning("wallets_last_seen_early", share=round(share, 4), until=_time(last))
+        log.warning("wallets_last_seen_early", share=round(share, 4), until=iso_time(last))
         print(
-            f"{share:.1%} of the wallets have no message since {_time(last)}: labels take them for "
-            "inactive from their last message on"
+            f"{share:.1%} of the wallets have no message since {iso_time(last)}: labels take them "
+            "for inactive from their last message on"
         )
 
 
@@ -166,10 +168,3 @@ def _with_truth(rows: DataFrame, path: str | None) -> DataFrame:
         raise InputError(f"--truth {path}: no column {', '.join(sorted(lacking))}")
     known = truth.select(F.expr(WALLET_KEY).alias("wallet_key"), BEHAVIOUR)
     return rows.join(known.dropDuplicates(["wallet_key"]), "wallet_key", "left")
-
-
-def _time(seconds: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    except (ValueError, OverflowError):
-        return str(seconds)
