@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from scorestream.errors import DamagedTableError
+from scorestream.errors import DamagedTableError, InUseError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.tables import SCORES, TOKENS
 
@@ -42,6 +42,42 @@ def test_a_table_made_anew_is_begun_anew(warehouse: Warehouse) -> None:
     assert warehouse.transaction_version(SCORES, RUN) is None
     warehouse.mark(SCORES, (RUN, 7))
     assert DeltaTable(warehouse.path(SCORES)).version() == 1
+
+
+def test_who_was_followed_by_another_appends_nothing_more(warehouse: Warehouse) -> None:
+    other = Warehouse(warehouse.root)
+    warehouse.fence, other.fence = ("lease/stream", 1), ("lease/stream", 2)
+    warehouse.fence_off(SCORES)
+    warehouse.mark(SCORES, (RUN, 1))
+    other.fence_off(SCORES)
+    with pytest.raises(InUseError, match="stream was taken over by another process"):
+        warehouse.mark(SCORES, (RUN, 2))
+    with pytest.raises(InUseError, match="stream was taken over"):
+        warehouse.fence_off(SCORES)
+    # Whoever holds no lease is not concerned: a backfill.
+    Warehouse(warehouse.root).mark(SCORES, ("backfill/scores", 0))
+    other.mark(SCORES, (RUN, 2))
+    assert warehouse.transaction_version(SCORES, RUN) == 2
+
+
+def test_nobody_is_followed_between_the_look_and_the_commit(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Warehouse(warehouse.root)
+    warehouse.fence, other.fence = ("lease/stream", 1), ("lease/stream", 2)
+    look = DeltaTable.transaction_version
+
+    def look_and_wait(log: DeltaTable, application: str) -> int | None:
+        found = look(log, application)
+        if application == "lease/stream" and found is None:
+            monkeypatch.setattr(DeltaTable, "transaction_version", look)
+            other.fence_off(SCORES)
+        return found
+
+    monkeypatch.setattr(DeltaTable, "transaction_version", look_and_wait)
+    with pytest.raises(InUseError, match="taken over"):
+        warehouse.mark(SCORES, (RUN, 1))
+    assert warehouse.transaction_version(SCORES, RUN) == 0
 
 
 def test_nothing_is_committed_on_top_of_a_damaged_commit(warehouse: Warehouse) -> None:

@@ -33,6 +33,7 @@ from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.log import is_whole, refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.filesystem import folder_filesystem
+from scorestream.io.lease import taken_over
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
 if TYPE_CHECKING:
@@ -47,10 +48,16 @@ _KEY_BOUNDS: Final = ("path", _LOWEST, _HIGHEST, _NO_KEY)
 
 
 class Warehouse:
-    """The Delta tables below one folder or object-store prefix."""
+    """The Delta tables below one folder or object-store prefix.
+
+    Attributes:
+        root: the folder or prefix.
+        fence: of a lease, by which tables refuse what is appended; None: nothing is refused.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.fence: tuple[str, int] | None = None
         self._logs: dict[str, DeltaTable] = {}
 
     def path(self, table: Table) -> str:
@@ -186,6 +193,14 @@ class Warehouse:
         """Note that the table holds a version of an application which had no rows for it."""
         self._append(table, [], transaction)
 
+    def fence_off(self, table: Table) -> None:
+        """Have a table refuse, from now on, what holders of the lease before ours append.
+
+        Raises:
+            InUseError: the table has seen a holder after ours.
+        """
+        self._append(table, [], None)
+
     def _append(
         self,
         table: Table,
@@ -195,13 +210,14 @@ class Warehouse:
     ) -> None:
         def attempt() -> None:
             log = self._log(table)
+            _refuse_late(log, self.fence)
             if transaction is not None and not repeated and _holds(log, transaction):
                 return
             log.create_write_transaction(
                 [_add_action(file) for file in files],
                 "append",
                 log.schema(),
-                commit_properties=_commit_properties(transaction),
+                commit_properties=_commit_properties(transaction, self.fence),
                 post_commithook_properties=_AFTER_COMMIT,
             )
 
@@ -293,11 +309,21 @@ def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:
     return done is not None and done >= version
 
 
-def _commit_properties(transaction: tuple[str, int] | None) -> CommitProperties:
-    if transaction is None:
-        return CommitProperties()
-    application, version = transaction
-    return CommitProperties(app_transactions=[Transaction(application, version)])
+def _refuse_late(log: DeltaTable, fence: tuple[str, int] | None) -> None:
+    """Refuse to commit where a later holder of the lease has been.
+
+    One that comes between this look and the commit has committed the same application, and of
+    two such commits delta-rs refuses the one that has not seen the other.
+    """
+    if fence is not None:
+        name, epoch = fence
+        if (log.transaction_version(name) or 0) > epoch:
+            raise taken_over(name.partition("/")[2])
+
+
+def _commit_properties(*transactions: tuple[str, int] | None) -> CommitProperties:
+    given = [Transaction(*each) for each in transactions if each is not None]
+    return CommitProperties(app_transactions=given)
 
 
 def _add_action(file: DataFile) -> AddAction:
