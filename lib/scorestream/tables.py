@@ -8,7 +8,6 @@ from typing import Final
 import pyarrow as pa
 
 from scorestream.core import schemas
-from scorestream.core.wallets import HEXADECIMAL
 
 RUN_COLUMNS: Final = (("run_id", pa.string()), ("batch_id", pa.int64()))
 
@@ -81,11 +80,11 @@ COMMENTS: Final = {
     "change": "final_score less that of the score before; null in the first",
     "day": "date (UTC) of scored_at or rejected_at",
     "scores": "messages scored",
-    "wallets": "distinct wallets",
+    "wallets": "distinct wallets of the row: those of two rows do not add up",
     "mean_score": "mean of final_score",
     "median_score": "median of final_score",
     "transactions": "sum of transaction_count",
-    "rejects": "messages rejected",
+    "rejects": "messages rejected; in daily_summary in the row of the day without a scoring",
     "first_seen": "first rejected_at",
     "last_seen": "last rejected_at",
     "example": "one of the errors",
@@ -210,9 +209,11 @@ PROTOCOL_THRESHOLDS: Final = Table(
     "reference data: percentiles of each feature over the wallets of each protocol; of each the "
     "newest as_of counts",
 )
-# Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex.
+# Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex. Without `$`:
+# in Java it also stands before a line break that ends the text.
 WALLET_KEY: Final = (
-    f"if(wallet_address rlike '{HEXADECIMAL}', lower(wallet_address), wallet_address)"
+    "if(wallet_address rlike '^0[xX]' AND NOT substring(wallet_address, 3) rlike '[^0-9a-fA-F]', "
+    "lower(wallet_address), wallet_address)"
 )
 # What a batch of messages is written to.
 BATCH_TABLES: Final = (SCORES, REJECTS, TRANSACTIONS)
@@ -238,14 +239,27 @@ _LAST_KNOWN: Final = """
   coalesce(token_in.amount_usd, token0.amount_usd, 0) DESC,
   coalesce(token_out.amount_usd, token1.amount_usd, 0) DESC,
   coalesce(token_in.symbol, token0.symbol) DESC, coalesce(token_out.symbol, token1.symbol) DESC,
-  usd_value DESC, protocol DESC, pool_name DESC, caller DESC, chain_id DESC, ingested_at DESC"""
-_CONTENT: Final = ", ".join(f.name for f in schemas.TRANSACTION if f.name != "document_id")
+  usd_value DESC, protocol DESC, pool_name DESC, caller DESC, chain_id DESC, ingested_at DESC,
+  coalesce(token_in.amount, token0.amount) DESC, coalesce(token_out.amount, token1.amount) DESC,
+  coalesce(token_in.address, token0.address) DESC,
+  coalesce(token_out.address, token1.address) DESC"""
+
+
+def _content() -> str:
+    """SQL of all that a transaction says, and of where nulls are: Spark's hash passes over them."""
+    fields = [field for field in schemas.TRANSACTION if field.name != "document_id"]
+    values = [field.name for field in fields]
+    legs = [field.name for field in fields if field.type == schemas.LEG]
+    leaves = [*values, *(f"{leg}.{part.name}" for leg in legs for part in schemas.LEG)]
+    return ", ".join([*values, *(f"{leaf} IS NULL" for leaf in leaves)])
+
+
 _WALLET_TRANSACTIONS = f"""
 SELECT {", ".join(TRANSACTIONS.columns.names)},
   count(*) OVER (PARTITION BY wallet_key, document_id) AS times_seen,
   min(content) OVER (PARTITION BY wallet_key, document_id)
     <> max(content) OVER (PARTITION BY wallet_key, document_id) AS corrected
-FROM (SELECT *, xxhash64(struct({_CONTENT})) AS content FROM {_keyed(TRANSACTIONS)})
+FROM (SELECT *, xxhash64(struct({_content()})) AS content FROM {_keyed(TRANSACTIONS)})
 QUALIFY row_number() OVER (PARTITION BY wallet_key, document_id ORDER BY {_LAST_KNOWN}) = 1
 """
 
@@ -285,17 +299,18 @@ SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
   breakdown, as_of, wallet_key
 FROM latest_scores
 """
-_DAILY_SUMMARY = """
-SELECT coalesce(s.day, r.day) AS day, s.scoring, coalesce(s.scores, 0) AS scores, s.wallets,
-  s.mean_score, s.median_score, s.transactions, coalesce(r.rejects, 0) AS rejects
-FROM (
-  SELECT scored_date AS day, scoring, count(*) AS scores,
-    count(DISTINCT wallet_address) AS wallets, avg(final_score) AS mean_score,
-    median(final_score) AS median_score, sum(transaction_count) AS transactions
-  FROM scores GROUP BY ALL) s
-FULL OUTER JOIN (
-  SELECT CAST(rejected_at AS DATE) AS day, count(*) AS rejects FROM rejects GROUP BY ALL) r
-ON s.day = r.day
+# No scoring model made the rejects of a day: in a row of each, they would count once a model.
+_DAILY_SUMMARY = f"""
+SELECT scored_date AS day, scoring, count(*) AS scores,
+  count(DISTINCT coalesce(wallet_key, {WALLET_KEY})) AS wallets, avg(final_score) AS mean_score,
+  median(final_score) AS median_score, sum(transaction_count) AS transactions,
+  CAST(0 AS BIGINT) AS rejects
+FROM scores GROUP BY scored_date, scoring
+UNION ALL
+SELECT CAST(rejected_at AS DATE) AS day, CAST(NULL AS STRING) AS scoring,
+  CAST(0 AS BIGINT) AS scores, CAST(0 AS BIGINT) AS wallets, CAST(NULL AS DOUBLE) AS mean_score,
+  CAST(NULL AS DOUBLE) AS median_score, CAST(0 AS BIGINT) AS transactions, count(*) AS rejects
+FROM rejects GROUP BY CAST(rejected_at AS DATE)
 """
 _REJECT_SUMMARY = f"""
 SELECT CAST(rejected_at AS DATE) AS day, error_code, count(*) AS rejects,
@@ -329,6 +344,10 @@ VIEWS: Final = (
     View("score_history", _SCORE_HISTORY, "every score of a wallet with its change"),
     View("leaderboard", _LEADERBOARD, "wallets ranked by their latest score"),
     View("latest_thresholds", _LATEST_THRESHOLDS, "the thresholds that count"),
-    View("daily_summary", _DAILY_SUMMARY, "scores and rejects a day"),
+    View(
+        "daily_summary",
+        _DAILY_SUMMARY,
+        "a day's scores by scoring model, and its rejects in a row without one",
+    ),
     View("reject_summary", _REJECT_SUMMARY, "why messages were rejected, a day and cause"),
 )

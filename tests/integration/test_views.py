@@ -8,9 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import Phase, given, settings
 from pyspark.sql import SparkSession
 
+from accounts import ACCOUNTS, Tables, in_order
 from analysed import by_duckdb, by_spark
+from drawn_tables import as_arrow, drawn_tables
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.files import TableWriter
 from scorestream.io.delta.warehouse import Warehouse
@@ -163,3 +166,21 @@ def test_a_warehouse_given_as_a_uri_is_read_too(warehouse: Warehouse) -> None:
     write(warehouse, SCORES, score(1, 1, 1, 1.0))
     rows = by_duckdb(Warehouse(f"file://{warehouse.root}"), "SELECT wallet_key FROM leaderboard")
     assert rows == [{"wallet_key": "0xab"}]
+
+
+# A few, and large: what a view costs in Spark is the query, not its rows.
+@settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(tables=drawn_tables(10, 30))
+def test_views_hold_what_their_accounts_say_in_spark_too(
+    spark: SparkSession, tables: Tables
+) -> None:
+    session = spark.newSession()
+    stored = as_arrow(tables)
+    for name, rows in stored.items():
+        session.createDataFrame(rows).createOrReplaceTempView(name)
+    told = {name: rows.to_pylist() for name, rows in stored.items()}
+    for view in VIEWS:
+        found = session.sql(view.sql)
+        found.createOrReplaceTempView(view.name)
+        seen = found.toArrow().to_pylist()
+        assert in_order(seen) == in_order(ACCOUNTS[view.name](told)), view.name

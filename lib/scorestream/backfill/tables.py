@@ -130,7 +130,8 @@ def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
 def _typed(types: Mapping[str, T.DataType]) -> dict[str, Column]:
     """The columns of the exploded form; null where a value has no such type."""
     wallet = F.col("wallet_address").cast("string")
-    is_hexadecimal = wallet.rlike(HEXADECIMAL)
+    # In Java `$` also stands before a line break that ends the text.
+    is_hexadecimal = wallet.rlike(HEXADECIMAL.removesuffix("$") + r"\z")
     # Rows without a wallet are rejected in many groups: one would hold all of them at once.
     group = F.pmod(F.xxhash64(F.col("document_id").cast("string")), F.lit(NAMELESS_GROUPS))
     nameless = F.concat(F.lit("\0"), group.cast("string"))

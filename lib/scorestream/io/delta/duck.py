@@ -40,7 +40,7 @@ def connect() -> duckdb.DuckDBPyConnection:
         connection.register("columns", table.columns.empty_table())
         connection.execute(f"CREATE TABLE empty.{table.name} AS SELECT * FROM columns")
         connection.unregister("columns")
-        _show(connection, table, f"empty.{table.name}")
+        show(connection, table, f"empty.{table.name}")
     for view in VIEWS:
         connection.execute(f"CREATE VIEW {view.name} AS {_translated(view.sql)}")
     return connection
@@ -55,7 +55,7 @@ def refresh(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, stateme
     for table in _tables_of(statement):
         try:
             rows = _rows(connection, table, DeltaTable(warehouse.path(table)))
-            _show(connection, table, rows)
+            show(connection, table, rows)
         except (DeltaRsError, OSError, duckdb.Error) as error:
             reason = str(error).partition("\n")[0]
             raise DeltaError(
@@ -91,7 +91,14 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: Table, log: DeltaTable) 
     return f"read_parquet([{quoted}], union_by_name = true)"
 
 
-def _show(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> None:
+def show(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> None:
+    """Show rows by the table's name.
+
+    Args:
+        connection: of :func:`connect`.
+        table: whose name and columns they get.
+        rows: what stands for them after FROM.
+    """
     # Columns that are younger than all files are null.
     connection.execute(
         f"CREATE OR REPLACE VIEW {table.name} AS SELECT {', '.join(table.columns.names)} FROM "
