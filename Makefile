@@ -32,10 +32,10 @@ endif
 	@source conf/environment.sh && require_java && \
 	"$$JAVA" "-Divy.default.ivy.user.dir=$$PWD/.jars/ivy" \
 	  -jar .venv/lib/python*/site-packages/pyspark/jars/ivy-*.jar -warn \
-	  -ivy conf/ivy.xml -cache .jars/cache -confs spark broker \
+	  -ivy conf/ivy.xml -cache .jars/cache -confs spark s3 broker \
 	  -retrieve ".jars/new/[conf]/[artifact]-[revision].[ext]" >.jars/ivy.log 2>&1 </dev/null \
 	|| { tail -n 20 .jars/ivy.log >&2; exit 1; }
-	@rm -rf .jars/spark .jars/broker && mv .jars/new/* .jars && rmdir .jars/new
+	@rm -rf .jars/spark .jars/s3 .jars/broker && mv .jars/new/* .jars && rmdir .jars/new
 	@touch $@
 
 # Jobs start a third faster with this archive, and as well without: not every JVM can make one.

@@ -69,6 +69,7 @@ if [[ -f $root/scorestream-lib.zip ]]; then
   library=$root/scorestream-lib.zip
   shipped=(--py-files "$library" --archives "$root/environment.tar.gz#environment")
   jars=$(printf '%s,' "$root"/jars/*.jar)
+  s3_jars=$(printf '%s,' "$root"/jars/s3/*.jar)
   export SCORESTREAM_CONF=${SCORESTREAM_CONF:-$root/conf}
   if [[ ${SPARK_MASTER:-local} != local* ]]; then export PYSPARK_PYTHON=${PYSPARK_PYTHON:-./environment/bin/python}; fi
 else
@@ -81,9 +82,12 @@ else
   library=$root/lib
   shipped=()
   jars=$(printf '%s,' "$root"/.jars/spark/*.jar)
+  s3_jars=$(printf '%s,' "$root"/.jars/s3/*.jar)
   # Spark's classes as the JVM has them in memory (`make setup`); one that does not fit is not used.
   if [[ -f $root/.jars/spark.jsa ]]; then java_options="-XX:SharedArchiveFile=$root/.jars/spark.jsa -Xlog:cds*=off"; fi
 fi
+# They would make every other start slower.
+if [[ " ${SCORESTREAM_WAREHOUSE:-} $*" =~ [\ =]s3[an]?:// ]]; then jars+=$s3_jars; fi
 export SPARK_HOME
 export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$python}
 export PYSPARK_DRIVER_PYTHON=$python

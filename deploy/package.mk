@@ -10,7 +10,7 @@ package: setup build/environment.tar.gz ## what a cluster needs, without a check
 	@git describe --always --abbrev=12 --exclude='*' --dirty=.dirty >build/zip/scorestream/BUILD
 	@cd build/zip && $(abspath $(PY)) -m zipfile -c $(abspath dist)/scorestream-lib.zip scorestream
 	@cp -R jobs conf dist/ && find dist -name __pycache__ -prune -exec rm -rf {} +
-	@cp .jars/spark/*.jar dist/jars/ && cp spark-submit.sh dist/
+	@cp .jars/spark/*.jar dist/jars/ && cp -R .jars/s3 dist/jars/ && cp spark-submit.sh dist/
 	@ln build/environment.tar.gz dist/environment.tar.gz
 	@echo "dist/ holds the package: $$(du -sh dist | cut -f1), code $$(cat build/zip/scorestream/BUILD)"
 

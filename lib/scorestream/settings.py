@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -25,6 +26,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 _SERVER: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s,:\[\]]+):[0-9]{1,5}$"
 
 
+_HADOOP_SCHEMES: Final = {"s3": "s3a", "s3n": "s3a"}
 _PEM_FILES: Final = {
     "kafka_ssl_cafile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
     "kafka_ssl_certfile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
@@ -32,6 +34,20 @@ _PEM_FILES: Final = {
 }
 # Stands in every PEM file whose key has a password.
 ENCRYPTED: Final = "ENCRYPTED"
+
+
+def as_location(given: str) -> str:
+    """The one spelling of a path or URI, without a trailing slash.
+
+    What is on this machine is an absolute path, also where it is given as a `file:` URI; a store
+    goes by the scheme that Hadoop has for it, which pyarrow and delta-rs know as well.
+    """
+    if re.match("file:/", given):
+        given = unquote(re.sub("^file:(//)?", "", given))
+    scheme, separator, rest = given.rstrip("/").partition("://")
+    if separator:
+        return f"{_HADOOP_SCHEMES.get(scheme, scheme)}://{rest}"
+    return str(Path(given).resolve())
 
 
 def pem_text(path: Path | None) -> str:
@@ -203,8 +219,7 @@ class Settings(BaseSettings):
     @property
     def warehouse(self) -> str:
         """The warehouse as an absolute path or URI, without a trailing slash."""
-        given = self.scorestream_warehouse.rstrip("/")
-        return given if "://" in given else str(Path(given).absolute())
+        return as_location(self.scorestream_warehouse)
 
 
 def load_settings() -> Settings:

@@ -16,6 +16,7 @@ from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
 from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
 from scorestream.errors import InputError
 from scorestream.io.filesystem import as_uri, filesystem_of, find_files
+from scorestream.io.reasons import reason
 from scorestream.records import Records, same_topic
 from scorestream.scoring.pieces import Piece
 
@@ -138,7 +139,7 @@ def found_files(given: str) -> list[tuple[str, int]]:
     try:
         files = find_files(as_uri(given))
     except OSError as error:
-        raise InputError(f"{given} cannot be read: {error}") from None
+        raise InputError(f"{given} cannot be read: {reason(error)}") from None
     if not files:
         raise InputError(f"{given}: no such file")
     # Beside its files with rows Spark writes others that say how it went.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import os
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from pyarrow.fs import (
+    AzureFileSystem,
     FileInfo,
     FileSelector,
     FileSystem,
@@ -21,18 +25,95 @@ from pyarrow.fs import (
 )
 
 # Hadoop's names of object stores, which pyarrow knows by others.
-_SCHEMES = {"s3a": "s3", "s3n": "s3", "abfss": "abfs"}
+_SCHEMES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+_AZURE: Final = ("abfs", "abfss", "az", "azure", "adl")
+# In an object store a file comes whole, at once, in the place of the one that is there.
+_OBJECT_STORES: Final = ("s3", "gcs", "abfs")
+# What Azurite, Microsoft's emulator, has for account and key.
+_EMULATOR: Final = {
+    "account_name": "devstoreaccount1",
+    "account_key": (
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    ),
+}
+
+
+class S3Settings(NamedTuple):
+    """What the environment says of S3; empty where it says nothing.
+
+    Attributes:
+        endpoint: URL of a store that is not Amazon's.
+        region: where the buckets are.
+    """
+
+    endpoint: str
+    region: str
+
+
+def s3_settings() -> S3Settings:
+    """What the environment says of S3, in the variables of Amazon's own tools."""
+    given = os.environ.get
+    return S3Settings(
+        given("AWS_ENDPOINT_URL_S3") or given("AWS_ENDPOINT_URL") or "",
+        given("AWS_REGION") or given("AWS_DEFAULT_REGION") or "",
+    )
 
 
 def filesystem_of(uri: str) -> tuple[FileSystem, str]:
-    """The file system of a path or URI, and the path on it."""
+    """The file system of a path or URI, and the path on it.
+
+    Region, endpoint and credentials of an object store are those of the environment, in the
+    variables that delta-rs reads, too.
+    """
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return LocalFileSystem(), uri
     if scheme == "file":
         return LocalFileSystem(), unquote(rest)
-    filesystem, path = FileSystem.from_uri(f"{_SCHEMES.get(scheme, scheme)}://{rest}")
-    return filesystem, path
+    authority, _, path = rest.partition("/")
+    filesystem, root = _remote(scheme, authority)
+    return filesystem, f"{root}{unquote(path)}".rstrip("/")
+
+
+@cache
+def _remote(scheme: str, authority: str) -> tuple[FileSystem, str]:
+    """A remote file system, and what paths on it begin with.
+
+    One for all files of a bucket: each new one would ask where the bucket is, and connect anew.
+    """
+    if scheme in _AZURE:
+        container, _, host = authority.partition("@")
+        return AzureFileSystem(**_azure_options(host)), f"{container}/"
+    filesystem, root = FileSystem.from_uri(f"{_SCHEMES.get(scheme, scheme)}://{authority}/")
+    return filesystem, f"{root.rstrip('/')}/"
+
+
+def _azure_options(host: str) -> dict[str, Any]:
+    """Options of the client of an account.
+
+    Args:
+        host: `account.dfs.core.windows.net`, or empty for that of the environment.
+    """
+    given = os.environ.get
+    options = {
+        "account_name": host.partition(".")[0] or given("AZURE_STORAGE_ACCOUNT_NAME"),
+        "account_key": given("AZURE_STORAGE_ACCOUNT_KEY"),
+        "sas_token": given("AZURE_STORAGE_SAS_TOKEN"),
+    }
+    if given("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true"}:
+        url = given("AZURITE_BLOB_STORAGE_URL", "http://127.0.0.1:10000")
+        protocol, _, authority = url.partition("://")
+        options |= _EMULATOR | {
+            "blob_storage_authority": authority,
+            "blob_storage_scheme": protocol,
+            "dfs_storage_authority": authority,
+            "dfs_storage_scheme": protocol,
+        }
+    return {name: value for name, value in options.items() if value}
+
+
+def _replaces_whole(filesystem: FileSystem) -> bool:
+    return filesystem.type_name in _OBJECT_STORES
 
 
 def folder_filesystem(uri: str) -> FileSystem:
@@ -62,6 +143,9 @@ def copy_folder(source: str, target: str) -> None:
     """
     from_filesystem, from_path = filesystem_of(source)
     filesystem, path = filesystem_of(target)
+    if _replaces_whole(filesystem):
+        copy_files(from_path, path, from_filesystem, filesystem)
+        return
     new = f"{path}.{uuid4().hex}"
     filesystem.create_dir(new, recursive=True)
     try:
@@ -160,14 +244,21 @@ def read_text(uri: str) -> str | None:
 def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, and the folder it is in."""
     filesystem, path = filesystem_of(uri)
-    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     # Of two who write it at the same time, the later wins.
+    if _replaces_whole(filesystem):
+        _put(filesystem, path, text)
+        return
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     new = f"{path}.{uuid4().hex}.new"
     try:
-        with filesystem.open_output_stream(new) as file:
-            file.write(text.encode())
+        _put(filesystem, new, text)
         filesystem.move(new, path)
     except OSError:
         with contextlib.suppress(OSError):
             filesystem.delete_file(new)
         raise
+
+
+def _put(filesystem: FileSystem, path: str, text: str) -> None:
+    with filesystem.open_output_stream(path) as file:
+        file.write(text.encode())

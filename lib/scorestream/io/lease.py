@@ -47,6 +47,7 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError, InUseError
 from scorestream.io.filesystem import delete_files, read_text, write_text
+from scorestream.io.reasons import reason
 
 log = structlog.get_logger()
 
@@ -211,7 +212,7 @@ class Heartbeats:
         try:
             return read_text(self._uri) or None
         except OSError as error:
-            raise DeltaError(f"{self._uri} cannot be read: {error}") from error
+            raise DeltaError(f"{self._uri} cannot be read: {reason(error)}") from error
 
     def begin(self, held: Held, lock: str) -> None:
         """Write the first heartbeat of a holder.
@@ -232,7 +233,7 @@ class Heartbeats:
         try:
             self._write()
         except OSError as error:
-            raise DeltaError(f"{self._uri} cannot be written: {error}") from error
+            raise DeltaError(f"{self._uri} cannot be written: {reason(error)}") from error
 
     def beat(self, held: Held) -> None:
         """Write the next heartbeat, unless a greater epoch is there: then the lease is lost."""
@@ -276,7 +277,7 @@ def _next_epoch(table: str, name: str) -> int:
             if number == _ATTEMPTS - 1:
                 raise DeltaError(f"{table}: {name} is wanted by too many: start again") from None
         except (DeltaRsError, OSError) as error:
-            raise DeltaError(f"{table} cannot be used: {error}") from error
+            raise DeltaError(f"{table} cannot be used: {reason(error)}") from error
     raise AssertionError
 
 

@@ -24,7 +24,7 @@ from scorestream.scoring.model import load_scoring_model
 from scorestream.scoring.reference_data import current_reference, keep_copy
 from scorestream.serving.config import load_wallet_models
 from scorestream.serving.serving import Serving
-from scorestream.settings import Settings
+from scorestream.settings import Settings, as_location
 from scorestream.spark.session import build_session
 from scorestream.spark.watchdog import Watchdog
 from scorestream.streaming.checkpoint import Checkpoint
@@ -94,11 +94,12 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     cluster = KafkaCluster(settings)
     cluster.ensure_topics()
     # 2.
-    location = options.checkpoint or f"{settings.warehouse}/_checkpoints/stream_scores"
+    default = f"{settings.warehouse}/_checkpoints/stream_scores"
+    location = as_location(options.checkpoint or default)
     places = full_disk_explained(settings.warehouse, location)
     with places, exclusive_lock(location), ProgressLine() as line:
         # 3.
-        spark = build_session("stream_scores", settings)
+        spark = build_session("stream_scores", settings, location)
         stop.handle_signals()
         warehouse = Warehouse(settings.warehouse)
         warehouse.create_tables()

@@ -20,6 +20,7 @@ from scorestream.io.delta.upkeep import (
     vacuum,
 )
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.reasons import reason
 from scorestream.settings import Settings
 from scorestream.tables import REJECTS, REPLAYS, SCORES, TRANSACTIONS, Table
 
@@ -73,7 +74,9 @@ def compact_tables(effort: Effort, settings: Settings) -> None:
             try:
                 print(_bring_into_shape(warehouse, table, effort))
             except (DeltaRsError, OSError) as error:
-                raise DeltaError(f"table {warehouse.path(table)} not compacted: {error}") from error
+                raise DeltaError(
+                    f"table {warehouse.path(table)} not compacted: {reason(error)}"
+                ) from error
 
 
 def _bring_into_shape(warehouse: Warehouse, table: Table, effort: Effort) -> Compacted:

@@ -36,6 +36,7 @@ from scorestream.io.delta.log import take_out_of_log
 from scorestream.io.delta.upkeep import fill_wallet_keys, make_checkpoint, upkeep_lock
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import delete_files
+from scorestream.io.reasons import reason
 from scorestream.settings import Settings
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 
@@ -148,7 +149,7 @@ def forget(options: ForgetOptions, settings: Settings) -> None:
         try:
             _forget(warehouse, tables, options)
         except (DeltaRsError, OSError) as error:
-            raise DeltaError(f"not all is forgotten: {error}; run it again") from error
+            raise DeltaError(f"not all is forgotten: {reason(error)}; run it again") from error
 
 
 def _forget(warehouse: Warehouse, tables: Sequence[Table], options: ForgetOptions) -> None:

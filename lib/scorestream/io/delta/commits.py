@@ -9,6 +9,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError
+from scorestream.io.reasons import reason
 
 ATTEMPTS: Final = 5
 T = TypeVar("T")
@@ -27,9 +28,8 @@ def retried(what: str, attempt: Callable[[], T]) -> T:
             if not _passes(error):
                 raise
             if number == ATTEMPTS - 1:
-                reason = str(error).splitlines()[0]
                 raise DeltaError(
-                    f"{what}: met other commits {ATTEMPTS} times ({reason}): run it again"
+                    f"{what}: met other commits {ATTEMPTS} times ({reason(error)}): run it again"
                 ) from error
     raise AssertionError
 

@@ -34,6 +34,7 @@ from scorestream.io.delta.log import is_whole, refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.filesystem import folder_filesystem
 from scorestream.io.lease import taken_over
+from scorestream.io.reasons import reason
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Warehouse:
             self._create(table)
         except (DeltaRsError, OSError, ValueError) as error:
             raise DeltaError(
-                f"table {table.name} at {self.path(table)} cannot be used: {error}; check "
+                f"table {table.name} at {self.path(table)} cannot be used: {reason(error)}; check "
                 "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
             ) from error
 
@@ -243,9 +244,9 @@ class Warehouse:
         what = f"commit to {self.path(table)}"
         try:
             retried(what, attempt)
-        except DeltaRsError as error:
+        except (DeltaRsError, OSError) as error:
             refuse_damaged_log(self.path(table))
-            raise DeltaError(f"{what}: {error}") from error
+            raise DeltaError(f"{what}: {reason(error)}") from error
 
     def replace(
         self, table: Table, removed: Sequence[str], added: Sequence[DataFile], reason: str
@@ -290,8 +291,8 @@ class Warehouse:
                 rows, same, source_alias="new", target_alias="old"
             )
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
-        except DeltaRsError as error:
-            raise DeltaError(f"commit to {self.path(table)}: {error}") from error
+        except (DeltaRsError, OSError) as error:
+            raise DeltaError(f"commit to {self.path(table)}: {reason(error)}") from error
 
 
 def arrow_dataset(log: DeltaTable) -> Dataset:

@@ -21,6 +21,7 @@ from deltalake.transaction import AddAction
 from scorestream.errors import InputError
 from scorestream.io.delta.files import new_name
 from scorestream.io.filesystem import as_uri, exists, filesystem_of
+from scorestream.io.reasons import reason
 from scorestream.training.data.ingest import CSV_ENDINGS, is_delta
 
 _UNWRITABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
@@ -44,7 +45,7 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
         else:
             _write_delta(path, schema, counted)
     except _UNWRITABLE as error:
-        raise InputError(f"{path}: cannot be written: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
     return counted.rows
 
 

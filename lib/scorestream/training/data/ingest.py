@@ -21,6 +21,7 @@ from scorestream.errors import InputError
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
 from scorestream.io.filesystem import as_uri, exists, filesystem_of, find_files
+from scorestream.io.reasons import reason
 from scorestream.training.data.schemas import common_schema, refuse_repeated
 
 BATCH_ROWS: Final = 65_536
@@ -86,7 +87,7 @@ def read_batches(path: str) -> Iterator[pa.Table]:
             refuse_repeated(path, batch.schema.names)
             yield batch
     except _UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
 
 
 def query_table(sql: str, warehouse: Warehouse, most: int) -> pa.Table:
