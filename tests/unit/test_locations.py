@@ -82,8 +82,10 @@ def test_azure_goes_by_the_variables_of_delta_rs(monkeypatch: pytest.MonkeyPatch
     [
         (
             DELTA_RS,
-            "Kernel error -> Generic S3 error: Error performing list request: 404 Not Found: "
-            "NoSuchBucket: There is no such bucket",
+            (
+                "Kernel error -> Generic S3 error: Error performing list request: 404 Not Found: "
+                "NoSuchBucket: There is no such bucket"
+            ),
         ),
         ("one line", "one line"),
         ("two lines:\n  of one cause", "two lines: of one cause"),

@@ -20,6 +20,7 @@ from pyarrow.fs import (
     FileSystem,
     FileType,
     LocalFileSystem,
+    S3FileSystem,
     SubTreeFileSystem,
     copy_files,
 )
@@ -84,6 +85,11 @@ def _remote(scheme: str, authority: str) -> tuple[FileSystem, str]:
     if scheme in _AZURE:
         container, _, host = authority.partition("@")
         return AzureFileSystem(**_azure_options(host)), f"{container}/"
+    s3 = s3_settings()
+    if _SCHEMES.get(scheme, scheme) == "s3" and (s3.region or s3.endpoint):
+        # Made from a URI, it would ask for the region that we know.
+        options = {"region": s3.region or "us-east-1", "endpoint_override": s3.endpoint or None}
+        return S3FileSystem(**options), f"{authority}/"
     filesystem, root = FileSystem.from_uri(f"{_SCHEMES.get(scheme, scheme)}://{authority}/")
     return filesystem, f"{root.rstrip('/')}/"
 
