@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka kafka-stop demo sql test lint unit format bench chaos soak fuzz lock clean
+.PHONY: help setup kafka kafka-stop demo sql lint unit check test verify system format bench chaos soak fuzz lock clean
 
 PY := .venv/bin/python
 BROKER := $(PY) -m scorestream.local.broker
@@ -64,13 +64,27 @@ lint: setup ## ruff and mypy --strict
 	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy
 
-unit: setup ## the tests that need no Spark
-	@$(PY) -m pytest tests/unit
+# pytest-xdist: a few processes, each with Spark and a broker of its own where its tests ask for them.
+unit: setup ## the tests that need no Spark, in a minute
+	@$(PY) -m pytest -n 2 --dist worksteal tests/unit
+
+check: lint unit ## lint, types and unit tests, in less than two minutes: before every commit
 
 # Three processes take file after file, the long ones of e2e first: tests wait about as long as they compute.
-# Each process has a broker and a Spark session of its own.
-test: lint ## lint, types and all tests
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: check ## all that proves that the product is right, in a quarter of an hour
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration
+
+# An area is a file of tests/verify.
+AREAS := $(patsubst tests/verify/test_%.py,%,$(wildcard tests/verify/test_*.py))
+ifneq ($(filter-out $(AREAS),$(AREA)),)
+$(error no area $(AREA); there are: $(AREAS))
+endif
+
+verify: $(if $(AREA),setup,test) ## make test, and all that takes longer (AREA=chaos: only this; without it all, an hour)
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(patsubst %,tests/verify/test_%.py,$(or $(AREA),$(AREAS)))
+
+system: ## of Debian, as root: what tests are skipped without
+	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends docker-compose >/dev/null
 
 format: setup ## mend what ruff can mend
 	@$(PY) -m ruff check --fix --quiet .

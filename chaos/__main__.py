@@ -18,7 +18,7 @@ from chaos.scenario import all_scenarios
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="those that `make test` runs, too")
+    parser.add_argument("--quick", action="store_true", help="those that `make verify` runs, too")
     parser.add_argument(
         "--only", default="*", metavar="PATTERN", help='by name, for instance "broker.*"'
     )

@@ -28,7 +28,7 @@ class Scenario:
         fault: what goes wrong.
         injected: how.
         expected: what must come of it.
-        quick: whether `make test` runs it, too.
+        quick: whether `make verify` runs it, too.
         body: brings the fault about, and says what was seen; raises if that is not as expected.
     """
 

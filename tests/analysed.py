@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -12,15 +14,30 @@ from golden import Golden, golden_records, golden_wallets
 from records import records_of
 from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.duck import connect, refresh
+from scorestream.io.delta.spark import register
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import commit_files, score_records, write_scored
+from scorestream.tables import TABLES, VIEWS
 
 Rows = list[dict[str, Any]]
 DAY_SECONDS = 86_400
 AGAIN = 20
+
+
+@contextmanager
+def registered(spark: SparkSession, folder: Path) -> Iterator[Warehouse]:
+    """An empty warehouse, its tables and views known to Spark."""
+    made = Warehouse(str(folder / "warehouse"))
+    made.create_tables()
+    register(spark, made)
+    yield made
+    for view in VIEWS:
+        spark.sql(f"DROP VIEW {view.name}")
+    for table in TABLES:
+        spark.sql(f"DROP TABLE {table.name}")
 
 
 def fill(warehouse: Warehouse, model: DexV1) -> None:

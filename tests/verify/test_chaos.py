@@ -1,15 +1,11 @@
-"""The quick scenarios of `make chaos`; the harness itself."""
+"""The quick scenarios of `make chaos`."""
 
 from __future__ import annotations
-
-import os
-import signal
 
 import pytest
 from chaos.parallel import run_all
 from chaos.run import Outcome
-from chaos.scenario import Scenario, all_scenarios
-from chaos.site import Site
+from chaos.scenario import all_scenarios
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(1800)]
 QUICK = [scenario for scenario in all_scenarios() if scenario.quick]
@@ -27,18 +23,3 @@ def test_what_is_promised_is_kept(name: str, outcomes: dict[str, Outcome]) -> No
     if outcome.skipped:
         pytest.skip(outcome.seen)
     assert outcome.error == ""
-
-
-def kills_its_own_process(_site: Site) -> str:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return "still there"
-
-
-def test_scenarios_whose_process_is_lost_have_failed() -> None:
-    lost = [Scenario(name, "", "", "", False, kills_its_own_process) for name in "ab"]
-    outcomes = list(run_all(lost, seed=1, jobs=1))
-    assert [each.scenario for each in outcomes] == lost
-    assert [each.error for each in outcomes] == [
-        "the process that ran it ended",
-        "no process is left to run it",
-    ]
