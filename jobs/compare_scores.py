@@ -7,8 +7,8 @@ import sys
 
 from scorestream.cli.options import at_least
 from scorestream.cli.run import run_job
+from scorestream.comparison.figures import Side
 from scorestream.comparison.job import CompareOptions, compare_scores
-from scorestream.comparison.pairs import Side
 
 
 def parse_arguments() -> CompareOptions:

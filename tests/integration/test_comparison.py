@@ -16,13 +16,9 @@ from pyspark.sql import SparkSession
 
 from golden import golden_records
 from records import records_of
+from scorestream.comparison.figures import BARS, CELLS, PERCENTS, Figures, Side
 from scorestream.comparison.job import CompareOptions, compare_scores
 from scorestream.comparison.pairs import (
-    BARS,
-    CELLS,
-    PERCENTS,
-    Figures,
-    Side,
     bars_of,
     cells_of,
     figures_of,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from scorestream.comparison.pairs import BARS, CELLS, Figures, Side
+from scorestream.comparison.figures import BARS, CELLS, Figures, Side
 from scorestream.comparison.picture import as_svg
 from scorestream.comparison.reasons import Difference, explained, flat
 from scorestream.comparison.report import as_markdown

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorestream.io.kafka.fetching import OffsetRange, split_ranges
-from scorestream.streaming.delivery import task_count
+from scorestream.io.kafka.fetching import OffsetRange, split_ranges, task_count
 
 ranges = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 300)), min_size=1, max_size=9).map(
     lambda bounds: [OffsetRange("t", p, a, a + n) for p, (a, n) in enumerate(bounds)]

@@ -8,9 +8,8 @@ from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
 
+from scorestream.comparison.figures import Figures, Side
 from scorestream.comparison.pairs import (
-    Figures,
-    Side,
     bars_of,
     cells_of,
     details_of,

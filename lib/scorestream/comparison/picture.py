@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from xml.sax.saxutils import escape
 
-from scorestream.comparison.pairs import BARS, CELLS, Figures
+from scorestream.comparison.figures import BARS, CELLS, Figures
 
 SIZE: Final = 384
 TOP: Final = 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from scorestream.comparison.pairs import CLASSES, PERCENTS, Figures, Side
+from scorestream.comparison.figures import CLASSES, PERCENTS, Figures, Side
 from scorestream.comparison.reasons import Difference, Move
 
 SHOWN_REASONS: Final = 3

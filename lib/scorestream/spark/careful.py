@@ -20,8 +20,6 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, Self, TypeVar, cast
 
-from pyspark import TaskContext
-
 from scorestream.errors import ScorestreamError
 
 Item = TypeVar("Item")
@@ -47,7 +45,9 @@ class Deadly(Undoable):
 
 def is_retry() -> bool:
     """Whether this runs in a task of Spark that failed before."""
-    context = TaskContext.get()
+    # A process that has not loaded PySpark runs no task.
+    pyspark = sys.modules.get("pyspark")
+    context = pyspark.TaskContext.get() if pyspark else None
     return context is not None and context.attemptNumber() > 0
 
 

@@ -16,7 +16,7 @@ from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
-from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ranges
+from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ranges, task_count
 from scorestream.scoring.publishing import publish, stored_files, written_files
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import ScoringReport, commit_files
@@ -32,17 +32,8 @@ from scorestream.tables import SCORES
 
 log = structlog.get_logger()
 
-# A task of fewer records would cost more to start than it saves; and it writes a file a table.
-RECORDS_A_TASK = 1000
-# What a task has done is lost with it; it fetches up to 10,000 more than it needs.
-MOST_RECORDS_A_TASK = 50_000
 # So many messages, and the history of their wallets, are held in memory at once.
 MOST_RECORDS_A_BUCKET = 50_000
-
-
-def task_count(records: int, cores: int) -> int:
-    """How many tasks do a batch of so many records, on so many cores."""
-    return max(min(cores, records // RECORDS_A_TASK + 1), -(-records // MOST_RECORDS_A_TASK))
 
 
 @dataclass

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka import KafkaError as Errors
-from pyspark.sql import DataFrame, SparkSession
 
 from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import KafkaError
@@ -29,8 +28,15 @@ from scorestream.io.kafka.connection import (
 from scorestream.records import ATTEMPT_HEADER, Records, same_topic
 from scorestream.settings import Settings
 
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
 # A batch of messages is scored as soon as it has so many bytes; a single one may be larger.
 BATCH_BYTES: Final = 8 * 1024 * 1024
+# A task of fewer records would cost more to start than it saves; and it writes a file a table.
+RECORDS_A_TASK: Final = 1000
+# What a task has done is lost with it; it fetches up to 10,000 more than it needs.
+MOST_RECORDS_A_TASK: Final = 50_000
 MESSAGES_A_CALL: Final = 200
 CALL_SECONDS: Final = 0.1
 CONSUMER_OPTIONS: Final = {
@@ -87,6 +93,11 @@ def planned_ranges(batch: DataFrame) -> list[OffsetRange]:
         OffsetRange(r.topic(), r.partition(), r.fromOffset(), r.untilOffset()) for r in planned
     ]
     return [r for r in ranges if len(r) > 0]
+
+
+def task_count(records: int, cores: int) -> int:
+    """How many tasks do a batch of so many records, on so many cores."""
+    return max(min(cores, records // RECORDS_A_TASK + 1), -(-records // MOST_RECORDS_A_TASK))
 
 
 def split_ranges(ranges: Sequence[OffsetRange], tasks: int) -> list[list[OffsetRange]]:

@@ -1,22 +1,22 @@
-"""A table of more rows than one process holds, as Spark reads it."""
+"""A table of more rows than one process holds, as Spark reads it; no other training loads Spark."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import structlog
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from scorestream.errors import TrainingError
 from scorestream.io.filesystem import as_uri
 from scorestream.settings import Settings
-from scorestream.spark.session import build_session
 from scorestream.tabular.families import FAMILIES
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.ingest import spark_format
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 log = structlog.get_logger()
 
@@ -33,6 +33,8 @@ class LargeTable:
     @classmethod
     def of(cls, path: str, settings: Settings) -> LargeTable:
         """A table at a path or URI."""
+        from scorestream.spark.session import build_session  # noqa: PLC0415
+
         return cls(build_session("train_model", settings), path)
 
     @property
@@ -43,6 +45,8 @@ class LargeTable:
 
     def sample(self, most: int) -> pa.Table:
         """At most about so many rows, chosen by their content."""
+        from pyspark.sql import functions as F  # noqa: PLC0415
+
         rows = self.rows
         share = min(1.0, most / max(rows.count(), 1))
         log.info("sampling", source=self.path, share=round(share, 6))
