@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from golden import golden_records, golden_wallets
@@ -15,7 +15,7 @@ from records import records_of
 from scorestream.core.dex_v1 import DexV1
 from scorestream.core.wallets import wallet_key
 from scorestream.errors import DeltaError, InUseError
-from scorestream.io.delta import upkeep
+from scorestream.io.delta import rewriting
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.lookup import WalletFile, read_wallets
 from scorestream.io.delta.upkeep import Effort, upkeep_lock
@@ -156,8 +156,7 @@ def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
     commit_files(empty, report.files, ("run", 0))
     keys = sorted({wallet_key(row["wallet_address"]) for row in empty.rows(TRANSACTIONS)})
     before = {key: read_wallets(empty.wallet_files(), [key]).num_rows for key in keys}
-    writer = WriterProperties(compression="ZSTD", max_row_group_size=100)
-    monkeypatch.setattr(upkeep, "_WRITER", writer)
+    monkeypatch.setattr(rewriting, "GROUP_ROWS", 100)
     compact_tables(ALWAYS, settings)
     [file] = empty.wallet_files()
     assert (file.lowest, file.highest) == (keys[0], keys[-1])

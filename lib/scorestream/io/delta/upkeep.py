@@ -1,38 +1,43 @@
 """What keeps a table healthy: wallet keys filled in, small files joined, rows clustered by wallet.
 
-delta-rs does not notice two of its own optimizations that replace the same files: both would stand,
-and every row twice. So all that replaces files holds `upkeep_lock`. Appends need no lock.
+All of it puts files in the place of others (`Warehouse.replace`), which one at a time can do for a
+file, whatever machine it runs on: the other begins anew with what is there then. The lock is only
+for an early and clear answer. Appends disturb nothing and are not disturbed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
 
-from scorestream.core.wallets import HEXADECIMAL
+from scorestream.core.wallets import wallet_keys
 from scorestream.io.delta.commits import retried
+from scorestream.io.delta.rewriting import (
+    MEGABYTE,
+    Files,
+    StoredFile,
+    in_order,
+    plain_schema,
+    written,
+)
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.locks import exclusive_lock
 from scorestream.tables import Table
 
-MEGABYTE: Final = 1024 * 1024
-# A reader of one wallet reads a group: small enough to be quick, large enough to pack well.
-GROUP_ROWS: Final = 32_768
-MOST_TASKS: Final = 4
-# What is sorted is written to disk several times larger than the table's compressed files.
-SPILL_BYTES_A_BYTE: Final = 20
-LEAST_SPILL_BYTES: Final = 1024 * MEGABYTE
 CLUSTER_COLUMN: Final = "wallet_key"
 # A transaction of the log whose version is the number of rows that the clustering has put in order.
 CLUSTERED: Final = "compact_tables/clustered_rows"
-_WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=GROUP_ROWS)
-_KEY: Final = (
-    f"CASE WHEN regexp_like(wallet_address, '{HEXADECIMAL}') "
-    "THEN lower(wallet_address) ELSE wallet_address END"
-)
+# Files below this part of the target are always joined; a larger one only if all smaller ones
+# together are as large: so a row is written anew a handful of times, however often this is done.
+_ALWAYS_JOINED: Final = 16
+_NO_KEY: Final = f"null_count.{CLUSTER_COLUMN}"
 
 
 @dataclass(frozen=True)
@@ -67,24 +72,84 @@ def fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
     """Give a key to the rows that are older than the column; how many rows those were."""
     if CLUSTER_COLUMN not in table.columns.names:
         return 0
-    done = retried(
-        f"wallet keys of {warehouse.path(table)}",
-        lambda: DeltaTable(warehouse.path(table)).update(
-            {CLUSTER_COLUMN: _KEY},
-            predicate=f"{CLUSTER_COLUMN} IS NULL AND wallet_address IS NOT NULL",
-            writer_properties=_WRITER,
-        ),
-    )
-    return int(done["num_updated_rows"])
+    what = f"wallet keys of {warehouse.path(table)}"
+    return retried(what, lambda: _fill_wallet_keys(warehouse, table))
+
+
+def _fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
+    every = _files(warehouse, table)
+    asked = [replace(every, stored=[file]) for file in every.stored if file.without_key != 0]
+    counts = [sum(_lacking(rows) for rows in file.rows()) for file in asked]
+    lacking = [file.stored[0] for file, count in zip(asked, counts, strict=True) if count]
+    if lacking:
+        files = replace(every, stored=lacking)
+        added = written(files, map(_with_keys, files.rows()), Effort.target_megabytes * MEGABYTE)
+        warehouse.replace(table, files.names, added, "wallet keys")
+    return sum(counts)
+
+
+def _lacking(rows: pa.RecordBatch) -> int:
+    key, address = rows[CLUSTER_COLUMN], rows["wallet_address"]
+    return int(pc.sum(pc.and_(key.is_null(), address.is_valid())).as_py() or 0)
+
+
+def _with_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
+    keys = pc.coalesce(rows[CLUSTER_COLUMN], wallet_keys(rows["wallet_address"]))
+    return rows.set_column(rows.schema.names.index(CLUSTER_COLUMN), CLUSTER_COLUMN, keys)
+
+
+def _files(warehouse: Warehouse, table: Table) -> Files:
+    """All files of the newest version."""
+    log = DeltaTable(warehouse.path(table))
+    rows = pa.table(log.get_add_actions(flatten=True)).to_pylist()
+    stored = [
+        StoredFile(row["path"], row["size_bytes"], row["modification_time"], row.get(_NO_KEY))
+        for row in rows
+    ]
+    return Files(warehouse.root, table, plain_schema(log, table), stored)
 
 
 def compact(warehouse: Warehouse, table: Table, effort: Effort) -> None:
-    """Join small files."""
-    DeltaTable(warehouse.path(table)).optimize.compact(
-        target_size=effort.target_megabytes * MEGABYTE,
-        max_concurrent_tasks=MOST_TASKS,
-        writer_properties=_WRITER,
-    )
+    """Join small files, in a commit for each new file.
+
+    Raises:
+        CommitFailedError: some of them were taken meanwhile; what was joined before stays so.
+    """
+    target = effort.target_megabytes * MEGABYTE
+    every = _files(warehouse, table)
+    for stored in bins(every.stored, target):
+        files = replace(every, stored=stored)
+        added = written(files, files.rows(), target)
+        warehouse.replace(table, files.names, added, "compaction", changed=False)
+
+
+def bins(stored: Sequence[StoredFile], target: int) -> list[list[StoredFile]]:
+    """The files to join, together those that become one: neighbours in time.
+
+    Args:
+        stored: all files of a table.
+        target: bytes of a joined file.
+    """
+    found: list[list[StoredFile]] = [[]]
+    size = 0
+    for file in sorted(_small(stored, target), key=attrgetter("written_at", "name")):
+        if size + file.size > target:
+            found.append([])
+            size = 0
+        found[-1].append(file)
+        size += file.size
+    return [files for files in found if len(files) > 1]
+
+
+def _small(stored: Sequence[StoredFile], target: int) -> list[StoredFile]:
+    small: list[StoredFile] = []
+    smaller = 0
+    for file in sorted(stored, key=attrgetter("size")):
+        if file.size >= target or (file.size * _ALWAYS_JOINED > target and file.size > smaller):
+            break
+        small.append(file)
+        smaller += file.size
+    return small
 
 
 def is_due(warehouse: Warehouse, table: Table, effort: Effort) -> bool:
@@ -101,22 +166,13 @@ def cluster(warehouse: Warehouse, table: Table, effort: Effort) -> None:
     """Rewrite the whole table in the order of its wallets.
 
     Raises:
-        CommitFailedError: rows were changed meanwhile.
+        CommitFailedError: rows were changed, or files joined, meanwhile.
     """
-    log = DeltaTable(warehouse.path(table))
-    rows = log.count()
-    spill = max(warehouse.size(table) * SPILL_BYTES_A_BYTE, LEAST_SPILL_BYTES)
-    log.optimize.z_order(
-        [CLUSTER_COLUMN],
-        target_size=effort.target_megabytes * MEGABYTE,
-        max_concurrent_tasks=MOST_TASKS,
-        max_spill_size=effort.memory_megabytes * MEGABYTE,
-        max_temp_directory_size=spill,
-        writer_properties=_WRITER,
-    )
-    # An optimization takes no transaction; without one the next run would cluster once more.
-    mark = CommitProperties(app_transactions=[Transaction(CLUSTERED, rows)])
-    log.create_write_transaction([], "append", log.schema(), commit_properties=mark)
+    files = _files(warehouse, table)
+    rows = in_order(files, CLUSTER_COLUMN, effort.memory_megabytes)
+    added = written(files, rows, effort.target_megabytes * MEGABYTE)
+    mark = (CLUSTERED, sum(file.records for file in added))
+    warehouse.replace(table, files.names, added, "clustering", changed=False, transaction=mark)
 
 
 def make_checkpoint(warehouse: Warehouse, table: Table) -> None:

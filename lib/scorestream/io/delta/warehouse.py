@@ -7,6 +7,7 @@ Spark's would overwrite a commit of another process).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 # To look for expired entries takes longer with every entry: upkeep does that now and then.
 _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
+# So many commits of others may come between the log's reading and a commit in the place of files.
+_RACES: Final = 100
 _LOWEST: Final = "min.wallet_key"
 _HIGHEST: Final = "max.wallet_key"
 _NO_KEY: Final = "null_count.wallet_key"
@@ -86,7 +89,8 @@ class Warehouse:
             DeltaError: a column has another type than the code's, or the folder cannot be written.
         """
         try:
-            self._create(table)
+            # Two jobs that start at the same moment may both make it, or add the same columns.
+            retried(f"table {self.path(table)}", lambda: self._create(table))
         except (DeltaRsError, OSError, ValueError) as error:
             raise DeltaError(
                 f"table {table.name} at {self.path(table)} cannot be used: {reason(error)}; check "
@@ -249,50 +253,79 @@ class Warehouse:
             raise DeltaError(f"{what}: {reason(error)}") from error
 
     def replace(
-        self, table: Table, removed: Sequence[str], added: Sequence[DataFile], reason: str
+        self,
+        table: Table,
+        removed: Sequence[str],
+        added: Sequence[DataFile],
+        reason: str,
+        *,
+        changed: bool = True,
+        transaction: tuple[str, int] | None = None,
     ) -> None:
-        """Commit files in the place of others.
+        """Commit files in the place of others, if all of these are still there.
+
+        That a file goes once only is not left to delta-rs' check of commits that meet: it passes
+        over what an optimization took away. The commit is made for the version that was read, or
+        not at all; where another one has that number, the log is read again.
 
         Args:
             table: whose folder they are in.
             removed: names of the files that go.
             added: written files that come.
             reason: what the table's history says of it.
+            changed: whether rows changed; else the same rows are only stored otherwise.
+            transaction: (application id, version) that is noted with it.
 
         Raises:
             CommitFailedError: another commit was faster and took one of the files.
         """
-        log = DeltaTable(self.path(table))
-        if not set(removed) <= {uri.rpartition("/")[2] for uri in log.file_uris()}:
-            raise CommitFailedError("files that it is about are gone")
         now = round(time.time() * 1000)
-        gone = [RemoveAction(path, data_change=True, deletion_timestamp=now) for path in removed]
-        log.create_write_transaction(
-            [*gone, *(_add_action(file) for file in added)],
-            "append",
-            log.schema(),
-            commit_properties=CommitProperties(custom_metadata={"userMetadata": reason}),
-        )
+        actions: list[AddAction | RemoveAction] = [
+            RemoveAction(path, data_change=changed, deletion_timestamp=now) for path in removed
+        ]
+        actions += [_add_action(file, changed) for file in added]
+        properties = _commit_properties(transaction, reason=reason, retries=0)
+        for _ in range(_RACES):
+            log = self._log(table)
+            live = _names(log)
+            # It was made, although the answer was another.
+            if added and live.issuperset(file.path for file in added):
+                return
+            if not live.issuperset(removed):
+                break
+            with contextlib.suppress(CommitFailedError):
+                log.create_write_transaction(
+                    actions, "append", log.schema(), commit_properties=properties
+                )
+                return
+        raise CommitFailedError("files that it is about are gone, or other commits never ended")
 
     def write(self, table: Table, rows: pa.Table, *, replace: bool = False) -> None:
         """Append rows that the driver has, or replace the whole content by them."""
         mode: Literal["append", "overwrite"] = "overwrite" if replace else "append"
-        self._commit(table, lambda: write_deltalake(self.path(table), rows, mode=mode))
+        # What another optimization stored otherwise meanwhile would be passed over, and stay.
+        properties = CommitProperties(max_commit_retries=0 if replace else None)
+
+        def attempt() -> None:
+            write_deltalake(self.path(table), rows, mode=mode, commit_properties=properties)
+
+        self._commit(table, attempt)
 
     def upsert(self, table: Table, rows: pa.Table, keys: Sequence[str]) -> None:
         """Add rows that the driver has, each in place of the row with the same keys, if any.
 
         Raises:
-            DeltaError: the commit failed, or another writer changed the same rows meanwhile.
+            DeltaError: the commit failed.
         """
         same = " AND ".join(f"old.{key} = new.{key}" for key in keys)
-        try:
+
+        def attempt() -> None:
             merge = DeltaTable(self.path(table)).merge(
                 rows, same, source_alias="new", target_alias="old"
             )
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
-        except (DeltaRsError, OSError) as error:
-            raise DeltaError(f"commit to {self.path(table)}: {reason(error)}") from error
+
+        self._commit(table, attempt)
 
 
 def arrow_dataset(log: DeltaTable) -> Dataset:
@@ -322,18 +355,29 @@ def _refuse_late(log: DeltaTable, fence: tuple[str, int] | None) -> None:
             raise taken_over(name.partition("/")[2])
 
 
-def _commit_properties(*transactions: tuple[str, int] | None) -> CommitProperties:
+def _names(log: DeltaTable) -> set[str]:
+    """Names of the data files of a version."""
+    return set(pa.table(log.get_add_actions())["path"].to_pylist())
+
+
+def _commit_properties(
+    *transactions: tuple[str, int] | None, reason: str | None = None, retries: int | None = None
+) -> CommitProperties:
     given = [Transaction(*each) for each in transactions if each is not None]
-    return CommitProperties(app_transactions=given)
+    return CommitProperties(
+        custom_metadata={"userMetadata": reason} if reason else None,
+        max_commit_retries=retries,
+        app_transactions=given,
+    )
 
 
-def _add_action(file: DataFile) -> AddAction:
+def _add_action(file: DataFile, changed: bool = True) -> AddAction:
     return AddAction(
         path=file.path,
         size=file.size,
         partition_values={},
         modification_time=round(time.time() * 1000),
-        data_change=True,
+        data_change=changed,
         stats=file.statistics,
     )
 
