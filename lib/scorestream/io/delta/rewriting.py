@@ -15,9 +15,7 @@ from typing import Final, NamedTuple
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
-from scorestream.errors import DeltaError
 from scorestream.io.delta.files import (
     COMPRESSION,
     ROW_GROUP_BYTES,
@@ -35,8 +33,6 @@ SPILL_BYTES_A_BYTE: Final = 20
 LEAST_SPILL_BYTES: Final = 1024 * 1024 * 1024
 MEGABYTE: Final = 1024 * 1024
 _BATCH_ROWS: Final = 4_096
-# What a data file holds is all there is to know of its rows, up to this version of readers.
-_PLAIN_READER: Final = 1
 
 
 class StoredFile(NamedTuple):
@@ -84,23 +80,6 @@ class Files:
         """Their rows, file after file; columns that are younger than a file are null."""
         for name in self.names:
             yield from _rows(f"{self.root}/{self.table.name}/{name}", self.schema)
-
-
-def plain_schema(log: DeltaTable, table: Table) -> pa.Schema:
-    """The columns of a table of which data files can be read as they are.
-
-    Raises:
-        DeltaError: they cannot, as another program has deleted rows beside the files, or the like.
-    """
-    protocol = log.protocol()
-    if protocol.min_reader_version > _PLAIN_READER:
-        features = ", ".join(protocol.reader_features or ()) or protocol.min_reader_version
-        raise DeltaError(
-            f"table {table.name} has been given features of Delta that upkeep does not know "
-            f"({features}): its files are left as they are"
-        )
-    schema = pa.schema(log.schema())
-    return pa.schema([field.remove_metadata() for field in schema])
 
 
 def _rows(uri: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

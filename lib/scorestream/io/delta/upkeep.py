@@ -24,10 +24,9 @@ from scorestream.io.delta.rewriting import (
     Files,
     StoredFile,
     in_order,
-    plain_schema,
     written,
 )
-from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.delta.warehouse import Warehouse, refuse_unknown_features
 from scorestream.io.locks import exclusive_lock
 from scorestream.tables import Table
 
@@ -101,12 +100,14 @@ def _with_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
 def _files(warehouse: Warehouse, table: Table) -> Files:
     """All files of the newest version."""
     log = DeltaTable(warehouse.path(table))
+    refuse_unknown_features(log, table)
+    schema = pa.schema([field.remove_metadata() for field in pa.schema(log.schema())])
     rows = pa.table(log.get_add_actions(flatten=True)).to_pylist()
     stored = [
         StoredFile(row["path"], row["size_bytes"], row["modification_time"], row.get(_NO_KEY))
         for row in rows
     ]
-    return Files(warehouse.root, table, plain_schema(log, table), stored)
+    return Files(warehouse.root, table, schema, stored)
 
 
 def compact(warehouse: Warehouse, table: Table, effort: Effort) -> None:

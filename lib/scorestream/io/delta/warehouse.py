@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
 # So many commits of others may come between the log's reading and a commit in the place of files.
 _RACES: Final = 100
+# Up to this version of readers a data file holds all there is to know of its rows.
+_PLAIN_READER: Final = 1
 _LOWEST: Final = "min.wallet_key"
 _HIGHEST: Final = "max.wallet_key"
 _NO_KEY: Final = "null_count.wallet_key"
@@ -278,6 +280,7 @@ class Warehouse:
 
         Raises:
             CommitFailedError: another commit was faster and took one of the files.
+            DeltaError: the table has features that are not known here.
         """
         now = round(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
@@ -287,6 +290,7 @@ class Warehouse:
         properties = _commit_properties(transaction, reason=reason, retries=0)
         for _ in range(_RACES):
             log = self._log(table)
+            refuse_unknown_features(log, table)
             live = _names(log)
             # It was made, although the answer was another.
             if added and live.issuperset(file.path for file in added):
@@ -326,6 +330,21 @@ class Warehouse:
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
 
         self._commit(table, attempt)
+
+
+def refuse_unknown_features(log: DeltaTable, table: Table) -> None:
+    """Refuse to write files anew of which the log has more to say than that they are there.
+
+    Raises:
+        DeltaError: another program has deleted rows beside the files, renamed columns, or the like.
+    """
+    protocol = log.protocol()
+    if protocol.min_reader_version > _PLAIN_READER:
+        features = ", ".join(protocol.reader_features or ()) or protocol.min_reader_version
+        raise DeltaError(
+            f"table {table.name} has been given features of Delta that upkeep does not know "
+            f"({features}): its files are left as they are"
+        )
 
 
 def arrow_dataset(log: DeltaTable) -> Dataset:
