@@ -26,6 +26,8 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 _SERVER: Final = r"^(\[[0-9a-fA-F:]+\]|[^\s,:\[\]]+):[0-9]{1,5}$"
 
 
+# file:/x, file:///x, file://localhost/x
+_LOCAL_URI: Final = re.compile(r"file:(?://(?:localhost)?)?(?=/(?!/))", re.IGNORECASE)
 _HADOOP_SCHEMES: Final = {"s3": "s3a", "s3n": "s3a"}
 _PEM_FILES: Final = {
     "kafka_ssl_cafile": ("-BEGIN CERTIFICATE-", "a PEM file with certificates"),
@@ -42,8 +44,8 @@ def as_location(given: str) -> str:
     What is on this machine is an absolute path, also where it is given as a `file:` URI; a store
     goes by the scheme that Hadoop has for it, which pyarrow and delta-rs know as well.
     """
-    if re.match("file:/", given):
-        given = unquote(re.sub("^file:(//)?", "", given))
+    if local := re.match(_LOCAL_URI, given):
+        given = unquote(given[local.end() :])
     scheme, separator, rest = given.rstrip("/").partition("://")
     if separator:
         return f"{_HADOOP_SCHEMES.get(scheme, scheme)}://{rest}"

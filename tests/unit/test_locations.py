@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from scorestream.errors import InUseError
 from scorestream.io.filesystem import filesystem_of, s3_settings
+from scorestream.io.locks import exclusive_lock
 from scorestream.io.reasons import reason
 from scorestream.settings import as_location
 
@@ -26,6 +28,10 @@ DELTA_RS = (
         ("/data/../data/warehouse", "/data/warehouse"),
         ("file:///data/warehouse", "/data/warehouse"),
         ("file:/data/warehouse/", "/data/warehouse"),
+        ("FILE:///data/warehouse", "/data/warehouse"),
+        ("file://localhost/data/warehouse", "/data/warehouse"),
+        ("//data/warehouse", "/data/warehouse"),
+        ("file://other/data/warehouse", "file://other/data/warehouse"),
         ("file:///data/my%20house", "/data/my house"),
         ("s3://bucket/warehouse/", "s3a://bucket/warehouse"),
         ("s3n://bucket/warehouse", "s3a://bucket/warehouse"),
@@ -43,6 +49,15 @@ def test_a_relative_path_is_that_of_the_folder_the_job_started_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert as_location("./warehouse") == str(tmp_path / "warehouse")
+
+
+def test_a_lock_holds_for_every_spelling(tmp_path: Path) -> None:
+    with (
+        exclusive_lock(f"{tmp_path}/warehouse"),
+        pytest.raises(InUseError),
+        exclusive_lock(f"file://{tmp_path}/warehouse/"),
+    ):
+        pass
 
 
 def test_a_bucket_has_one_client_for_all_its_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scorestream.errors import InUseError
+from scorestream.settings import as_location
 
 
 @contextmanager
@@ -37,7 +38,8 @@ def exclusive_lock(
         yield
 
 
-def _lock_path(location: str) -> Path:
+def _lock_path(given: str) -> Path:
+    location = as_location(given)
     if "://" not in location:
         return Path(f"{location}.lock")
     # A remote folder cannot be locked; this still keeps two streams of one machine apart.
