@@ -87,7 +87,7 @@ def results(scored: Scored) -> list[dict[str, Any]]:
         rows[position] = row
     history = [] if scored.transactions is None else scored.transactions.to_pylist()
     for row in history:
-        rows[row.pop("position")]["transactions"].append(row)
+        rows[row.pop("position")].setdefault("transactions", []).append(row)
     return [rows[position] for position in range(len(rows))]
 
 

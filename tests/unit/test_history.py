@@ -18,7 +18,12 @@ from golden import results
 from scorestream.core import schemas
 from scorestream.core.decode import decode
 from scorestream.core.dex_v1 import DexV1
-from scorestream.core.history import fixed_moments, score_moments, wallet_history
+from scorestream.core.history import (
+    fixed_moments,
+    message_moments,
+    score_moments,
+    wallet_history,
+)
 from scorestream.core.pipeline import score_messages
 from scorestream.core.wallets import wallet_key
 from scorestream.io.delta.lookup import wallet_rows
@@ -30,6 +35,8 @@ from scorestream.tables import TRANSACTIONS
 
 WALLETS = ("0xA", "0xa", "bob")
 TOO_MUCH = 1.7e308
+NOTHING = {"document_id": "z", "action": "other", "timestamp": 200_000}
+BROKEN = {"document_id": "a", "action": "swap", "timestamp": 0, "tokenIn": {"amountUSD": -1.0}}
 
 
 @dataclass
@@ -71,17 +78,22 @@ def transactions(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+def messages(wallets: Sequence[str] = WALLETS, most: int = 4) -> st.SearchStrategy[Message]:
+    """Messages of any moment, their transactions before and after it."""
+    return st.builds(
+        Message,
+        st.sampled_from(wallets),
+        st.integers(0, 1),
+        st.integers(0, 12).map(lambda n: n * 10_000),
+        st.lists(transactions(), min_size=1, max_size=most),
+    )
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> list[list[Message]]:
     """Messages in the order in which they come, some late, some of a wallet in one batch."""
-    message = st.builds(
-        Message,
-        st.sampled_from(WALLETS),
-        st.integers(0, 1),
-        st.integers(0, 12).map(lambda n: n * 10_000),
-        st.lists(transactions(), min_size=1, max_size=4),
-    )
-    found = draw(st.lists(st.lists(message, min_size=1, max_size=5), min_size=1, max_size=4))
+    batch = st.lists(messages(), min_size=1, max_size=5)
+    found = draw(st.lists(batch, min_size=1, max_size=4))
     for offset, each in enumerate(each for batch in found for each in batch):
         each.offset = offset
     return found
@@ -101,7 +113,7 @@ def records_of(messages: Sequence[Message]) -> Records:
 
 @dataclass
 class Plainly:
-    """What is known of wallets, message by message."""
+    """What is known of wallets, message by message, with a score or without."""
 
     model: DexV1
     known: list[Message] = field(default_factory=list)
@@ -118,8 +130,7 @@ class Plainly:
                 )
             )
             found[message.offset] = result
-            if "error" not in result:
-                self.known.append(message)
+            self.known.append(message)
         return found
 
     def effective(self, message: Message) -> list[dict[str, Any]]:
@@ -162,26 +173,123 @@ def without_origin(result: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+@dataclass
+class Store:
+    """What `transactions` holds, batch by batch."""
+
+    model: DexV1
+    stored: pa.Table = field(default_factory=TRANSACTIONS.columns.empty_table)
+    batches: int = 0
+
+    def take(self, batch: Sequence[Message], buckets: int = 1) -> dict[int, dict[str, Any]]:
+        """Score a batch, and keep what it brings; results by offset."""
+        found: dict[int, dict[str, Any]] = {}
+        taken = [self.stored]
+        facts = BatchFacts.of("run", self.batches, 0.0, self.model, "1")
+        for piece in pieces(batch, buckets):
+            done = score_increments(piece, partial(looked_up, self.stored), self.model)
+            found |= zip(done.records.offsets.tolist(), results(done.scored), strict=True)
+            taken.append(table_rows(done.scored, done.records, facts)[TRANSACTIONS])
+        self.stored = pa.concat_tables(taken)
+        self.batches += 1
+        return found
+
+    def scored_again(self) -> list[dict[str, Any]]:
+        """Every message at its moment, as a backfill of the history scores it."""
+        history = wallet_history(wallet_rows(self.stored))
+        done = list(score_moments(history, message_moments(history), self.model))
+        return sorted(
+            (
+                row
+                for part in done
+                for table in (part.scores, part.rejects)
+                for row in rows_of(table)
+            ),
+            key=repr,
+        )
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.drop_columns(["position"]).to_pylist()
+    return rows
+
+
 @settings(max_examples=150, deadline=None)
 @given(coming=batches(), buckets=st.integers(1, 3))
 def test_increments_are_scored_as_the_whole_history_would_be(
     model: DexV1, coming: list[list[Message]], buckets: int
 ) -> None:
-    plainly = Plainly(model)
-    stored = TRANSACTIONS.columns.empty_table()
-    for number, batch in enumerate(coming):
-        expected = plainly.score(batch)
-        found: dict[int, dict[str, Any]] = {}
-        taken = [stored]
-        for piece in pieces(batch, buckets):
-            done = score_increments(piece, partial(looked_up, stored), model)
-            found |= zip(done.records.offsets.tolist(), results(done.scored), strict=True)
-            facts = BatchFacts.of("run", number, 0.0, model, "1")
-            taken.append(table_rows(done.scored, done.records, facts)[TRANSACTIONS])
-        stored = pa.concat_tables(taken)
+    plainly, store = Plainly(model), Store(model)
+    for batch in coming:
+        expected, found = plainly.score(batch), store.take(batch, buckets)
         assert {k: without_origin(v) for k, v in found.items()} == {
             k: without_origin(v) for k, v in expected.items()
         }
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> tuple[list[Message], list[list[Message]]]:
+    """Messages in the order of their moments, and how they come: in any order, some repeatedly."""
+    sent = draw(st.lists(messages(WALLETS[:2], 2), min_size=2, max_size=5))
+    for message in draw(st.lists(st.sampled_from(sent), max_size=2)):
+        # Sent again: the same bytes and moment at another offset.
+        sent.append(
+            Message(message.wallet, message.partition, message.moment, message.transactions)
+        )
+    sent.append(Message(WALLETS[0], 0, 0, [BROKEN]))
+    for offset, each in enumerate(sent):
+        each.offset = offset
+    again = draw(st.lists(st.sampled_from(sent), max_size=3))
+    order = draw(st.permutations([*sent, *again]))
+    cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=4)))
+    parts = [order[a:b] for a, b in zip([0, *cuts], [*cuts, len(order)], strict=True)]
+    # No batch has an offset twice.
+    coming = [list({m.offset: m for m in part}.values()) for part in parts if part]
+    return sorted(sent, key=lambda m: m.order), coming
+
+
+@settings(max_examples=50, deadline=None)
+@given(given_=arrivals(), buckets=st.integers(1, 3))
+def test_no_order_of_arrival_changes_a_later_score(
+    model: DexV1, given_: tuple[list[Message], list[list[Message]]], buckets: int
+) -> None:
+    in_order, coming = given_
+    at_once, as_they_come = Store(model), Store(model)
+    at_once.take(in_order)
+    for batch in coming:
+        as_they_come.take(batch, buckets)
+    assert as_they_come.scored_again() == at_once.scored_again()
+    later = [Message(w, 0, 200_000 + n, [NOTHING], 100 + n) for n, w in enumerate(WALLETS)]
+    assert as_they_come.take(later, buckets) == at_once.take(later)
+
+
+def test_what_had_not_happened_yet_counts_later_whatever_came_first(model: DexV1) -> None:
+    swap = {"action": "swap", "tokenIn": {"amountUSD": 600.0, "symbol": "USDC"}}
+    before = Message("bob", 0, 100, [swap | {"document_id": "0", "timestamp": 100}], 0)
+    ahead = Message("bob", 0, 200, [swap | {"document_id": "1", "timestamp": 201}], 1)
+    after = Message("bob", 0, 300, [swap | {"document_id": "2", "timestamp": 300}], 2)
+    scores = []
+    for coming in ([before, ahead, after], [ahead, before, after]):
+        store = Store(model)
+        found = [store.take([message])[message.offset] for message in coming]
+        scores.append(found[-1])
+    assert scores[0] == scores[1]
+    assert scores[0]["transaction_count"] == 3
+    assert found[0]["error_code"] == "nothing_yet"
+    # Sent again, its moment now has a score; and nothing counts twice.
+    again = Message("bob", 0, 200, ahead.transactions, 3)
+    assert store.take([again])[3]["transaction_count"] == 1
+    assert store.take([Message("bob", 0, 400, before.transactions, 4)])[4]["transaction_count"] == 3
+
+
+def test_what_overflows_is_mended_by_a_correction(model: DexV1) -> None:
+    swap = {"action": "swap", "timestamp": 5, "tokenIn": {"amountUSD": TOO_MUCH}}
+    store = Store(model)
+    sent = [Message("bob", 0, n, [swap | {"document_id": str(n)}], n) for n in (10, 20, 30)]
+    found = [store.take([message])[message.offset] for message in sent]
+    assert [row.get("error_code") for row in found] == [None, *["non_finite_result"] * 2]
+    mended = [swap | {"document_id": str(n), "tokenIn": {"amountUSD": 1.0}} for n in (10, 20, 30)]
+    assert store.take([Message("bob", 0, 40, mended, 40)])[40]["transaction_count"] == 3
 
 
 def pieces(batch: Sequence[Message], buckets: int) -> list[Piece]:
@@ -251,17 +359,7 @@ def test_a_wallet_that_goes_on_failing_holds_up_no_other(model: DexV1) -> None:
     ]
     good = Message("bob", 0, 5, [swap | {"document_id": "1", "timestamp": 5}], 300)
     late = Message("0xa", 0, 2 * 10**9, [swap | {"document_id": "x", "timestamp": 5}], 301)
-    [piece] = pieces([*ahead, good, late], 1)
-    done = score_increments(piece, partial(looked_up, TRANSACTIONS.columns.empty_table()), model)
-    rejected = done.scored.rejects
-    assert rejected["error_code"].unique().to_pylist() == ["nothing_yet"]
-    assert len(rejected) == len(ahead)
-    counted = dict(
-        zip(
-            done.scored.scores["wallet_key"].to_pylist(),
-            done.scored.scores["transaction_count"].to_pylist(),
-            strict=True,
-        )
-    )
-    # What was rejected counts for nobody, whether it was told apart one by one or not.
-    assert counted == {"bob": 1, "0xa": 1}
+    found = Store(model).take([*ahead, good, late])
+    codes = [found[message.offset].get("error_code") for message in ahead]
+    assert codes == ["nothing_yet"] * len(ahead)
+    assert (found[300]["transaction_count"], found[301]["transaction_count"]) == (1, 301)

@@ -22,7 +22,6 @@ from scorestream.core.pipeline import Scored, ScoringModel, history_rows, reject
 from scorestream.records import Records
 
 Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,11 @@ class ForeignWallets:
     ) -> Iterator[tuple[Scored, Records]]:
         moments = fixed_moments(rows, np.array(self.moments))
         records = moment_records(WALLETS_OF + self.source, self.number, rows, self.moments)
-        wallets = len(rows.bounds) - 1
-        scored_once, failed = np.zeros((2, wallets), dtype=np.bool_)
         for scored in score_moments(rows, moments, model):
-            scored_once[np.asarray(scored.scores["position"]) // len(self.moments)] = True
-            failed[np.asarray(scored.rejects["position"]) // len(self.moments)] = True
             yield (replace(scored, transactions=_none()) if history else scored), records
         if history:
-            taken = _taken(rows, len(self.moments), moments.as_of, scored_once | ~failed)
+            # Whatever a wallet's scores are: that goes by the moments that were asked for.
+            taken = _taken(rows, len(self.moments), moments.as_of)
             yield replace(_nothing(), transactions=taken), records
 
     def _refused(self, rejects: _Rejects, history: bool) -> tuple[Scored, Records]:
@@ -147,10 +143,10 @@ def _rejects(rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[byte
     )
 
 
-def _taken(rows: WalletHistory, moments: int, as_of: Ints, accepted: Flags) -> pa.Table:
-    """Rows of `HISTORY`, of the accepted wallets; their message is that of the last moment."""
+def _taken(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:
+    """Rows of `HISTORY`; the message of a wallet's is that of its last moment."""
     names = [name for name in schemas.HISTORY_ROWS.names if name != "message"]
-    wallets = len(accepted)
+    wallets = len(rows.bounds) - 1
     lasts = pa.array(rows.bounds[1:] - 1)
     decoded = Decoded(
         positions=(np.arange(wallets) + 1) * moments - 1,
@@ -161,7 +157,7 @@ def _taken(rows: WalletHistory, moments: int, as_of: Ints, accepted: Flags) -> p
         ),
         rejects=[],
     )
-    return history_rows(decoded, as_of, accepted)
+    return history_rows(decoded, as_of)
 
 
 def _none() -> pa.Table:

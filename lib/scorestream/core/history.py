@@ -122,10 +122,7 @@ def fixed_moments(history: WalletHistory, as_of: Ints) -> Moments:
 
 
 def score_moments(
-    history: WalletHistory,
-    moments: Moments,
-    model: ScoringModel,
-    ignored: Flags | None = None,
+    history: WalletHistory, moments: Moments, model: ScoringModel
 ) -> Iterator[Scored]:
     """Score wallets at moments.
 
@@ -133,13 +130,12 @@ def score_moments(
         history: the wallets' history.
         moments: what is scored.
         model: the scoring model.
-        ignored: rows of the history that never count.
 
     Yields:
         Results whose `position` is the moment; a moment at which no row counts is in none.
     """
     for part in _parts(history, moments):
-        moment, row = _counting(history, moments, part, ignored)
+        moment, row = _counting(history, moments, part)
         if len(row) == 0:
             continue
         decoded = _decoded(history, moments, moment, row)
@@ -153,17 +149,13 @@ def _parts(history: WalletHistory, moments: Moments) -> Iterator[Ints]:
     yield from np.split(np.arange(len(moments)), np.flatnonzero(np.diff(part)) + 1)
 
 
-def _counting(
-    history: WalletHistory, moments: Moments, part: Ints, ignored: Flags | None
-) -> tuple[Ints, Ints]:
+def _counting(history: WalletHistory, moments: Moments, part: Ints) -> tuple[Ints, Ints]:
     """Pairs (moment, row) of the rows that count, ordered by moment."""
     starts = history.bounds[moments.wallet[part]]
     counts = moments.known[part] - starts
     moment = np.repeat(part, counts)
     row = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     row += np.repeat(starts, counts)
-    if ignored is not None:
-        moment, row = moment[~ignored[row]], row[~ignored[row]]
     last = _last_of_document(history.document, moment, row)
     moment, row = moment[last], row[last]
     happened = np.asarray(history.rows["timestamp"])[row] <= moments.as_of[moment]

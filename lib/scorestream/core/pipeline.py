@@ -152,9 +152,11 @@ def reject_rows(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table
 
 
 def history_rows(
-    decoded: Decoded, as_of: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]
+    decoded: Decoded,
+    as_of: npt.NDArray[np.int64],
+    kept: npt.NDArray[np.bool_] | None = None,
 ) -> pa.Table:
-    """Rows of `HISTORY`: the transactions of the accepted messages that are kept."""
+    """Rows of `HISTORY`: the transactions of the decoded messages, or of those that are kept."""
     history = history_of(decoded, usd_values(decoded.rows))
     message = np.asarray(history["message"])
     positions = decoded.positions[message]
@@ -168,4 +170,6 @@ def history_rows(
         *history.columns[1:],
     ]
     table = pa.Table.from_arrays(columns, schema=schemas.HISTORY)
-    return table if kept.all() else table.filter(pa.array(kept[message]))
+    if kept is None or kept.all():
+        return table
+    return table.filter(pa.array(kept[message]))

@@ -7,7 +7,9 @@ what lies elsewhere in the same batch:
 1. `pieces` deals the decoded messages out by wallet,
 2. :func:`score_pieces` scores all messages of some wallets, beside their stored rows (`settling`).
 
-A rejected message adds nothing to the history.
+What a message brings enters the history, whether or not it has a score itself: that goes by what
+had arrived. Only what is wrong with the message alone keeps it out: it cannot be decoded, or no
+process survives scoring it by itself.
 """
 
 from __future__ import annotations
@@ -18,28 +20,38 @@ from functools import partial
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded
 from scorestream.core.history import wallet_history
-from scorestream.core.pipeline import Scored, ScoringModel, history_rows, reject_rows
+from scorestream.core.pipeline import (
+    Scored,
+    ScoringModel,
+    history_rows,
+    reject_rows,
+    score_decoded,
+)
 from scorestream.core.wallets import wallet_keys
 from scorestream.io.delta.lookup import WalletFile, read_wallets
 from scorestream.records import Records
-from scorestream.scoring.pieces import Piece, joined, wallet_parts
+from scorestream.scoring.pieces import Piece, chosen_piece, joined, wallet_parts
 from scorestream.scoring.rows import BatchFacts, source_columns
 from scorestream.scoring.settling import STORED, late_and_corrected, settle
 from scorestream.scoring.task import (
+    PARTS,
     Rows,
     ScoringReport,
     scoring_helper,
     unscorable,
     write_scored,
 )
-from scorestream.spark.careful import Care, carefully
+from scorestream.spark.careful import Care, Helper, carefully
 
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 # Keys of wallets -> their rows (`WALLET_ROWS`) in `transactions`.
 WalletRows = Callable[[Sequence[str]], pa.Table]
 
@@ -49,7 +61,7 @@ class Increments:
     """What became of the messages of some wallets.
 
     Attributes:
-        late: transactions that an earlier score of their wallet should have counted.
+        late: transactions that an earlier message of their wallet should have counted.
         corrected: transactions that came again with another content.
     """
 
@@ -68,7 +80,7 @@ def score_pieces(
     """Score all messages of some wallets.
 
     In a task that works with care, a wallet that cannot be scored is found, and all its messages
-    are rejected.
+    are rejected; those that can be scored by themselves stay in the history.
 
     Args:
         pieces: the messages; no other message of their wallets may be scored meanwhile.
@@ -94,21 +106,49 @@ def score_pieces_carefully(
         return partial(_score_beside, piece, stored(keys), model)
 
     with scoring_helper(model, seconds) as helper:
-        yield from (done for _, done in carefully(helper, call, piece, wallet_parts, _unscored))
+
+        def give_up(piece: Piece, why: str) -> Increments:
+            return _unscored(piece, why, _harmless(helper, piece, model))
+
+        yield from (done for _, done in carefully(helper, call, piece, wallet_parts, give_up))
 
 
 def _score_beside(piece: Piece, known: pa.Table, model: ScoringModel) -> Increments:
     return score_increments(piece, lambda _: known, model)
 
 
-def _unscored(piece: Piece, why: str) -> Increments:
-    """All messages of a wallet rejected."""
+def _harmless(helper: Helper, piece: Piece, model: ScoringModel) -> Flags:
+    """Which of the decoded messages of a wallet a process survives, each scored by itself."""
+    records, decoded = piece
+    harmless = np.zeros(len(decoded.wallets), dtype=np.bool_)
+
+    def call(some: Ints) -> Callable[[], bool]:
+        chosen = np.isin(np.arange(len(records)), decoded.positions[some])
+        return partial(_try_alone, chosen_piece(records, decoded, chosen), model)
+
+    def parts(some: Ints) -> list[Ints]:
+        return [part for part in np.array_split(some, PARTS) if len(part)] or [some]
+
+    everything = np.arange(len(harmless))
+    for some, survived in carefully(helper, call, everything, parts, lambda *_: False):
+        harmless[some] = survived
+    return harmless
+
+
+def _try_alone(piece: Piece, model: ScoringModel) -> bool:
+    records, decoded = piece
+    score_decoded(decoded, records.as_of, model, history=True)
+    return True
+
+
+def _unscored(piece: Piece, why: str, harmless: Flags) -> Increments:
+    """All messages of a wallet rejected; those that are harmless stay in the history."""
     records, decoded = piece
     columns = zip(decoded.positions.tolist(), decoded.wallets, decoded.counts.tolist(), strict=True)
     rejects = [unscorable(at, wallet, why, count) for at, wallet, count in columns]
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
-    scored = Scored(schemas.SCORED.empty_table(), rows, schemas.HISTORY.empty_table())
-    return Increments(scored, records, 0, 0)
+    transactions = history_rows(decoded, records.as_of, harmless)
+    return Increments(Scored(schemas.SCORED.empty_table(), rows, transactions), records, 0, 0)
 
 
 def write_increments(
@@ -138,8 +178,8 @@ def score_increments(piece: Piece, stored: WalletRows, model: ScoringModel) -> I
     """Score all messages of some wallets.
 
     1. put their transactions beside what is stored of their wallets, in the order of the sources
-    2. score each message at its moment; what cannot be scored is taken out of the history again
-    3. rows of all results
+    2. score each message at its moment
+    3. rows of all results, and of all transactions
 
     Args:
         piece: the messages.
@@ -155,10 +195,8 @@ def score_increments(piece: Piece, stored: WalletRows, model: ScoringModel) -> I
     # 2.
     scores, rejects = settle(history, decoded, model)
     # 3.
-    rejected = np.zeros(len(records), dtype=np.bool_)
-    rejected[[reject.position for reject in rejects]] = True
-    transactions = history_rows(decoded, records.as_of, ~rejected[decoded.positions])
-    scored = Scored(scores, reject_rows([*decoded.rejects, *rejects], records.as_of), transactions)
+    rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
+    scored = Scored(scores, rows, history_rows(decoded, records.as_of))
     return Increments(scored, records, *late_and_corrected(history))
 
 

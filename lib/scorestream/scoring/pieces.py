@@ -42,10 +42,10 @@ def split_by_wallet(batches: Iterable[Piece], buckets: int) -> Iterator[tuple[in
         keys = [wallet_key(wallet) for wallet in decoded.wallets]
         bucket[decoded.positions] = [crc32(key.encode()) % buckets for key in keys]
         for number in np.unique(bucket).tolist():
-            yield number, _piece(records, decoded, bucket == number)
+            yield number, chosen_piece(records, decoded, bucket == number)
 
 
-def _piece(records: Records, decoded: Decoded, chosen: Flags) -> Piece:
+def chosen_piece(records: Records, decoded: Decoded, chosen: Flags) -> Piece:
     """The messages of a batch that are chosen."""
     position = np.cumsum(chosen) - 1
     ours = chosen[decoded.positions]
@@ -104,7 +104,7 @@ def wallet_parts(piece: Piece) -> list[Piece]:
     wallets, wallet = np.unique(keys, return_inverse=True)
     part = np.zeros(len(piece.records), dtype=np.int64)
     part[piece.decoded.positions] = wallet * PARTS // max(len(wallets), 1)
-    return [_piece(*piece, part == number) for number in np.unique(part)]
+    return [chosen_piece(*piece, part == number) for number in np.unique(part)]
 
 
 def decode_records(batches: Iterable[Records], model: ScoringModel, care: Care) -> Iterator[Piece]:

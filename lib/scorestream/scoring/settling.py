@@ -1,9 +1,8 @@
-"""Messages scored over the history of their wallets; what cannot be is taken out of it again."""
+"""New messages scored over the history of their wallets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
@@ -17,13 +16,10 @@ from scorestream.core.history import WalletHistory, message_moments, score_momen
 from scorestream.core.pipeline import NON_FINITE, Scored, ScoringModel
 
 Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 NOTHING_YET: Final = (
     "nothing_yet",
     "all transactions of the wallet lie after the moment of the message",
 )
-# So many failures of a wallet in one batch are told apart one by one.
-MOST_FAILURES: Final = 20
 # Marks the rows that were stored before.
 STORED: Final = -1
 _SCORED, _NON_FINITE, _NOTHING_YET = range(3)
@@ -32,34 +28,19 @@ _SCORED, _NON_FINITE, _NOTHING_YET = range(3)
 def settle(
     history: WalletHistory, decoded: Decoded, model: ScoringModel
 ) -> tuple[pa.Table, list[Reject]]:
-    """Scores of the new messages, and the rejects of those that cannot be scored.
+    """Scores of the new messages, and the rejects of those that have none at their moment.
 
-    The messages of a wallet are settled up to the first that cannot be scored; those behind it are
-    scored once more, without it. A wallet that goes on failing has all at once rejected that fail,
-    so that it cannot hold up the others for long.
+    All of them stay in the history: whether a message has a score goes by what else is known by
+    then, and so by the order in which messages arrive, which must change no later score.
     """
     position = _message_positions(history)
-    moments = message_moments(history)
-    pending = np.flatnonzero(position != STORED)
-    ignored = np.zeros(history.rows.num_rows, dtype=np.bool_)
-    scores, rejects = [schemas.SCORED.empty_table()], []
-    for patience in chain(range(MOST_FAILURES, 0, -1), repeat(0)):
-        if not len(pending):
-            break
-        results = list(score_moments(history, moments.take(pending), model, ignored))
-        state = _states(results, len(pending))
-        first = _first_failures(moments.wallet[pending], state)
-        if patience:
-            done = np.arange(len(pending)) <= first
-        else:
-            done = (first == len(pending)) | (state != _SCORED)
-        scores += [_kept(result.scores, done, position[pending]) for result in results]
-        failed = done & (state != _SCORED)
-        reasons = zip(position[pending[failed]].tolist(), state[failed].tolist(), strict=True)
-        rejects += [_reject(decoded, at, reason) for at, reason in reasons]
-        ignored |= np.isin(history.message, pending[failed])
-        pending = pending[~done]
-    return pa.concat_tables(scores), rejects
+    new = np.flatnonzero(position != STORED)
+    results = list(score_moments(history, message_moments(history).take(new), model))
+    state = _states(results, len(new))
+    failed = state != _SCORED
+    rejects = _rejects(decoded, position[new[failed]], state[failed])
+    scores = [_of_messages(result.scores, position[new]) for result in results]
+    return pa.concat_tables([schemas.SCORED.empty_table(), *scores]), rejects
 
 
 def _message_positions(history: WalletHistory) -> Ints:
@@ -80,28 +61,26 @@ def _states(results: Iterable[Scored], moments: int) -> Ints:
     return state
 
 
-def _first_failures(wallet: Ints, state: Ints) -> Ints:
-    """For each moment the first of its wallet that failed; behind all where none did."""
-    failed = np.flatnonzero(state != _SCORED)
-    first = np.full(wallet.max() + 1, len(wallet))
-    np.minimum.at(first, wallet[failed], failed)
-    return first[wallet]
-
-
-def _kept(scores: pa.Table, done: Flags, positions: Ints) -> pa.Table:
-    """The scores that stand, by the position of their message."""
-    scores = scores.filter(pa.array(done[np.asarray(scores["position"])]))
+def _of_messages(scores: pa.Table, positions: Ints) -> pa.Table:
+    """Scores of moments, by the position of their message."""
     return scores.set_column(0, "position", pa.array(positions[np.asarray(scores["position"])]))
 
 
-def _reject(decoded: Decoded, position: int, state: int) -> Reject:
-    [at] = np.flatnonzero(decoded.positions == position)
-    reason = {_NON_FINITE: ("non_finite_result", NON_FINITE), _NOTHING_YET: NOTHING_YET}[state]
-    return Reject(position, *reason, decoded.wallets[at], int(decoded.counts[at]))
+def _rejects(decoded: Decoded, positions: Ints, state: Ints) -> list[Reject]:
+    """Rejects of the messages at some positions, by their state."""
+    reasons = {_NON_FINITE: ("non_finite_result", NON_FINITE), _NOTHING_YET: NOTHING_YET}
+    message = {at: i for i, at in enumerate(decoded.positions.tolist())}
+    return [
+        Reject(at, *reasons[why], decoded.wallets[i := message[at]], int(decoded.counts[i]))
+        for at, why in zip(positions.tolist(), state.tolist(), strict=True)
+    ]
 
 
 def late_and_corrected(history: WalletHistory) -> tuple[int, int]:
-    """How many new transactions came late, and how many came again with another content."""
+    """How many new transactions came late, and how many came again with another content.
+
+    Late is what an earlier message of the wallet, with a score or without, should have counted.
+    """
     rows, new = history.rows, np.asarray(history.rows["position"]) != STORED
     stored = np.flatnonzero(~new)
     latest = np.full(history.wallet.max(initial=0) + 1, np.iinfo(np.int64).min)
