@@ -52,6 +52,22 @@ def increments() -> list[list[Record]]:
     return batches
 
 
+def out_of_order() -> list[list[Record]]:
+    """Batches that each bring a part, the last one first and once more at the end.
+
+    The first part comes a second before its first transaction, so that it has no score itself.
+    """
+    batches: list[list[Record]] = [[] for _ in range(PARTS + 1)]
+    for golden in eligible():
+        first, second, third = parts(golden)
+        last = record(golden.wallet, third, golden.as_of)
+        early = record(golden.wallet, first, int(first[0]["timestamp"]) - 1)
+        middle = record(golden.wallet, second, int(second[-1]["timestamp"]))
+        for batch, each in zip(batches, (last, early, middle, last), strict=True):
+            batch.append(each)
+    return batches
+
+
 def record(wallet: str, rows: list[dict[str, Any]], moment: int) -> Record:
     data = [{"protocolType": "dexes", "transactions": rows}]
     value = json.dumps({"wallet_address": wallet, "data": data}).encode()

@@ -12,7 +12,7 @@ from chaos.scenario import scenario
 from chaos.site import Site
 from expectations import Expected
 from golden import broken_records, golden_records
-from increments import check_last_scores, increments
+from increments import check_last_scores, out_of_order
 from scorestream.io.kafka.producing import Record
 from scorestream.local.ports import free_port
 
@@ -79,19 +79,21 @@ def _days_scored(site: Site) -> set[int]:
 
 @scenario(
     "what is new comes late",
-    injected="WALLET_MESSAGES=incremental: each wallet's parts in reverse order, then the last",
+    injected="WALLET_MESSAGES=incremental: each wallet's last part first, then one too early to "
+    "have a score, one between, and the last again",
     expected="late transactions are counted as such; the last score counts all of them",
 )
 def late(site: Site) -> str:
     port = free_port()
     job = site.start(WALLET_MESSAGES="incremental", METRICS_PORT=str(port))
-    parts = increments()
-    for records in (*reversed(parts), parts[-1]):
+    parts = out_of_order()
+    for records in parts:
         site.installation.publish(records)
         site.catch_up(job)
     found = _metric(port, "scorestream_late_transactions_total")
     site.finish(job)
-    site.check(Expected(increments=site.installation.offsets()))
+    delivered = site.check(Expected(increments=site.installation.offsets()))
+    assert delivered.rejects == len(parts[1])
     check_last_scores(_last_published(site, len(parts[-1])))
     assert found > 0
     return f"{found:.0f} late transactions counted"

@@ -143,7 +143,7 @@ TRANSACTIONS: Final = Table(
             ("wallet_key", pa.string()),
         ]
     ),
-    "one row a transaction of a scored message: the exploded history",
+    "one row a transaction of a message that counts, scored or not yet: the exploded history",
     frozenset({"wallet_key"}),
 )
 # Which of its columns a leg of the exploded form is in: for a swap, for a deposit or withdraw.
@@ -193,7 +193,7 @@ TOKENS: Final = Table(
             ("stable", pa.bool_()),
         ]
     ),
-    "reference data: tokens, and which of them are stable coins",
+    "reference data of the last run: tokens, and which of them are stable coins",
 )
 PROTOCOL_THRESHOLDS: Final = Table(
     "protocol_thresholds",

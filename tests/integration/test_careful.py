@@ -23,13 +23,18 @@ from records import records_of
 from scorestream.core import schemas
 from scorestream.core.decode import decode
 from scorestream.core.dex_v1 import DexV1
+from scorestream.core.pipeline import score_messages
 from scorestream.errors import ScorestreamError
+from scorestream.io.delta.lookup import wallet_rows
 from scorestream.io.kafka.producing import Record
+from scorestream.records import Records
 from scorestream.scoring.incremental import score_increments, score_pieces_carefully
 from scorestream.scoring.pieces import Piece
+from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.scoring.task import score_carefully
 from scorestream.spark import careful
 from scorestream.spark.careful import OUT_OF_MEMORY, Helper, Undoable, carefully
+from scorestream.tables import TRANSACTIONS
 
 SECONDS = 1.0
 
@@ -263,6 +268,29 @@ def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
     rejected = {at: row["error_code"] for at, row in rows.items() if "error_code" in row}
     assert rejected == {0: "unscorable", 21: "invalid_json", len(records) - 1: "unscorable"}
     assert asked[-1] != asked[0]
+    # A message that ends its process alone, too, is kept out of the history.
+    assert not any(row.get("transactions") for row in rows.values() if "error_code" in row)
     alone = score_increments(piece, lambda _: schemas.WALLET_ROWS.empty_table(), model)
     expected = {i: row for i, row in enumerate(results(alone.scored)) if i not in rejected}
     assert {i: row for i, row in rows.items() if i not in rejected} == expected
+
+
+def test_what_a_wallet_brings_is_kept_where_it_is_the_history_that_cannot_be_scored(
+    model: DexV1,
+) -> None:
+    good = Record(None, (POISON.value or b"").replace(b"the end", b"well"), 5000)
+    deadly = POISON._replace(timestamp=4000)
+    batch = records_of([deadly, good], first_offset=1)
+    piece = Piece(batch, decode(batch.values))
+    known = wallet_rows(stored_rows(records_of([POISON]), model))
+    [done] = score_pieces_carefully(piece, lambda _: known, Mortal(model.config), 20)
+    assert [row["error_code"] for row in results(done.scored)] == ["unscorable"] * 2
+    # The one that can be scored by itself.
+    assert done.scored.transactions is not None
+    assert done.scored.transactions["position"].to_pylist() == [1]
+
+
+def stored_rows(records: Records, model: DexV1) -> pa.Table:
+    """What `transactions` holds of messages."""
+    scored = score_messages(records.values, records.as_of, model)
+    return table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, "1"))[TRANSACTIONS]

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, WriterProperties
 from pyspark.sql import SparkSession
 
 from golden import SCORED_COLUMNS, differences
-from increments import check_last_scores, eligible, increments, parts, record
+from increments import check_last_scores, eligible, increments, out_of_order, parts, record
 from installation import Installation
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
@@ -164,6 +164,22 @@ def test_late_transactions_change_later_scores_and_are_counted(
     assert first
 
 
+def test_what_comes_too_early_for_a_score_counts_later(
+    stream: Stream, warehouse: Warehouse
+) -> None:
+    batches = out_of_order()
+    for number, batch in enumerate(batches):
+        stream.delivery.deliver(stream.publish(batch), "stream", number)
+    early = len(eligible())
+    codes = [report.rejects_by_code for report in stream.reports]
+    assert codes == [{}, {"nothing_yet": early}, {}, {}]
+    check_last_scores([row for row in warehouse.rows(SCORES) if row["batch_id"] == 3])
+    run_backfill(BackfillOptions("transactions", run_id="history"), stream.settings)
+    again = [row for row in warehouse.rows(SCORES) if row["run_id"] == "history"]
+    check_last_scores(again)
+    assert len(again) == 3 * early
+
+
 class CutOffError(Exception):
     """What stands for a crash."""
 
@@ -208,6 +224,7 @@ def test_a_batch_that_was_cut_off_is_finished(
     codes = sorted(row["error_code"] for row in topic.rows("rejects"))
     assert codes == ["invalid_json", "nothing_yet"]
     history = topic.rows("transactions")
+    assert len([row for row in history if row["wallet_address"] == "ahead"]) == 1
     keys = ("source_partition", "source_offset", "document_id")
     assert len({tuple(row[name] for name in keys) for row in history}) == len(history)
 

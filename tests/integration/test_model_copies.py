@@ -202,6 +202,9 @@ def test_what_served_last_is_noted_by_reference(folder: Path) -> None:
         reference: [version, before] for reference, version in versions.items()
     }
     assert copies.noted("noted@champion", "noted") == []
+    another = SecretStr(f"sqlite:///{folder}/b.db")
+    other = settings.model_copy(update={"mlflow_tracking_uri": another})
+    assert ModelCopies(other).noted("noted/1", "noted") == []
     for path in Path(settings.warehouse, "_models", "noted").glob("*.json"):
         path.write_text('{"refer', encoding="utf-8")
     assert copies.noted("noted/1", "noted") == []
@@ -212,12 +215,12 @@ def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
 ) -> None:
     version = copied(folder, "rows['num_swaps'] * 2.0", name="waits")
     settings = settings_of(folder)
-    ModelCopies(settings).note("waits", [version])
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
     monkeypatch.setattr("scorestream.serving.served.START_SECONDS", 0.1)
     with socket.create_server((HOST, 0)) as silent:
         uri = SecretStr(f"http://{HOST}:{silent.getsockname()[1]}")
         hanging = settings.model_copy(update={"mlflow_tracking_uri": uri})
+        ModelCopies(hanging).note("waits", [version])
         serving = Serving([WalletModel(model="waits")], hanging, Unwatched(), 0.0, 0.1)
         serving.start()
         for _ in range(3):

@@ -43,9 +43,17 @@ def test_the_last_good_copy_serves_while_the_database_is_away(warehouse: Warehou
         fetched = current_reference(settings, warehouse)
         assert fetched.stable_symbols == {"ONLYMONGO"}
         keep_copy(fetched, warehouse)
+    # A run that has its reference data from elsewhere shows it, and takes nothing away.
+    conf = current_reference(Settings(), warehouse)
+    keep_copy(conf, warehouse)
+    assert {row["symbol"] for row in warehouse.rows(TOKENS)} == {t.symbol for t in conf.tokens}
     with capture_logs() as logs:
-        assert current_reference(settings, warehouse) == fetched
+        away = current_reference(settings, warehouse)
+    assert away.tokens == fetched.tokens
     assert [entry["event"] for entry in logs] == ["reference_data_from_last_copy"]
+    for other in ({"mongodb_database": "other"}, {"mongodb_tokens_collection": "others"}):
+        with pytest.raises(ReferenceDataUnavailable, match="no copy of what this database gave"):
+            current_reference(settings.model_copy(update=other), warehouse)
 
 
 def test_without_any_copy_a_database_that_is_away_is_an_error(warehouse: Warehouse) -> None:

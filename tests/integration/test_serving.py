@@ -25,6 +25,7 @@ from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.fetching import OffsetRange
+from scorestream.io.mlflow.copies import ModelCopies
 from scorestream.local.ports import HOST, free_port
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
@@ -238,6 +239,11 @@ def test_without_its_registry_a_start_takes_what_served_last_or_says_why_it_cann
     stream = Stream(filled, spark, warehouse, model, [SWAPS])
     stream.batch()
     away = SecretStr(f"http://user:hunter2@{HOST}:{free_port()}")
+    elsewhere = stream.settings.model_copy(update={"mlflow_tracking_uri": away})
+    # What another registry named is no copy of what this one did.
+    with pytest.raises(ModelError, match="no earlier version is in the warehouse"):
+        Stream(filled, spark, warehouse, model, [SWAPS], registry=away)
+    ModelCopies(elsewhere).note("swaps", ModelCopies(stream.settings).noted("swaps", "swaps"))
     again = Stream(filled, spark, warehouse, model, [SWAPS], registry=away)
     again.number = 1
     rows = again.batch()

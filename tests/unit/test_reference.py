@@ -18,6 +18,7 @@ from scorestream.errors import (
     ReferenceDataUnavailable,
 )
 from scorestream.io import mongo
+from scorestream.io.mongo import source_name
 from scorestream.reference import (
     ALL_PROTOCOLS,
     ReferenceData,
@@ -331,6 +332,20 @@ def test_secrets_are_cut_out_of_what_the_driver_says(url: str, leaked: str) -> N
     assert "at host cannot be read (within 5 s): cannot use *** at mongodb://" in str(failed.value)
     assert "Topology" not in str(failed.value)
     assert len(str(failed.value).splitlines()) == 1
+
+
+def test_a_source_is_named_by_where_it_is_and_not_by_who_asks() -> None:
+    names = ("db", "tokens", "thresholds")
+    asked = [
+        "mongodb://user:S3cret@B.example:1,a.example/admin?password=S3cret",
+        "mongodb://a.example,b.example:1",
+    ]
+    assert {source_name(SecretStr(url), *names) for url in asked} == {
+        "mongodb://a.example,b.example:1/db tokens thresholds"
+    }
+    assert source_name(SecretStr(asked[0]), "other", *names[1:]) != source_name(
+        SecretStr(asked[0]), *names
+    )
 
 
 def test_a_document_that_is_not_bson_is_malformed_not_away() -> None:

@@ -43,7 +43,7 @@ class Scored:
     Attributes:
         scores: rows of `SCORED`.
         rejects: rows of `REJECTED`.
-        transactions: rows of `HISTORY`, those of each scored message together; None where the
+        transactions: rows of `HISTORY`, those of each message that counts together; None where the
             history was not asked for.
     """
 

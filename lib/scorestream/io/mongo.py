@@ -81,6 +81,18 @@ def fetch_reference(
     return parse_reference(token_items, threshold_items, shown=MALFORMED_SHOWN)
 
 
+def source_name(
+    url: SecretStr, database: str, tokens_collection: str, thresholds_collection: str
+) -> str:
+    """What tells a source of reference data from all others, without its credentials.
+
+    Raises:
+        ConfigurationError: the URL is not of MongoDB's form.
+    """
+    hosts = ",".join(sorted(_parts(url)["hosts"].lower().split(",")))
+    return f"mongodb://{hosts}/{database} {tokens_collection} {thresholds_collection}"
+
+
 def write_thresholds(
     url: SecretStr | str,
     database: str,

@@ -45,10 +45,10 @@ class ScoringReport(msgspec.Struct):
     Attributes:
         files: data files written, not yet committed.
         scores: messages scored.
-        transactions: transactions of the scored messages.
+        transactions: transactions of the messages that count.
         rejects: messages rejected, by error code.
         ages: messages by their age when the batch started, in steps of `AGE_STEP_SECONDS`.
-        late: transactions that an earlier score of their wallet should have counted.
+        late: transactions that an earlier message of their wallet should have counted.
         corrected: transactions that came again with another content.
         models: calls of registered models.
     """

@@ -32,10 +32,10 @@ class BatchSummary:
     Attributes:
         scores: messages scored.
         rejects_by_code: messages rejected, by error code.
-        transactions: dexes transactions of the scored messages.
+        transactions: dexes transactions of the messages that count.
         ages: seconds from a record's timestamp to the end of the batch, with how many have it.
         seconds: duration of the batch.
-        late: transactions that an earlier score of their wallet should have counted.
+        late: transactions that an earlier message of their wallet should have counted.
         corrected: transactions that came again with another content.
     """
 
@@ -118,8 +118,8 @@ class StreamMetrics:
         self.messages = self._counter("messages", "Messages read from the input topic")
         self.scores = self._counter("scores", "Messages scored")
         self.rejects = self._counter("rejects", "Messages rejected, by error code", ["code"])
-        self.transactions = self._counter("transactions", "Transactions of scored messages")
-        self.late = self._counter("late_transactions", "Transactions too late for an earlier score")
+        self.transactions = self._counter("transactions", "Transactions of messages that count")
+        self.late = self._counter("late_transactions", "Transactions that came late")
         self.corrected = self._counter("corrected_transactions", "Transactions that came changed")
         self.batches = Histogram(
             "scorestream_batch_duration_seconds",

@@ -33,6 +33,7 @@ PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_
 class _Noted(msgspec.Struct):
     reference: str
     versions: list[Version]
+    store: str = ""
 
 
 class ModelCopies:
@@ -79,12 +80,13 @@ class ModelCopies:
 
     def note(self, reference: str, versions: Sequence[Version]) -> None:
         """Note what served a whole batch well, and behind it what served before."""
-        text = msgspec.json.encode(_Noted(reference, list(versions))).decode()
+        noted = _Noted(reference, list(versions), self._store.shown)
+        text = msgspec.json.encode(noted).decode()
         write_text(self._noted(versions[0].name, reference), text)
 
     def noted(self, reference: str, name: str) -> list[Version]:
-        """The versions of a reference that were noted last; none where none were."""
-        text = read_text(self._noted(name, reference))
+        """The versions that a reference meant last in this registry; none where none are noted."""
+        text = read_text(self._noted(name, reference)) or read_text(self._older(name, reference))
         if text is None:
             return []
         try:
@@ -105,6 +107,14 @@ class ModelCopies:
         return Version(found.name, number, f"{self._root}/{found.name}/{number}-{origin}")
 
     def _noted(self, name: str, reference: str) -> str:
+        # In another registry the same reference is another model.
+        store = sha256(self._store.shown.encode()).hexdigest()[:8]
+        # The warehouse's own registry moves with it.
+        registry = "own" if self._store.artifacts else store
+        return f"{self._root}/{name}/{quote(reference, safe='@')}.{registry}.json"
+
+    def _older(self, name: str, reference: str) -> str:
+        """What an earlier version noted, which knew one registry."""
         return f"{self._root}/{name}/{quote(reference, safe='@')}.json"
 
 
