@@ -45,7 +45,7 @@ def mongodb_away(site: Site) -> str:
 @scenario(
     "MongoDB dies, and stays away",
     injected="its server is stopped while the job runs; then the job is started again",
-    expected="the job goes on; the next start takes the last copy in Delta, with a warning",
+    expected="the job goes on; the next start takes the last copy in the warehouse, with a warning",
 )
 def mongodb_dies(site: Site) -> str:
     if not has_go():

@@ -69,6 +69,23 @@ def test_results_are_published_once_and_not_again(
     check_published(installation, repeats=False)
 
 
+def test_a_rate_may_take_longer_than_a_task_may_stand_still(
+    installation: Installation, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    golden = [{"as_of": g.as_of, "message": g.message} for g in golden_wallets()]
+    path = tmp_path / "messages.jsonl"
+    path.write_text("\n".join(map(json.dumps, golden)), encoding="utf-8")
+    still, seconds = 5.0, 12.0
+    settings = installation.settings.model_copy(update={"scorestream_task_seconds": still})
+    options = BackfillOptions(str(path), run_id="slow", publish=len(golden) / seconds)
+    run_backfill(options, settings)
+    check_kafka_equals(
+        installation.messages(settings.kafka_success_topic), installation.rows("scores")
+    )
+    assert len(installation.rows("scores")) == len(golden)
+    assert not Path(warehouse.root, "_checkpoints/backfill_scores/slow.progress").exists()
+
+
 class CutOffError(Exception):
     """What stands for a crash."""
 

@@ -1,4 +1,4 @@
-"""Tasks that take too long."""
+"""Tasks that do not get on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from pyspark import TaskContext, cloudpickle
@@ -15,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from scorestream.spark import watchdog
 from scorestream.spark.careful import is_retry
+from scorestream.spark.progress import get_on
 from scorestream.spark.tasks import run_tasks
 from scorestream.spark.watchdog import Watchdog
 
@@ -29,6 +31,11 @@ SECONDS = 12.0
 def workers(spark: SparkSession) -> None:
     """Workers that run already: to start them takes long on a busy machine."""
     run_tasks(spark, str.lower, ["GO", "GO"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path / "signs")
 
 
 def attempt() -> int:
@@ -53,19 +60,36 @@ def hang(_item: str) -> None:
     threading.Event().wait()
 
 
-def test_a_worker_that_is_stopped_is_killed_and_its_task_done_again(spark: SparkSession) -> None:
-    with Watchdog(spark, SECONDS):
+def test_a_worker_that_is_stopped_is_killed_and_its_task_done_again(
+    spark: SparkSession, folder: str
+) -> None:
+    with Watchdog(spark, SECONDS, folder):
         assert run_tasks(spark, stop_once, ["stop", "go"]) == [("stop", 1), ("go", 0)]
 
 
 @pytest.mark.parametrize("step", [-86_400, 86_400])
 def test_a_worker_that_hangs_is_killed_whatever_the_clock_says(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, step: int
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, folder: str, step: int
 ) -> None:
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + step)
-    with Watchdog(spark, SECONDS):
+    with Watchdog(spark, SECONDS, folder):
         assert run_tasks(spark, hang_once, ["go", "hang"]) == [("go", 0), ("hang", 1)]
+
+
+def get_on_slowly(item: str) -> tuple[str, int]:
+    end = time.monotonic() + 1.5 * SECONDS
+    while item == "slow" and time.monotonic() < end:
+        time.sleep(0.1)
+        get_on()
+    return hang_once(item)
+
+
+def test_a_task_that_gets_on_may_take_as_long_as_it_wants(spark: SparkSession, folder: str) -> None:
+    with Watchdog(spark, SECONDS, folder):
+        done = run_tasks(spark, get_on_slowly, ["slow", "hang"])
+    assert done == [("slow", 0), ("hang", 1)]
+    assert not Path(folder).exists()
 
 
 def hang_twice(_item: str) -> int:
@@ -75,10 +99,10 @@ def hang_twice(_item: str) -> int:
 
 
 def test_only_what_took_too_long_counts(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     monkeypatch.setattr(watchdog, "MOST_KILLS", 2)
-    with Watchdog(spark, SECONDS) as dog, ThreadPoolExecutor(1) as pool:
+    with Watchdog(spark, SECONDS, folder) as dog, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(run_tasks, spark, hang_twice, ["hang"])
         while not (running := running_tasks(spark, dog)):
             assert not answer.done()
@@ -93,11 +117,11 @@ def running_tasks(spark: SparkSession, dog: Watchdog) -> list[int]:
 
 
 def test_a_task_that_goes_on_hanging_fails(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     monkeypatch.setattr(watchdog, "MOST_KILLS", 2)
     with (
-        Watchdog(spark, SECONDS),
-        pytest.raises(Exception, match="a task took longer than 12 s, 2 times"),
+        Watchdog(spark, SECONDS, folder),
+        pytest.raises(Exception, match="a task did not get on for 12 s, 2 times"),
     ):
         run_tasks(spark, hang, ["hang"])

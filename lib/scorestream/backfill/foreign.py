@@ -20,6 +20,7 @@ from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.history import WalletHistory, fixed_moments, score_moments, wallet_history
 from scorestream.core.pipeline import Scored, ScoringModel, history_rows, reject_rows
 from scorestream.records import Records
+from scorestream.spark.progress import getting_on
 
 Ints = npt.NDArray[np.int64]
 
@@ -43,7 +44,7 @@ class ForeignWallets:
 
     def score(self, model: ScoringModel, history: bool) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
-        for rows in whole_wallets(self.uri, len(self.moments)):
+        for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
             good, rejects = _checked(rows)
             if rejects.numbers.size:
                 yield self._refused(rejects, history)

@@ -19,6 +19,7 @@ from scorestream.core.decode import Decoded
 from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
 from scorestream.io.filesystem import filesystem_of
 from scorestream.records import Records
+from scorestream.spark.progress import getting_on
 from scorestream.spark.tasks import run_tasks
 from scorestream.tables import TRANSACTIONS
 
@@ -78,7 +79,7 @@ class HistoryRange:
 
     def score(self, model: ScoringModel, _history: bool) -> Iterator[tuple[Scored, Records]]:
         """Read and score all messages at once; they are in the history already."""
-        rows = pa.concat_tables([self._read(group) for group in self.groups])
+        rows = pa.concat_tables([self._read(group) for group in getting_on(self.groups)])
         rows = rows.unify_dictionaries().combine_chunks()
         if rows.num_rows:
             yield _score(_grouped(rows), model)

@@ -75,7 +75,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
             else None
         )
         keeps = settings.keeps_history
-        with Watchdog(spark, settings.scorestream_task_seconds):
+        with Watchdog(spark, settings.scorestream_task_seconds, f"{location}.progress"):
             _Run(spark, warehouse, model, run_id, keeps, publishing, models).finish(plan)
         remove_folder(planner.folder)
 

@@ -24,6 +24,7 @@ from scorestream.core.history import (
 from scorestream.core.pipeline import Scored, ScoringModel
 from scorestream.io.filesystem import filesystem_of
 from scorestream.records import Records, same_topic
+from scorestream.spark.progress import getting_on
 from scorestream.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]
@@ -52,7 +53,7 @@ class StoredWallets:
 
     def score(self, model: ScoringModel, _history: bool) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches of whole wallets; their rows are in the history already."""
-        for rows in whole_wallets(self.uri, len(self.moments)):
+        for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
             history = wallet_history(rows)
             if self.moments:
                 moments = fixed_moments(history, np.array(self.moments))

@@ -49,6 +49,7 @@ from scorestream.scoring.task import (
     write_scored,
 )
 from scorestream.spark.careful import Care, Helper, carefully
+from scorestream.spark.progress import getting_on
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -88,7 +89,10 @@ def score_pieces(
         model: the scoring model.
         care: how it is taken; None for never.
     """
-    stored = partial(read_wallets, files)
+
+    def stored(keys: Sequence[str]) -> pa.Table:
+        return read_wallets(getting_on(files), keys)
+
     if care is not None and care.is_due:
         yield from score_pieces_carefully(joined(pieces), stored, model, care.seconds)
     else:

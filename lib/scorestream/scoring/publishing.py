@@ -16,6 +16,7 @@ from scorestream.io.kafka.connection import producer_options
 from scorestream.io.kafka.producing import Record, produce
 from scorestream.scoring.results import failure_records, success_records
 from scorestream.settings import Settings
+from scorestream.spark.progress import get_on
 from scorestream.spark.tasks import run_tasks
 from scorestream.tables import REJECTS, SCORES, Table
 
@@ -24,6 +25,8 @@ PUBLISHED: Final = (SCORES, REJECTS)
 MOST_FILES_A_TASK: Final = 4
 # A pause shorter than this is not worth it.
 LEAST_PAUSE_SECONDS: Final = 0.01
+# A longer one is made in parts, after each of which the task says that it gets on.
+MOST_PAUSE_SECONDS: Final = 1.0
 
 
 def written_files(warehouse: Warehouse, files: Sequence[DataFile]) -> list[tuple[Table, str]]:
@@ -97,8 +100,8 @@ def _publish(
 def _paced(records: Iterable[Record], rate: float | None) -> Iterator[Record]:
     started = time.monotonic()
     for count, record in enumerate(records):
-        if rate is not None:
-            ahead = count / rate - (time.monotonic() - started)
-            if ahead > LEAST_PAUSE_SECONDS:
-                time.sleep(ahead)
+        get_on()
+        while rate and (ahead := started + count / rate - time.monotonic()) > LEAST_PAUSE_SECONDS:
+            time.sleep(min(ahead, MOST_PAUSE_SECONDS))
+            get_on()
         yield record

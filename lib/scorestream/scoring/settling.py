@@ -14,6 +14,7 @@ from scorestream.core import schemas
 from scorestream.core.decode import Decoded, Reject
 from scorestream.core.history import WalletHistory, message_moments, score_moments
 from scorestream.core.pipeline import NON_FINITE, Scored, ScoringModel
+from scorestream.spark.progress import getting_on
 
 Ints = npt.NDArray[np.int64]
 NOTHING_YET: Final = (
@@ -35,7 +36,8 @@ def settle(
     """
     position = _message_positions(history)
     new = np.flatnonzero(position != STORED)
-    results = list(score_moments(history, message_moments(history).take(new), model))
+    moments = message_moments(history).take(new)
+    results = list(getting_on(score_moments(history, moments, model)))
     state = _states(results, len(new))
     failed = state != _SCORED
     rejects = _rejects(decoded, position[new[failed]], state[failed])

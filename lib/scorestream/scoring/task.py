@@ -23,6 +23,7 @@ from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.serving.applying import Applier
 from scorestream.serving.choices import ModelUse
 from scorestream.spark.careful import Care, Helper, care_is_due, carefully
+from scorestream.spark.progress import get_on
 from scorestream.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS, Table
 
 # Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
@@ -157,6 +158,7 @@ def write_scored(
             for table, writer in writers.items():
                 writer.write(rows[table])
             counts.add(rows)
+            get_on()
     files = [file for writer in writers.values() if (file := writer.close()) is not None]
     return msgspec.structs.replace(counts.report(files), models=applier.uses)
 

@@ -21,6 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, Self, TypeVar, cast
 
 from scorestream.errors import ScorestreamError
+from scorestream.spark.progress import get_on
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -99,6 +100,7 @@ def carefully(
         MemoryError: this process cannot prepare the work for an item that cannot be cut.
         ScorestreamError: no process for the work can be started.
     """
+    get_on()
     try:
         answer = helper.run(call(item))
     except (Undoable, MemoryError):
@@ -121,6 +123,7 @@ def _alone(
 ) -> Answer:
     """Do work for an item in a new process, which the trial has shown to be well, or give it up."""
     helper.stop()
+    get_on()
     work = call(item)
     try:
         return helper.run(work)

@@ -9,6 +9,8 @@ from typing import Final, TypeVar
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
+from scorestream.spark.progress import getting_on, signing, signs_of_now
+
 Item = TypeVar("Item")
 Piece = TypeVar("Piece")
 Answer = TypeVar("Answer")
@@ -34,8 +36,14 @@ def run_tasks(
     # rounds of a micro-batch (docs/decisions/0008-plumbing.md).
     if not items:
         return []
+    signs = signs_of_now()
+
+    def each(number: int) -> Answer:
+        with signing(signs):
+            return work(items[number])
+
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
-    return numbers.map(lambda number: work(items[number])).collect()
+    return numbers.map(each).collect()
 
 
 def run_exchange(
@@ -60,13 +68,20 @@ def run_exchange(
     if not items:
         return []
 
+    signs = signs_of_now()
+
+    def each_item(number: int) -> Iterator[tuple[int, Piece]]:
+        with signing(signs):
+            yield from getting_on(split(items[number]))
+
     def each_bucket(pairs: Iterable[tuple[int, Piece]]) -> Iterator[Answer]:
-        pieces = [piece for _, piece in pairs]
-        if pieces:
-            yield work(pieces)
+        with signing(signs):
+            pieces = [piece for _, piece in getting_on(pairs)]
+            if pieces:
+                yield work(pieces)
 
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
-    pieces = numbers.flatMap(lambda number: split(items[number]))
+    pieces = numbers.flatMap(each_item)
     return pieces.partitionBy(buckets, int).mapPartitions(each_bucket).collect()
 
 

@@ -1,56 +1,86 @@
-"""Tasks that take too long are killed, so that Spark does them again."""
+"""Tasks that do not get on are killed, so that Spark does them again."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack, suppress
 from typing import Any, Final, Self
 
 import structlog
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
+from scorestream.spark.progress import Patience, Signs, watched
+
 log = structlog.get_logger()
 
 # A task that was killed does not count for Spark as one that failed.
 MOST_KILLS: Final = 4
 LOOKS_A_LIMIT: Final = 10
+SIGNS_A_LIMIT: Final = 30
+# A store that does not answer holds up no end of a job.
+CLEAR_SECONDS: Final = 10.0
 _MOST_TASKS: Final = 100_000
 
 
 class Watchdog:
-    """Looks after the tasks of a session, in a thread of its own.
+    """Looks after the tasks of a session, in threads of its own.
+
+    However long a task takes, it is left alone while it says that it gets on (`progress`).
 
     Spark's own means (`spark.python.worker.killOnIdleTimeout`) is a TERM, which a worker that is
     stopped, or that waits for a dead disk, never gets. Killing the task ends the worker, or leaves
     it behind.
     """
 
-    def __init__(self, spark: SparkSession, seconds: float) -> None:
+    def __init__(self, spark: SparkSession, seconds: float, folder: str) -> None:
         """Nothing is watched yet.
 
         Args:
             spark: the session.
-            seconds: the most that a task may take; twice that when it is done again.
+            seconds: the most that a task may go without getting on; twice that when it is done
+                again.
+            folder: for signs of life, which all machines share, and no other session has.
         """
         self._spark = spark
         self._seconds = seconds
-        # By attempt of a task, its first sight on the monotonic clock: Spark's clock may be set.
-        self._seen: dict[int, float] = {}
+        self._signs = Signs(folder, seconds / SIGNS_A_LIMIT)
+        # Read in a thread of its own: where the store hangs, tasks are killed all the same.
+        self._seen: dict[int, str] = {}
+        self._patience = Patience(seconds)
         self._killed: set[int] = set()
         # By stage and number of the task.
         self._kills: Counter[tuple[int, int]] = Counter()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._looker = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="watchdog signs", daemon=True)
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        with suppress(OSError):
+            # Of a session that was killed.
+            self._signs.clear()
+        self._open.enter_context(watched(self._signs))
+        self._looker.start()
+        self._reader.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._open.close()
         self._ended.set()
-        self._thread.join()
+        self._looker.join()
+        self._reader.join(CLEAR_SECONDS)
+
+    def _read(self) -> None:
+        while not self._ended.wait(self._seconds / LOOKS_A_LIMIT):
+            try:
+                self._seen = self._signs.read()
+            except OSError as error:
+                log.debug("watchdog", reason=str(error))
+        with suppress(OSError):
+            self._signs.clear()
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds / LOOKS_A_LIMIT):
@@ -65,13 +95,10 @@ class Watchdog:
         running = {
             task.taskId(): (stage, task) for stage in stages for task in self._running(stage)
         }
-        now = time.monotonic()
-        self._seen = {number: self._seen.get(number, now) for number in running}
-        for number, (stage, task) in running.items():
-            age = now - self._seen[number]
-            # What is done again is done with care, which takes longer.
-            if age > self._seconds * (2 if task.attempt() else 1):
-                self._kill(stage, task, age)
+        tried = {number: task.attempt() for number, (_, task) in running.items()}
+        overdue = self._patience.overdue(tried, self._seen, time.monotonic())
+        for number, age in overdue.items():
+            self._kill(*running[number], age)
 
     def _running(self, stage: int) -> list[Any]:
         """Attempts of a stage's tasks, as Spark's status store has them."""
@@ -90,7 +117,7 @@ class Watchdog:
         self._killed.add(task.taskId())
         self._kills[stage, task.index()] += 1
         kills = self._kills[stage, task.index()]
-        reason = f"a task took longer than {self._seconds:g} s"
+        reason = f"a task did not get on for {self._seconds:g} s"
         attempt = task.attempt() + 1
         log.warning("task_killed", reason=reason, attempt=attempt, seconds=round(age, 1))
         scala: Any = self._spark.sparkContext._jsc.sc()

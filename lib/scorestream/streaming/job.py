@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Final
 
 import structlog
@@ -46,7 +47,7 @@ log = structlog.get_logger()
 # What Spark's planning and a task's fetch say of offsets that are not there any more.
 _LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
 _CRASHED: Final = "Python worker exited unexpectedly"
-_TOO_LONG: Final = r"a task took longer than \S+ s, \d+ times"
+_TOO_LONG: Final = r"a task did not get on for \S+ s, \d+ times"
 # What Kafka's own client says, which only plans.
 _PLANNING: Final = r"org\.apache\.kafka\.common\.errors\.\w+: (.+?)(?: SQLSTATE: \w+)?$"
 _RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$"
@@ -130,7 +131,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         )
         query = _start(options, cluster, delivery, location)
         # 5.
-        with Watchdog(spark, settings.scorestream_task_seconds):
+        signs = f"{settings.warehouse}/_progress/{sha256(location.encode()).hexdigest()[:16]}"
+        with Watchdog(spark, settings.scorestream_task_seconds, signs):
             _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
         _finish(query, stop, listener)
 

@@ -8,7 +8,7 @@ these never change, so each worker keeps their rows.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -53,7 +53,7 @@ class _Group(NamedTuple):
     highest: str | None
 
 
-def read_wallets(files: Sequence[WalletFile], keys: Sequence[str]) -> pa.Table:
+def read_wallets(files: Iterable[WalletFile], keys: Sequence[str]) -> pa.Table:
     """The rows (`WALLET_ROWS`) of wallets, in no order.
 
     Args:
