@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pyspark import TaskContext
 
-from scorestream.io.filesystem import file_sizes, read_text, remove_folder, write_text
+from scorestream.io.filesystem import delete_files, read_text, remove_folder, write_text
 
 Unit = TypeVar("Unit")
 
@@ -34,11 +34,14 @@ class Signs:
     folder: str
     seconds: float
 
-    def read(self) -> dict[int, str]:
-        """The last sign of each task that gave one."""
-        names = [name for name in file_sizes(self.folder) if name.isdigit()]
-        found = {int(name): read_text(f"{self.folder}/{name}") for name in names}
+    def read(self, tasks: Iterable[int]) -> dict[int, str]:
+        """The last sign of each of the tasks that gave one."""
+        found = {number: read_text(self.place(number)) for number in tasks}
         return {number: text for number, text in found.items() if text}
+
+    def place(self, task: int) -> str:
+        """The file of a task."""
+        return f"{self.folder}/{task}"
 
     def clear(self) -> None:
         """Remove all."""
@@ -85,9 +88,10 @@ class _Task:
     """The task that this process does."""
 
     def __init__(self, signs: Signs, number: int) -> None:
-        self._signs = signs
-        self._uri = f"{signs.folder}/{number}"
+        self._seconds = signs.seconds
+        self._uri = signs.place(number)
         self._count = 0
+        self._signed = False
         self._next = time.monotonic() + signs.seconds
 
     def get_on(self) -> None:
@@ -96,8 +100,14 @@ class _Task:
         if now >= self._next:
             # A store that is away for a while is the work's affair.
             with suppress(OSError):
+                self._signed = True
                 write_text(self._uri, str(self._count))
-            self._next = now + self._signs.seconds
+            self._next = now + self._seconds
+
+    def end(self) -> None:
+        if self._signed:
+            with suppress(OSError):
+                delete_files([self._uri])
 
 
 # On the driver, while tasks are watched.
@@ -140,9 +150,12 @@ def signing(signs: Signs | None) -> Iterator[None]:
     """In a task: what it says within the block goes there."""
     global _task  # noqa: PLW0603  a worker does one task at a time
     context = TaskContext.get()
-    if signs is not None and context is not None:
-        _task = _Task(signs, context.taskAttemptId())
+    if signs is None or context is None:
+        yield
+        return
+    _task = task = _Task(signs, context.taskAttemptId())
     try:
         yield
     finally:
         _task = None
+        task.end()

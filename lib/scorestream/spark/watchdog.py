@@ -48,6 +48,7 @@ class Watchdog:
         self._seconds = seconds
         self._signs = Signs(folder, seconds / SIGNS_A_LIMIT)
         # Read in a thread of its own: where the store hangs, tasks are killed all the same.
+        self._running_tasks: list[int] = []
         self._seen: dict[int, str] = {}
         self._patience = Patience(seconds)
         self._killed: set[int] = set()
@@ -76,7 +77,7 @@ class Watchdog:
     def _read(self) -> None:
         while not self._ended.wait(self._seconds / LOOKS_A_LIMIT):
             try:
-                self._seen = self._signs.read()
+                self._seen = self._signs.read(self._running_tasks)
             except OSError as error:
                 log.debug("watchdog", reason=str(error))
         with suppress(OSError):
@@ -95,6 +96,7 @@ class Watchdog:
         running = {
             task.taskId(): (stage, task) for stage in stages for task in self._running(stage)
         }
+        self._running_tasks = list(running)
         tried = {number: task.attempt() for number, (_, task) in running.items()}
         overdue = self._patience.overdue(tried, self._seen, time.monotonic())
         for number, age in overdue.items():
