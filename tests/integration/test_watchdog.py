@@ -8,17 +8,34 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark import TaskContext, cloudpickle
 from pyspark.sql import SparkSession
 
-from scorestream.spark import watchdog
+from golden import golden_records
+from records import records_of
+from scorestream.backfill.wallets import StoredWallets
+from scorestream.core import history
+from scorestream.core.dex_v1 import DexV1
+from scorestream.core.pipeline import score_messages
+from scorestream.io.delta.lookup import wallet_rows
+from scorestream.io.kafka.producing import Record
+from scorestream.scoring import publishing
+from scorestream.scoring.rows import BatchFacts, table_rows
+from scorestream.scoring.task import write_scored
+from scorestream.spark import progress, watchdog
 from scorestream.spark.careful import is_retry
 from scorestream.spark.progress import get_on
 from scorestream.spark.tasks import run_tasks
 from scorestream.spark.watchdog import Watchdog
+from scorestream.tables import TRANSACTIONS
 
 # The workers cannot import this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
@@ -125,3 +142,48 @@ def test_a_task_that_goes_on_hanging_fails(
         pytest.raises(Exception, match="a task did not get on for 12 s, 2 times"),
     ):
         run_tasks(spark, hang, ["hang"])
+
+
+@dataclass
+class Counted:
+    """Counts the units that a task says it has done."""
+
+    units: int = 0
+
+    def get_on(self) -> None:
+        self.units += 1
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    task = Counted()
+    monkeypatch.setattr(progress, "_task", task)
+    return task
+
+
+def test_a_wallet_at_many_moments_is_many_units(
+    counted: Counted, model: DexV1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "rejects").mkdir()
+    monkeypatch.setattr(history, "MOST_PAIRS", 100)
+    facts = BatchFacts.of("run", 0, 0.0, model, "1")
+    records = records_of(golden_records()[:10])
+    scored = score_messages(records.values, records.as_of, model)
+    rows = wallet_rows(table_rows(scored, records, facts)[TRANSACTIONS])
+    order = pa.array(np.argsort(rows["wallet_key"].to_pylist(), kind="stable"))
+    pq.write_table(rows.take(order), f"{tmp_path}/wallets.parquet")
+    moments = [2_000_000_000 + n for n in range(200)]
+    wallets = StoredWallets(f"{tmp_path}/wallets.parquet", 0, 1, moments)
+    report = write_scored(wallets.score(model, False), str(tmp_path), facts, False)
+    assert report.scores == 10 * len(moments)
+    assert counted.units >= rows.num_rows * len(moments) // 100
+
+
+def test_a_pause_for_the_rate_is_no_standstill(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "MOST_PAUSE_SECONDS", 0.02)
+    assert len(list(publishing._paced(repeat(Record(None, b""), 4), 10.0))) == 4
+    # Three pauses of a tenth of a second each.
+    assert counted.units >= 4 + 3

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from golden import golden_records
 from records import records_of
-from scorestream.backfill.wallets import StoredWallets
-from scorestream.core import history
 from scorestream.core.dex_v1 import DexV1
-from scorestream.core.pipeline import score_messages
-from scorestream.io.delta.lookup import wallet_rows
-from scorestream.io.kafka.producing import Record
-from scorestream.scoring import publishing
-from scorestream.scoring.rows import BatchFacts, table_rows
+from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import score_records, write_scored
 from scorestream.spark import progress
 from scorestream.spark.progress import Patience, Signs, get_on
-from scorestream.tables import BATCH_TABLES, TRANSACTIONS
+from scorestream.tables import BATCH_TABLES
 
 FACTS = BatchFacts("run", 0, 0.0, "dex-v1", "hash", "1")
 
@@ -96,31 +86,6 @@ def test_every_batch_that_is_written_is_a_unit(counted: Counted, model: DexV1, r
     batches = [records_of(golden_records()[:3])] * 5
     write_scored(score_records(batches, model, True), root, FACTS, True)
     assert counted.units >= len(batches)
-
-
-def test_a_wallet_at_many_moments_is_many_units(
-    counted: Counted, model: DexV1, root: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(history, "MOST_PAIRS", 100)
-    records = records_of(golden_records()[:10])
-    scored = score_messages(records.values, records.as_of, model)
-    rows = wallet_rows(table_rows(scored, records, FACTS)[TRANSACTIONS])
-    order = pa.array(np.argsort(rows["wallet_key"].to_pylist(), kind="stable"))
-    pq.write_table(rows.take(order), f"{root}/wallets.parquet")
-    moments = [2_000_000_000 + n for n in range(200)]
-    wallets = StoredWallets(f"{root}/wallets.parquet", 0, 1, moments)
-    report = write_scored(wallets.score(model, False), root, FACTS, False)
-    assert report.scores == 10 * len(moments)
-    assert counted.units >= rows.num_rows * len(moments) // 100
-
-
-def test_a_pause_for_the_rate_is_no_standstill(
-    counted: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publishing, "MOST_PAUSE_SECONDS", 0.02)
-    assert len(list(publishing._paced(repeat(Record(None, b""), 4), 10.0))) == 4
-    # Three pauses of a tenth of a second each.
-    assert counted.units >= 4 + 3
 
 
 def test_nobody_has_to_listen() -> None:

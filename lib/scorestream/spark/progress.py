@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pyspark import TaskContext
-
 from scorestream.io.filesystem import delete_files, read_text, remove_folder, write_text
 
 Unit = TypeVar("Unit")
@@ -146,14 +144,13 @@ def signs_of_now() -> Signs | None:
 
 
 @contextmanager
-def signing(signs: Signs | None) -> Iterator[None]:
+def signing(signs: Signs | None, task_number: int) -> Iterator[None]:
     """In a task: what it says within the block goes there."""
     global _task  # noqa: PLW0603  a worker does one task at a time
-    context = TaskContext.get()
-    if signs is None or context is None:
+    if signs is None:
         yield
         return
-    _task = task = _Task(signs, context.taskAttemptId())
+    _task = task = _Task(signs, task_number)
     try:
         yield
     finally:

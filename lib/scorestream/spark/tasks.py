@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
+from pyspark import TaskContext
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
@@ -39,7 +40,7 @@ def run_tasks(
     signs = signs_of_now()
 
     def each(number: int) -> Answer:
-        with signing(signs):
+        with signing(signs, _task_number()):
             return work(items[number])
 
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
@@ -71,11 +72,11 @@ def run_exchange(
     signs = signs_of_now()
 
     def each_item(number: int) -> Iterator[tuple[int, Piece]]:
-        with signing(signs):
+        with signing(signs, _task_number()):
             yield from getting_on(split(items[number]))
 
     def each_bucket(pairs: Iterable[tuple[int, Piece]]) -> Iterator[Answer]:
-        with signing(signs):
+        with signing(signs, _task_number()):
             pieces = [piece for _, piece in getting_on(pairs)]
             if pieces:
                 yield work(pieces)
@@ -83,6 +84,12 @@ def run_exchange(
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
     pieces = numbers.flatMap(each_item)
     return pieces.partitionBy(buckets, int).mapPartitions(each_bucket).collect()
+
+
+def _task_number() -> int:
+    """In a task: the number of its attempt, which no other of the session has."""
+    context = TaskContext.get()
+    return 0 if context is None else context.taskAttemptId()
 
 
 def tried_once(error: Exception) -> bool:
