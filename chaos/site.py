@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,14 @@ class Site:
     def checkpoint(self) -> Path:
         """The stream's checkpoint, where nothing else was asked for."""
         return self.warehouse / "_checkpoints" / "stream_scores"
+
+    def move_to(self, store: str) -> None:
+        """Have everything of the scenario in an object store from now on; nothing is moved.
+
+        Args:
+            store: URI of a bucket.
+        """
+        self.installation = replace(self.installation, store=store)
 
     def publish(self, count: int) -> None:
         """Publish so many messages of the load."""
@@ -145,9 +153,9 @@ class Site:
 
     def stored(self) -> int:
         """Rows of `scores` and `rejects`, as the tables' logs count them."""
-        tables = [self.warehouse / name for name in ("scores", "rejects")]
-        present = [t for t in tables if DeltaTable.is_deltatable(str(t))]
-        return sum(DeltaTable(str(table)).count() for table in present)
+        root = self.installation.settings.warehouse
+        tables = [f"{root}/{name}" for name in ("scores", "rejects")]
+        return sum(DeltaTable(table).count() for table in tables if DeltaTable.is_deltatable(table))
 
     def unstored(self) -> set[Offset]:
         """Offsets of the input topic that no table has."""

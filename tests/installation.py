@@ -64,6 +64,8 @@ class Installation:
     bootstrap_servers: str
     security: dict[str, str] = field(default_factory=dict)
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    # Where the warehouse is, if it is elsewhere than in the folder.
+    store: str = ""
     # What topics cannot tell any more, where records of them were removed on purpose.
     known_offsets: set[Offset] | None = None
     removed_messages: dict[str, list[Published]] = field(default_factory=dict)
@@ -79,7 +81,7 @@ class Installation:
             "KAFKA_SUCCESS_TOPIC": f"success-{self.name}",
             "KAFKA_FAILURE_TOPIC": f"failure-{self.name}",
             "KAFKA_CONSUMER_GROUP": f"group-{self.name}",
-            "SCORESTREAM_WAREHOUSE": str(self.folder / "warehouse"),
+            "SCORESTREAM_WAREHOUSE": f"{self.store or self.folder}/warehouse",
             "METRICS_PORT": "0",
             "SPARK_SUBMIT_ARGS": f"--conf spark.ui.enabled=false {QUICK_START}",
         } | self.security

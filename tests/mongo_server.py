@@ -5,9 +5,7 @@ Building needs Go; it happens once for each content of `mongo/`, into `.scorestr
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -20,18 +18,15 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from go_programs import built, has_go
+
 SOURCE: Final = Path(__file__).resolve().parent / "mongo"
-CACHE: Final = Path(__file__).resolve().parents[1] / ".scorestream" / "mongo"
-BUILD_SECONDS: Final = 900
+OPTIONS: Final = ("-tags", "ferretdb_no_postgresql")
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 10
 
 NO_GO: Final = "needs Go on PATH to build tests/mongo"
 NO_SERVER: Final = f"{NO_GO}, or MONGODB_TEST_URL"
-
-
-def has_go() -> bool:
-    return shutil.which("go") is not None
 
 
 def has_server() -> bool:
@@ -52,7 +47,7 @@ def any_server() -> Iterator[str]:
 @contextmanager
 def own_server() -> Iterator[str]:
     """Start a server with empty databases on a free port, give its URL, and stop it."""
-    program = _built()
+    program = built(SOURCE, options=OPTIONS)
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="mongo-") as folder:
         log = Path(folder) / "log"
@@ -70,34 +65,6 @@ def own_server() -> Iterator[str]:
             yield url
         finally:
             _stop(process)
-
-
-def _built() -> Path:
-    """The server program, built if its sources have changed since."""
-    sources = [*sorted(SOURCE.glob("*.go")), SOURCE / "go.mod", SOURCE / "go.sum"]
-    content = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources))
-    program = CACHE / f"mongo-{content.hexdigest()[:16]}"
-    if not program.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        # Built aside and renamed, so that a test run beside this one never starts half a program.
-        aside = program.with_suffix(f".{os.getpid()}")
-        _go_build(aside)
-        aside.rename(program)
-    return program
-
-
-def _go_build(program: Path) -> None:
-    options = ["-trimpath", "-buildvcs=false", "-tags", "ferretdb_no_postgresql"]
-    built = subprocess.run(
-        ["go", "build", *options, "-o", program, "."],
-        cwd=SOURCE,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        check=False,
-    )
-    if built.returncode != 0:
-        raise RuntimeError(f"go build in {SOURCE} failed:\n{built.stderr[-4000:]}")
 
 
 def _free_port() -> int:

@@ -13,7 +13,8 @@ from chaos.registry import registry_behind_proxy
 from chaos.scenario import Skipped, scenario
 from chaos.site import Site
 from expectations import Expected
-from mongo_server import NO_GO, has_go, own_server
+from go_programs import has_go
+from mongo_server import NO_GO, own_server
 from pyfuncs import register
 from scorestream.local.ports import HOST, free_port
 from scorestream.reference import load_conf_reference

@@ -12,7 +12,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from mongo_server import NO_GO, NO_SERVER, any_server, has_go, has_server, own_server
+from go_programs import has_go
+from mongo_server import NO_GO, NO_SERVER, any_server, has_server, own_server
 from scorestream.errors import ReferenceDataInvalid, ReferenceDataUnavailable
 from scorestream.io.mongo import fetch_reference
 from scorestream.reference import ReferenceData, load_conf_reference

@@ -8,7 +8,8 @@ from pymongo import MongoClient
 from pyspark.sql import SparkSession
 from structlog.testing import capture_logs
 
-from mongo_server import NO_GO, has_go, own_server
+from go_programs import has_go
+from mongo_server import NO_GO, own_server
 from scorestream.errors import ReferenceDataUnavailable
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.reference import load_conf_reference

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pyspark.sql import SparkSession
 
+from go_programs import has_go
 from golden import golden_records
-from mongo_server import NO_GO, has_go, own_server
+from mongo_server import NO_GO, own_server
 from records import records_of
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions

@@ -94,6 +94,11 @@ def _remote(scheme: str, authority: str) -> tuple[FileSystem, str]:
     return filesystem, f"{root.rstrip('/')}/"
 
 
+def forget_clients() -> None:
+    """Make the clients of remote stores anew when they are needed, as the environment is then."""
+    _remote.cache_clear()
+
+
 def _azure_options(host: str) -> dict[str, Any]:
     """Options of the client of an account.
 
