@@ -29,6 +29,7 @@ def on_s3(site: Site) -> Iterator[S3Store]:
     "the driver is killed in every window of a batch, over S3",
     injected="as driver.every_window, over an S3 store; then compaction and another batch",
     expected="the next start goes on; nothing lost, nothing double in Delta",
+    quick=True,
 )
 def s3_every_window(site: Site) -> str:
     with on_s3(site):
@@ -45,6 +46,7 @@ def s3_every_window(site: Site) -> str:
     "the object store goes away and comes back",
     injected=f"the S3 server is killed under load, and started again after {AWAY_SECONDS:.0f} s",
     expected="the stream goes on, by itself or started again; nothing lost, nothing double",
+    quick=True,
 )
 def s3_away(site: Site) -> str:
     with on_s3(site) as store:
