@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from pyspark.errors import PythonException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
+
+from scorestream.errors import InputError
 
 Item = TypeVar("Item")
 Piece = TypeVar("Piece")
 Answer = TypeVar("Answer")
 _OURS: Final = "scorestream.errors."
+_INPUT: Final = re.compile(re.escape(_OURS) + r"InputError: (.+)")
 _TRIED_ONCE: Final = re.compile(r"failed 1 times|failed the maximum allowable number of times")
 
 
@@ -68,6 +73,22 @@ def run_exchange(
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
     pieces = numbers.flatMap(lambda number: split(items[number]))
     return pieces.partitionBy(buckets, int).mapPartitions(each_bucket).collect()
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Raise what a task says of its input as what it is.
+
+    Raises:
+        InputError: a task could not read its input.
+    """
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        told = _INPUT.search(str(error))
+        if told is None:
+            raise
+        raise InputError(told[1]) from None
 
 
 def tried_once(error: Exception) -> bool:

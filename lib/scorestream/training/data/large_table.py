@@ -11,9 +11,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from scorestream.errors import TrainingError
-from scorestream.io.filesystem import as_uri
+from scorestream.io.filesystem import as_uri, find_files
 from scorestream.settings import Settings
+from scorestream.spark.csv_rows import csv_rows
 from scorestream.spark.session import build_session
+from scorestream.spark.tasks import input_errors
 from scorestream.tabular.families import FAMILIES
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.ingest import spark_format
@@ -38,17 +40,20 @@ class LargeTable:
     @property
     def rows(self) -> DataFrame:
         """Its rows; those of CSV as text."""
-        reader = self.spark.read.options(header="true", escape='"', multiLine="true")
-        return reader.format(spark_format(self.path)).load(as_uri(self.path))
+        form, uri = spark_format(self.path), as_uri(self.path)
+        if form == "csv":
+            return csv_rows(self.spark, find_files(uri), uri, nulls=False)
+        return self.spark.read.format(form).load(uri)
 
     def sample(self, most: int) -> pa.Table:
         """At most about so many rows, chosen by their content."""
         rows = self.rows
-        share = min(1.0, most / max(rows.count(), 1))
-        log.info("sampling", source=self.path, share=round(share, 6))
-        place = F.pmod(F.xxhash64(*rows.columns), F.lit(_SAMPLING))
-        chosen = rows.where(place < int(share * _SAMPLING))
-        return pa.table(chosen.toArrow()).combine_chunks()
+        with input_errors():
+            share = min(1.0, most / max(rows.count(), 1))
+            log.info("sampling", source=self.path, share=round(share, 6))
+            place = F.pmod(F.xxhash64(*rows.columns), F.lit(_SAMPLING))
+            chosen = rows.where(place < int(share * _SAMPLING))
+            return pa.table(chosen.toArrow()).combine_chunks()
 
 
 def refuse_unfit(use_case: UseCase) -> None:
@@ -65,7 +70,7 @@ def refuse_unfit(use_case: UseCase) -> None:
     if not any(learns_in_spark(use_case, name) for name in use_case.candidates):
         raise TrainingError(
             f"more than {use_case.collect_at_most:,} rows: no candidate learns in Spark: add one "
-            "of family xgboost, without over; or raise collect_at_most"
+            "of family xgboost, without over and weigh; or raise collect_at_most"
         )
 
 
@@ -75,5 +80,6 @@ def learns_in_spark(use_case: UseCase, name: str) -> bool:
     return (
         candidate is not None
         and candidate.over is None
+        and not candidate.weigh
         and FAMILIES[candidate.family].distributed is not None
     )
