@@ -25,6 +25,7 @@ from scorestream.core.messages import DEXES, MAX_SECONDS, MIN_SECONDS
 from scorestream.core.wallets import HEXADECIMAL
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.frozen import Frozen
+from scorestream.io.reasons import reason
 from scorestream.spark.csv_rows import csv_rows
 from scorestream.tables import LEGS_OF_ROWS
 
@@ -107,8 +108,8 @@ def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
         path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
         return spark.read.format(form).load(path)
     except (PySparkException, Py4JJavaError) as error:
-        reason = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
-        told = reason[0] if reason else str(error).splitlines()[0]
+        known = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
+        told = known[0] if known else str(error).splitlines()[0]
         raise InputError(f"{uri} cannot be read as {form}: {told}") from None
 
 
@@ -117,7 +118,7 @@ def _read_csv(spark: SparkSession, uri: str) -> DataFrame:
         folder = uri.rpartition("/")[0] if "*" in uri else uri
         return csv_rows(spark, found_files(uri), folder, nulls=True)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{uri} cannot be read as csv: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{uri} cannot be read as csv: {reason(error)}") from None
 
 
 def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
@@ -257,7 +258,7 @@ def _plain(types: Mapping[str, T.DataType]) -> dict[str, Column]:
     }
     for leg in LEGS_OF_ROWS:
         amount, usd = F.col(f"{leg}_amount"), F.col(f"{leg}_amount_usd")
-        digits = F.col(f"typed_{leg}_amount").rlike("^[0-9]{1,77}$")
+        digits = F.col(f"typed_{leg}_amount").rlike(r"^[0-9]{1,77}\z")
         number = usd.try_cast("double")
         finite = (number >= 0) & (number < float("inf")) & ~F.isnan(number)
         found[f"{leg}_amount"] = amount.isNull() | _sure(digits)

@@ -17,6 +17,7 @@ import pyarrow.csv as pa_csv
 
 from scorestream.errors import InputError
 from scorestream.io.filesystem import filesystem_of
+from scorestream.io.reasons import reason
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
@@ -143,7 +144,7 @@ def _explained(uri: str, error: pa.ArrowInvalid) -> InputError:
             if row and problem:
                 return InputError(f"{uri}, line {line}: {problem}")
             line = reader.line_num + 1
-    return InputError(f"{uri}: cannot be read: {str(error).splitlines()[0]}")
+    return InputError(f"{uri}: cannot be read: {reason(error)}")
 
 
 def _problem(row: list[str], columns: int) -> str | None:
