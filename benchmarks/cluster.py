@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 
 from benchmarks.machine import Site, environment_of, fill, size_of
 from benchmarks.workload import Workload
-from scorestream.io.delta.warehouse import arrow_dataset
+from scorestream.io.delta.features import arrow_dataset
 from scorestream.local.cluster import standalone_cluster
 from scorestream.settings import PROJECT_ROOT
 

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
 from scorestream.errors import LostOffsetsError
-from scorestream.io.delta.warehouse import arrow_dataset
+from scorestream.io.delta.features import arrow_dataset
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import client_options
 from scorestream.io.kafka.producing import Record

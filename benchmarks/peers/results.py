@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
 
-from scorestream.io.delta.warehouse import arrow_dataset
+from scorestream.io.delta.features import arrow_dataset
 from scorestream.io.kafka.fetching import OffsetRange, fetch
 
 

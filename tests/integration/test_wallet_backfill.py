@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from golden import golden_wallets
 from scorestream.backfill import sorting, wallets
 from scorestream.backfill.job import run_backfill
 from scorestream.backfill.planning import BackfillOptions
+from scorestream.backfill.tables import REQUIRED
 from scorestream.core import schemas
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.io.delta.warehouse import Warehouse
@@ -222,6 +224,38 @@ def test_columns_may_have_other_names(
     assert row["features"]["total_swap_volume"] == 30.0
     assert row["features"]["account_age_days"] == pytest.approx(1 / 24)
     assert row["features"]["token_diversity_score"] == 25.0
+
+
+def test_csv_may_have_line_breaks_in_quotes(
+    warehouse: Warehouse, settings: Settings, tmp_path: Path
+) -> None:
+    """What looks like a row of another wallet is the name of a pool."""
+    names = [f'"pool {n}"\r\neve,9,swap,100,{n},' if n % 3 else f"\n,{n}" for n in range(200)]
+    folder = tmp_path / "tables" / "protocol=v2"
+    folder.mkdir(parents=True)
+    for part, places in (("a", range(100)), ("b", range(100, 200))):
+        lines = [["bob", str(n), "swap", str(100 + n), "1.5", names[n]] for n in places]
+        header = [*REQUIRED, "token_in_amount_usd", "pool_name"]
+        # Columns are found by their names, in every file.
+        turn = -1 if part == "b" else 1
+        with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(row[::turn] for row in [header, *lines])
+    run_backfill(BackfillOptions(f"{tmp_path}/tables", (NOW,), run_id="breaks"), settings)
+    [score] = rows(warehouse, "breaks")
+    assert score["transaction_count"] == 200
+    assert score["features"]["total_swap_volume"] == 300.0
+    taken = rows(warehouse, "breaks", TRANSACTIONS)
+    assert {row["document_id"]: row["pool_name"] for row in taken} == {
+        str(number): name for number, name in enumerate(names)
+    }
+    assert {row["protocol"] for row in taken} == {"v2"}
+    with (folder / "b.csv").open("a", encoding="utf-8") as file:
+        file.write("eve,1\n")
+    with pytest.raises(InputError, match=r"b\.csv, line \d+: has 2 values, and the header 6"):
+        run_backfill(BackfillOptions(f"{tmp_path}/tables", (NOW,), run_id="torn"), settings)
+    (folder / "b.csv").write_text("wallet_address\nbob\n")
+    with pytest.raises(InputError, match=r"b\.csv: column .*'action'.* is not in all files"):
+        run_backfill(BackfillOptions(f"{tmp_path}/tables", (NOW,), run_id="other"), settings)
 
 
 def test_a_range_takes_the_rows_of_wallets_that_were_scored_once(

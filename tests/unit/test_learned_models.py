@@ -103,6 +103,61 @@ def test_what_is_saved_predicts_the_same_and_its_parts_sum_up(
     assert metrics["f1"] > 0.7 if classes else metrics["r2"] > 0.7
 
 
+def test_a_row_without_any_value_has_an_error(features: pa.Table) -> None:
+    learner = Learner("t", ((Candidate(family="linear"), {}),))
+    model = learner.learn(card_of(0), Examples(features, truth_of(features, 0)), seed=1)
+    nothing = pa.table({name: pa.nulls(2, features[name].type) for name in COLUMNS})
+    found = model.predict(pa.concat_tables([features.slice(0, 3), nothing]), first_row=5)
+    assert found.errors.to_pylist() == [None] * 3 + ["column (all): is missing"] * 2
+    assert found.values.is_null().to_pylist() == [False] * 3 + [True] * 2
+
+
+@pytest.mark.parametrize("family", ["linear", "xgboost", "lightgbm"])
+def test_weighed_rows_pull_a_model_to_their_side(family: str) -> None:
+    """One column, two values of the target for each: what they count decides between them."""
+    x = pa.table({"size": [1.0, 1.0, 2.0, 2.0] * 50})
+    truth = np.array([1.0, 3.0, 2.0, 6.0] * 50)
+    card = Card(name="t", task="regression", target="y", columns={"size": COLUMNS["size"]})
+    found = [
+        Learner("t", ((Candidate(family=family, weigh=weigh), {}),))
+        .learn(card, Examples(x, truth), seed=1)
+        .margin(x.slice(0, 3))[[0, 2]]
+        for weigh in (0.0, 1.0, 2.0)
+    ]
+    for weigh, margins in zip((0, 1, 2), found, strict=True):
+        pull = 3.0**weigh
+        assert margins == pytest.approx(
+            [(1 + 3 * pull) / (1 + pull), (2 + 6 * pull) / (1 + pull)], rel=0.01
+        )
+
+
+def test_a_bounded_model_goes_nowhere_beyond_what_it_learned_and_its_parts_sum_up(
+    features: pa.Table, tmp_path: Path
+) -> None:
+    truth = truth_of(features, 0)
+    bounded = card_of(0).model_copy(update={"within": (-np.inf, np.inf)})
+    linear, trees = (Candidate(family=family) for family in ("linear", "xgboost"))
+    learner = Learner("t", ((linear, {}), (trees, {})), (0.7, 0.3))
+    some = Examples(features, truth).where(np.abs(np.log(truth) - np.log(truth).mean()) < 0.5)
+    model = learner.learn(bounded, some, seed=1)
+    model.save(tmp_path / "m")
+    model = TabularModel.load(tmp_path / "m")
+    least, most = np.log(some.truth).min(), np.log(some.truth).max()
+    margin, free = model.margin(features), model.sum_of_parts(features)
+    assert model.card.within == (least, most)
+    assert (margin.min(), margin.max()) == (least, most)
+    assert free.max() > most
+    assert (margin == np.clip(free, least, most)).all()
+    parts, start = model.contributions(features)
+    assert np.abs(start + sum(parts.values()) - margin).max() < 1e-9
+    unbounded = TabularModel(model.card.model_copy(update={"within": None}), model.parts)
+    before, _ = unbounded.contributions(features)
+    for name, values in parts.items():
+        # Nothing turns round, and what lies within is as it was.
+        assert (values * before[name] >= 0).all()
+        assert values[margin == free] == pytest.approx(before[name][margin == free], abs=1e-5)
+
+
 @dataclass(frozen=True)
 class Astray(LinearTerms):
     """Tells of the first column more than it adds."""

@@ -15,6 +15,7 @@ from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
 from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
 from scorestream.errors import InputError
+from scorestream.io.csv_files import compression_of
 from scorestream.io.filesystem import as_uri, filesystem_of, find_files
 from scorestream.io.reasons import reason
 from scorestream.records import Records, same_topic
@@ -25,7 +26,6 @@ MOST_SPLIT_BYTES: Final = 128 * 1024 * 1024
 LEAST_SPLIT_BYTES: Final = 4 * 1024 * 1024
 LOOK_BYTES: Final = 64 * 1024
 NO_END: Final = 2**63 - 1
-COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 NO_AS_OF: Final = "the line is not of the form {as_of, message}, as_of in unix seconds"
 
 
@@ -148,7 +148,7 @@ def found_files(given: str) -> list[tuple[str, int]]:
 
 def _splits(uri: str, size: int, step: int, as_of: int | None) -> Iterator[LinesSplit]:
     # Nobody can begin in the middle of a compressed file.
-    part = max(size, 1) if _compression(uri) else step
+    part = max(size, 1) if compression_of(uri) else step
     for start in range(0, size, part):
         yield LinesSplit(uri, start, min(start + part, size), as_of)
 
@@ -157,7 +157,7 @@ def _lines(split: LinesSplit) -> Iterator[tuple[Offsets, list[bytes]]]:
     """The split's lines that are not blank with their offsets, in batches bounded by bytes."""
     with _opened(split) as file:
         start = _first_line(file, split.start)
-        end = NO_END if _compression(split.uri) else split.end
+        end = NO_END if compression_of(split.uri) else split.end
         carried, at_end = b"", False
         while start < end and not at_end:
             read = file.read(BATCH_BYTES)
@@ -176,7 +176,7 @@ def _lines(split: LinesSplit) -> Iterator[tuple[Offsets, list[bytes]]]:
 
 def _opened(split: LinesSplit) -> pa.NativeFile:
     filesystem, path = filesystem_of(split.uri)
-    compression = _compression(split.uri)
+    compression = compression_of(split.uri)
     if compression:
         return filesystem.open_input_stream(path, compression=compression)
     return filesystem.open_input_file(path)
@@ -196,7 +196,3 @@ def _first_line(file: pa.NativeFile, start: int) -> int:
         position += len(block)
     file.seek(position)
     return position
-
-
-def _compression(uri: str) -> str | None:
-    return next((name for end, name in COMPRESSIONS.items() if uri.endswith(end)), None)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import unquote
 
 import msgspec
 from pyspark.sql import SparkSession
@@ -24,6 +23,7 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, read_text, write_text
 from scorestream.io.mlflow.model_version import Version
 from scorestream.settings import Settings
+from scorestream.spark.tasks import input_errors
 from scorestream.tables import TRANSACTIONS
 
 InputFormat = Literal["jsonl", "parquet", "delta", "csv"]
@@ -201,10 +201,9 @@ class Planner:
         mapping = load_mapping(self.options.columns)
         uri = as_uri(self.options.input)
         size = sum(size for _, size in found_files(self.options.input))
-        # Hadoop's paths are not quoted as URIs are.
-        path = uri if "://" in self.options.input else unquote(uri.removeprefix("file://"))
-        rows = exploded_rows(read_table(self.spark, path, form), mapping)
-        files = sort_by_wallet(rows, self.folder, self._parallelism, size)
+        rows = exploded_rows(read_table(self.spark, uri, form), mapping)
+        with input_errors():
+            files = sort_by_wallet(rows, self.folder, self._parallelism, size)
         moments = list(self.options.moments)
         return [
             ForeignWallets(name, i, bytes_, uri, moments) for i, (name, bytes_) in enumerate(files)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import reduce
-from operator import or_
+from operator import and_
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import unquote
 
+import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pydantic import ValidationError
 from pyspark.errors import AnalysisException, PySparkException
@@ -16,12 +18,15 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scorestream.backfill.lines import found_files
 from scorestream.configuration import problems_of, read_yaml
 from scorestream.core.decode import DEFAULT_CHAIN
 from scorestream.core.messages import DEXES, MAX_SECONDS, MIN_SECONDS
 from scorestream.core.wallets import HEXADECIMAL
 from scorestream.errors import ConfigurationError, InputError
 from scorestream.frozen import Frozen
+from scorestream.io.reasons import reason
+from scorestream.spark.csv_rows import csv_rows
 from scorestream.tables import LEGS_OF_ROWS
 
 TableFormat = Literal["parquet", "delta", "csv"]
@@ -56,6 +61,7 @@ COLUMNS: Final = (
 REQUIRED: Final = ("wallet_address", "document_id", "action", "timestamp")
 MOST_LETTERS: Final = 256
 NAMELESS_GROUPS: Final = 10_000
+_KEYS: Final = {leg: key for key, leg in LEGS.items()}
 _TEXTS: Final = ("protocol", "pool_name", "caller")
 
 
@@ -95,19 +101,31 @@ def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
     Raises:
         InputError: it cannot be read.
     """
+    if form == "csv":
+        return _read_csv(spark, uri)
     try:
-        return spark.read.format(form).options(header="true", escape='"', nullValue="\\N").load(uri)
+        # Hadoop's paths are not quoted as URIs are.
+        path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+        return spark.read.format(form).load(path)
     except (PySparkException, Py4JJavaError) as error:
-        reason = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
-        told = reason[0] if reason else str(error).splitlines()[0]
+        known = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
+        told = known[0] if known else str(error).splitlines()[0]
         raise InputError(f"{uri} cannot be read as {form}: {told}") from None
+
+
+def _read_csv(spark: SparkSession, uri: str) -> DataFrame:
+    try:
+        folder = uri.rpartition("/")[0] if "*" in uri else uri
+        return csv_rows(spark, found_files(uri), folder, nulls=True)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{uri} cannot be read as csv: {reason(error)}") from None
 
 
 def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
     """Rows of a table as `HISTORY_ROWS`, with their wallet instead of `message`.
 
-    A row that the decoder must look at has it as a message of its own in `defect`, with the values
-    as the table has them.
+    A row that the decoder must look at is a message of its own in `defect`: what is not plainly
+    good is there as the table has it, all else as it is in the other columns.
 
     Raises:
         InputError: a required column lacks, or one that the mapping names.
@@ -121,9 +139,11 @@ def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
     typed = raw.select(
         *[column.alias(f"typed_{name}") for name, column in columns.items()], *raw.columns
     )
+    types = {field.name: field.dataType for field in raw.schema}
+    plain = _plain(types)
     return typed.select(
         *[F.col(f"typed_{name}").alias(name) for name in columns],
-        F.when(_needs_a_look(), _message(types)).alias("defect"),
+        F.when(~reduce(and_, plain.values()), _message(types, plain)).alias("defect"),
     )
 
 
@@ -141,10 +161,10 @@ def _typed(types: Mapping[str, T.DataType]) -> dict[str, Column]:
         "wallet_address": wallet,
         "document_id": F.col("document_id").cast("string"),
         "action": F.col("action").cast("string"),
-        "timestamp": _seconds(types["timestamp"]),
+        "timestamp": _seconds(types),
         "pool_id": F.col("pool_id").cast("string"),
         **{name: F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _TEXTS},
-        "chain_id": F.coalesce(F.col("chain_id").try_cast("long"), F.lit(DEFAULT_CHAIN)),
+        "chain_id": F.coalesce(_whole("chain_id", types), F.lit(DEFAULT_CHAIN)),
         **{name: column for leg in LEGS_OF_ROWS for name, column in _leg(leg).items()},
     }
 
@@ -204,51 +224,86 @@ def _leg(leg: str) -> dict[str, Column]:
     }
 
 
-def _seconds(kind: T.DataType) -> Column:
+def _seconds(types: Mapping[str, T.DataType]) -> Column:
     """Unix seconds of times, of numbers as messages have them, of texts of either; else null."""
     column = F.col("timestamp")
-    if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
+    if isinstance(types["timestamp"], T.TimestampType | T.TimestampNTZType | T.DateType):
         return column.cast("timestamp").cast("long")
-    given = column.try_cast("decimal(38,6)")
-    number = F.when(given == F.floor(given), F.floor(given))
-    seconds = (
-        F.when(number > MAX_SECONDS, F.floor(number / 1000)).otherwise(number).try_cast("long")
-    )
-    if isinstance(kind, T.StringType):
+    number = _whole("timestamp", types)
+    seconds = F.when(number > MAX_SECONDS, F.floor(number / 1000)).otherwise(number)
+    if isinstance(types["timestamp"], T.StringType):
         return F.coalesce(seconds, column.try_cast("timestamp").cast("long"))
     return seconds
 
 
-def _needs_a_look() -> Column:
-    """Whether a row is not plainly one of a message that would be accepted."""
-    signs = [
-        ~F.coalesce(F.length("typed_wallet_address").between(1, MOST_LETTERS), F.lit(False)),
-        F.col("typed_document_id").isNull(),
-        F.col("typed_action").isNull(),
-        ~F.coalesce(F.col("typed_timestamp").between(MIN_SECONDS, MAX_SECONDS), F.lit(False)),
-        ~F.coalesce(F.coalesce("chain_id", F.lit(0)).try_cast("long") >= 0, F.lit(False)),
-    ]
+def _whole(name: str, types: Mapping[str, T.DataType]) -> Column:
+    """The whole numbers of a column, whatever type they have; null where a value is none."""
+    if isinstance(types[name], T.BooleanType):
+        return F.lit(None).cast("long")
+    given = F.col(name).try_cast("decimal(38,6)")
+    return F.when(given == F.floor(given), F.floor(given)).try_cast("long")
+
+
+def _plain(types: Mapping[str, T.DataType]) -> dict[str, Column]:
+    """By column whether a row's value is plainly one that a message could have.
+
+    The others are texts, of which any will do.
+    """
+    found = {
+        "wallet_address": _sure(F.length("typed_wallet_address").between(1, MOST_LETTERS)),
+        "document_id": F.col("typed_document_id").isNotNull(),
+        "action": F.col("typed_action").isNotNull(),
+        "timestamp": _sure(F.col("typed_timestamp").between(MIN_SECONDS, MAX_SECONDS)),
+        "chain_id": F.col("chain_id").isNull() | _sure(_whole("chain_id", types) >= 0),
+    }
     for leg in LEGS_OF_ROWS:
-        usd, amount = F.col(f"{leg}_amount_usd"), F.col(f"typed_{leg}_amount")
+        amount, usd = F.col(f"{leg}_amount"), F.col(f"{leg}_amount_usd")
+        digits = F.col(f"typed_{leg}_amount").rlike(r"^[0-9]{1,77}\z")
         number = usd.try_cast("double")
-        plain = (number >= 0) & (number < float("inf")) & ~F.isnan(number)
-        signs.append(usd.isNotNull() & ~F.coalesce(plain, F.lit(False)))
-        signs.append(amount.isNotNull() & ~amount.rlike("^[0-9]{1,77}$"))
-    return reduce(or_, signs)
+        finite = (number >= 0) & (number < float("inf")) & ~F.isnan(number)
+        found[f"{leg}_amount"] = amount.isNull() | _sure(digits)
+        found[f"{leg}_usd"] = usd.isNull() | _sure(finite)
+    return found
 
 
-def _message(types: Mapping[str, T.DataType]) -> Column:
-    """The row as a message; what it has no value for is left out."""
+def _sure(condition: Column) -> Column:
+    return F.coalesce(condition, F.lit(False))
 
-    def plain(name: str) -> Column:
-        column = F.col(name)
-        timed = isinstance(types[name], T.TimestampType | T.TimestampNTZType | T.DateType)
-        return column.cast("timestamp").cast("long") if timed else column
 
-    legs = [
-        F.struct(*[plain(f"{leg}_{part}").alias(field) for field, part in PARTS.items()]).alias(key)
-        for key, leg in LEGS.items()
-    ]
-    transaction = F.struct(*[plain(name).alias(field) for field, name in FIELDS.items()], *legs)
-    entry = F.struct(F.lit(DEXES).alias("protocolType"), F.array(transaction).alias("transactions"))
-    return F.to_json(F.struct(F.col("wallet_address"), F.array(entry).alias("data")))
+def _message(types: Mapping[str, T.DataType], plain: Mapping[str, Column]) -> Column:
+    """The row as a message; a pool or symbol that it does not have is null there, too.
+
+    Left out, either would be "", which counts as one more.
+    """
+
+    def value(name: str, of_row: str | None = None) -> Column:
+        typed = F.col(f"typed_{name}").cast("variant")
+        if name not in plain:
+            return F.coalesce(typed, F.parse_json(F.lit("null")))
+        return F.when(plain[name], typed).otherwise(_as_it_is(of_row or name, types))
+
+    fields = [value(name).alias(field) for field, name in FIELDS.items()]
+    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
+        parts = {
+            "amount": value(f"{leg}_amount"),
+            "amountUSD": value(f"{leg}_usd", f"{leg}_amount_usd"),
+            "address": value(f"{leg}_address"),
+            "symbol": value(f"{leg}_symbol"),
+        }
+        struct = F.struct(*[part.alias(field) for field, part in parts.items()])
+        is_swap = F.col("typed_action") == "swap"
+        fields.append(F.when(is_swap, struct).alias(_KEYS[of_swap]))
+        is_of_pool = F.col("typed_action").isin("deposit", "withdraw")
+        fields.append(F.when(is_of_pool, struct).alias(_KEYS[of_pool]))
+    entry = F.struct(
+        F.lit(DEXES).alias("protocolType"), F.array(F.struct(*fields)).alias("transactions")
+    )
+    wallet = value("wallet_address").alias("wallet_address")
+    return F.to_json(F.struct(wallet, F.array(entry).alias("data")))
+
+
+def _as_it_is(name: str, types: Mapping[str, T.DataType]) -> Column:
+    """A value of any type as JSON has it; what JSON has nothing for as text."""
+    known = T.NumericType | T.BooleanType | T.StringType
+    column = F.col(name)
+    return (column if isinstance(types[name], known) else column.cast("string")).cast("variant")

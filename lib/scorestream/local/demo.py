@@ -16,7 +16,7 @@ from rich.table import Table
 
 from scorestream.cli.logs import configure_logs
 from scorestream.errors import ScorestreamError
-from scorestream.io.delta.warehouse import arrow_dataset
+from scorestream.io.delta.features import arrow_dataset
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.local.broker import LocalBroker
 from scorestream.local.demo_models import (

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
+from py4j.protocol import Py4JJavaError
 from pyspark import TaskContext
-from pyspark.errors import PythonException
+from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
 
+from scorestream.errors import InputError
 from scorestream.spark.progress import getting_on, signing, signs_of_now
 
 Item = TypeVar("Item")
 Piece = TypeVar("Piece")
 Answer = TypeVar("Answer")
 _OURS: Final = "scorestream.errors."
+_INPUT: Final = re.compile(re.escape(_OURS) + r"InputError: (.+)")
 _TRIED_ONCE: Final = re.compile(r"failed 1 times|failed the maximum allowable number of times")
 
 
@@ -90,6 +94,22 @@ def _task_number() -> int:
     """In a task: the number of its attempt, which no other of the session has."""
     context = TaskContext.get()
     return 0 if context is None else context.taskAttemptId()
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Raise what a task says of its input as what it is.
+
+    Raises:
+        InputError: a task could not read its input.
+    """
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        told = _INPUT.search(str(error))
+        if told is None:
+            raise
+        raise InputError(told[1]) from None
 
 
 def tried_once(error: Exception) -> bool:

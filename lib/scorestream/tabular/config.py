@@ -98,6 +98,8 @@ class Candidate(Frozen):
         space: of the family, searched.
         encode: features that are not encoded as the family likes best.
         bags: so many models of different seeds, averaged.
+        weigh: rows count by their target to this power: with a logarithm that is learned by squared
+            errors 2 counts errors of the value itself, 0 their shares (regressions).
         over: another learner, whose remainder this one learns (regressions).
     """
 
@@ -107,6 +109,7 @@ class Candidate(Frozen):
     space: Mapping[str, Range] = {}
     encode: Mapping[str, Encoding] = {}
     bags: Count = 1
+    weigh: Annotated[float, Field(ge=0, le=4)] = 0.0
     over: Candidate | None = None
 
     @property

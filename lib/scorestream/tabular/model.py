@@ -21,7 +21,7 @@ from scorestream.tabular.config import Column, LabelType, Likeness, Reasons
 from scorestream.tabular.derived import with_derived
 from scorestream.tabular.families import FAMILIES, Fitted, Floats
 from scorestream.tabular.preprocessing import Preparation
-from scorestream.tabular.validation import Checked, check_features
+from scorestream.tabular.validation import Checked, check_features, without_empty
 
 _CARD: Final = "model.json"
 # What single precision may lose, of 1 or of a larger margin.
@@ -37,6 +37,7 @@ class Card(Frozen):
         anomalous: what rows are that an anomaly model shall flag.
         flag: share of the rows that it flags.
         log: the margin is the logarithm of the value; always of an anomaly's score.
+        within: least and greatest margin that was taught, beyond which none goes; None: anywhere.
         ids: columns that name a row.
         columns: of the input, categories with the values that were trained.
         derived: features computed from them.
@@ -54,6 +55,7 @@ class Card(Frozen):
     anomalous: tuple[str, ...] = ()
     flag: float = 0.05
     log: bool = False
+    within: tuple[float, float] | None = None
     ids: tuple[str, ...] = ()
     columns: Mapping[str, Column]
     derived: Mapping[str, str] = {}
@@ -101,7 +103,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class TabularModel:
-    """A model: its margin is the sum of its parts, each times its weight."""
+    """A model: its margin is the sum of its parts, each times its weight, within bounds."""
 
     card: Card
     parts: tuple[Part, ...]
@@ -130,15 +132,21 @@ class TabularModel:
         )
 
     def check(self, table: pa.Table, first_row: int = 1) -> Checked:
-        """The model's columns, typed, and which rows are bad."""
-        return check_features(table, self.card.columns, f"input of {self.card.name}", first_row)
+        """The model's columns, typed, and which rows are bad; those without any value are, too."""
+        where = f"input of {self.card.name}"
+        return without_empty(check_features(table, self.card.columns, where, first_row))
 
     def features(self, rows: pa.Table) -> pa.Table:
         """Checked rows with derived features."""
         return with_derived(rows, self.card.derived)
 
     def margin(self, features: pa.Table) -> Floats:
-        """Margins of rows with derived features; a part sees each encoding once."""
+        """Margins of rows with derived features."""
+        margin = self.sum_of_parts(features)
+        return margin if self.card.within is None else np.clip(margin, *self.card.within)
+
+    def sum_of_parts(self, features: pa.Table) -> Floats:
+        """Margins as they are without bounds; a part sees each encoding once."""
         if features.num_rows == 0:
             return np.zeros((0, len(self.card.labels)) if len(self.card.labels) > 2 else 0)
         encoded = _Encoded(features)
@@ -184,7 +192,10 @@ class TabularModel:
             start += columns[..., -1]
             for place, name in enumerate(part.preparation.sources):
                 found[name] += columns[..., place]
-        _share_rounding(self.margin(features), start, found)
+        margin = self.margin(features)
+        if self.card.within is not None:
+            _shorten(margin, start, found)
+        _share_rounding(margin, start, found)
         if classes > 2:
             chosen = (start + sum(found.values())).argmax(axis=1)
             every = np.arange(features.num_rows), chosen
@@ -243,6 +254,19 @@ class _Encoded:
         if preparation not in self._found:
             self._found[preparation] = preparation.encode(self._features)
         return self._found[preparation]
+
+
+def _shorten(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:
+    """Take from the parts what leads beyond the bounds, from those that lead there, by their size.
+
+    The start is between the bounds, so that there is always enough to take.
+    """
+    beyond = start + sum(parts.values()) - margin
+    leading = [np.where(np.sign(part) == np.sign(beyond), part, 0.0) for part in parts.values()]
+    whole = sum(leading, np.zeros_like(start))
+    share = np.where(whole == 0, 0.0, beyond / np.where(whole == 0, 1.0, whole))
+    for part, led in zip(parts.values(), leading, strict=True):
+        part -= led * share  # noqa: PLW2901  in place
 
 
 def _share_rounding(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:

@@ -98,6 +98,16 @@ def check_features(
     return Checked(pa.table(found, names=list(columns)), problems, first_row)
 
 
+def without_empty(checked: Checked) -> Checked:
+    """Checked rows of which those are bad, too, that have no value in any column."""
+    empty = ~checked.bad
+    for values in checked.rows.columns:
+        empty &= np.asarray(values.is_null())
+    rows = np.flatnonzero(empty) + checked.first_row
+    found = [Problem(row, "(all)", "is missing") for row in rows.tolist()]
+    return Checked(checked.rows, [*checked.problems, *found], checked.first_row)
+
+
 def _numbers(
     values: pa.ChunkedArray, name: str, column: Column, where: str
 ) -> tuple[pa.Array, list[tuple[int, str]]]:

@@ -21,6 +21,10 @@ class Metric:
         """Whether a value is better than another; one that is no number is not."""
         return value > other if self.more_is_better else value < other
 
+    def loss(self, value: float) -> float:
+        """What is to be small; of what is the better the more of 1 it is, the rest."""
+        return 1 - value if self.more_is_better else value
+
 
 METRICS: Final[dict[str, tuple[Metric, ...]]] = {
     "classification": (

@@ -26,7 +26,7 @@ from scorestream.scoring.model import load_scoring_model
 from scorestream.scoring.reference_data import current_reference
 from scorestream.settings import Settings
 from scorestream.spark.session import build_session
-from scorestream.spark.tasks import run_tasks
+from scorestream.spark.tasks import input_errors, run_tasks
 from scorestream.tables import TRANSACTIONS, WALLET_KEY, Table
 from scorestream.wallet_examples.cutoffs import BEHAVIOUR, EXAMPLES, Cutoffs, examples_of
 
@@ -79,7 +79,8 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
         # 1.
         rows = _with_truth(stored_rows(spark, warehouse), options.truth)
         parallelism = spark.sparkContext.defaultParallelism
-        files = sort_by_wallet(rows, folder, parallelism, warehouse.size(TRANSACTIONS))
+        with input_errors():
+            files = sort_by_wallet(rows, folder, parallelism, warehouse.size(TRANSACTIONS))
         # 2.
         warehouse.create_table(table)
         cutoffs = Cutoffs(options.moments, options.horizon)

@@ -15,7 +15,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError
-from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
+from scorestream.io.delta.features import arrow_dataset
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.tables import TABLES, VIEWS, Table
 
 # The schema `empty` holds the tables' columns and no rows.

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,16 +30,13 @@ from deltalake.transaction import AddAction, RemoveAction
 from scorestream.errors import DeltaError
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.evolution import missing_columns, missing_properties, table_properties
+from scorestream.io.delta.features import arrow_dataset, refuse_unreadable
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.log import is_whole, refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
-from scorestream.io.filesystem import folder_filesystem
 from scorestream.io.lease import taken_over
 from scorestream.io.reasons import reason
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
-
-if TYPE_CHECKING:
-    from pyarrow.dataset import Dataset  # its import alone takes longer than a micro-batch
 
 # To look for expired entries takes longer with every entry: upkeep does that now and then.
 _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
@@ -116,6 +113,7 @@ class Warehouse:
                 configuration={**table_properties(table)},
             )
             return
+        refuse_unreadable(present)
         missing = missing_columns(pa.schema(present.schema()), table)
         if missing:
             present.alter.add_columns(
@@ -243,6 +241,7 @@ class Warehouse:
             log.update_incremental()
         else:
             log = self._logs[path] = DeltaTable(path)
+        refuse_unreadable(log)
         return log
 
     def _commit(self, table: Table, attempt: Callable[[], None]) -> None:
@@ -345,15 +344,6 @@ def refuse_unknown_features(log: DeltaTable, table: Table) -> None:
             f"table {table.name} has been given features of Delta that upkeep does not know "
             f"({features}): its files are left as they are"
         )
-
-
-def arrow_dataset(log: DeltaTable) -> Dataset:
-    """The rows of a version of a table, as Arrow scans them.
-
-    On Arrow's own file system: a thread of Arrow that lets go of delta-rs's, which is a Python
-    object, while the interpreter ends would abort the process (apache/arrow#34314).
-    """
-    return log.to_pyarrow_dataset(filesystem=folder_filesystem(log.table_uri))
 
 
 def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:

@@ -30,12 +30,14 @@ class Learning:
         classes: of a classification.
         params: of the family.
         seed: of all that is random.
+        weights: how much each row counts, on average 1; None: all the same (regressions).
     """
 
     task: str
     classes: int
     params: Mapping[str, Any]
     seed: int
+    weights: Floats | None = None
 
 
 class Fitted(Protocol):

@@ -57,7 +57,8 @@ def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
     given = parameters(learning)
     rounds = given.pop(_ROUNDS, 100)
     try:
-        booster = lightgbm.train(given, lightgbm.Dataset(x, y, free_raw_data=True), rounds)
+        rows = lightgbm.Dataset(x, y, weight=learning.weights, free_raw_data=True)
+        booster = lightgbm.train(given, rows, rounds)
     except (lightgbm.basic.LightGBMError, TypeError, ValueError) as error:
         raise TrainingError(f"family lightgbm: {error}") from None
     return Boosted(booster, learning.classes)

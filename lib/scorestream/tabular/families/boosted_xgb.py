@@ -56,7 +56,8 @@ def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
     given = parameters(learning)
     rounds = given.pop(_ROUNDS, 100)
     try:
-        booster = xgboost.train(given, _matrix(x, y), num_boost_round=rounds)
+        rows = _matrix(x, y, learning.weights)
+        booster = xgboost.train(given, rows, num_boost_round=rounds)
     except (xgboost.core.XGBoostError, TypeError) as error:
         raise TrainingError(f"family xgboost: {_reason(error)}") from None
     return Boosted(booster)
@@ -80,9 +81,10 @@ def load(folder: Path) -> Boosted:
     return Boosted(booster)
 
 
-def _matrix(x: Floats, y: Floats | None = None) -> xgboost.DMatrix:
+def _matrix(x: Floats, y: Floats | None = None, weights: Floats | None = None) -> xgboost.DMatrix:
     """Rows as XGBoost takes them: it refuses finite values that single precision does not have."""
-    return xgboost.DMatrix(np.clip(x, -_LARGEST, _LARGEST), label=y, nthread=1)
+    bounded = np.clip(x, -_LARGEST, _LARGEST)
+    return xgboost.DMatrix(bounded, label=y, weight=weights, nthread=1)
 
 
 def _reason(error: Exception) -> str:

@@ -26,7 +26,7 @@ def fit(x: Floats, y: Floats, learning: Learning) -> LinearTerms:
     model = Ridge(alpha, positive=positive) if alpha else LinearRegression(positive=positive)
     means, scales = scaling(x)
     try:
-        model.fit((x - means) / scales, y)
+        model.fit((x - means) / scales, y, sample_weight=learning.weights)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"family linear: {error}") from None
     return unscaled(means, scales, model.coef_, model.intercept_)

@@ -19,6 +19,7 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 from deltalake.transaction import AddAction
 
 from scorestream.errors import InputError
+from scorestream.io.delta.features import MAPPING, refusal, renamed_columns
 from scorestream.io.delta.files import new_name
 from scorestream.io.filesystem import as_uri, exists, filesystem_of
 from scorestream.io.reasons import reason
@@ -92,12 +93,14 @@ def _write_delta(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> N
     storable = _storable(schema)
     if not is_delta(path):
         _make_table(path, storable, "error")
+    elif renamed_columns(DeltaTable(path)):
+        raise InputError(f"{refusal(path, MAPPING, 'written')}; or give another --output")
     file = _write_data_file(path, storable, batches)
     # The table is the user's, wherever it is: `Warehouse` knows those of the warehouse only.
     log = DeltaTable(path)
     if pa.schema(log.schema()) != storable or log.metadata().partition_columns:
         log = _make_table(path, storable, "overwrite")
-    log.create_write_transaction([file], "overwrite", storable)
+    log.create_write_transaction([file], "overwrite", log.schema())
 
 
 def _storable(schema: pa.Schema) -> pa.Schema:

@@ -68,8 +68,9 @@ def _target_problems(use_case: UseCase) -> Iterator[str]:
         yield "target: labels and positive are those of a classification"
     if use_case.task != "anomaly" and use_case.target.anomalous:
         yield "target.anomalous: is that of an anomaly"
-    if use_case.task != "regression" and use_case.target.log:
-        yield f"target.log: a {use_case.task} has no logarithm"
+    for key in ("log", "bounded"):
+        if use_case.task != "regression" and getattr(use_case.target, key):
+            yield f"target.{key}: is for regressions"
     if use_case.target.positive and use_case.target.positive not in (
         use_case.target.labels or (use_case.target.positive,)
     ):
@@ -95,12 +96,17 @@ def _derived_problems(use_case: UseCase) -> Iterator[str]:
 def _metric_problems(use_case: UseCase) -> Iterator[str]:
     known = [metric.name for metric in METRICS[use_case.task]]
     given = {f"thresholds.{name}": name for name in use_case.thresholds.bounds}
+    given |= {f"guards.{name}": name for name in use_case.guards}
+    if use_case.search.metric in use_case.guards:
+        yield f"guards.{use_case.search.metric}: is search.metric, by which a challenger has to win"
     for path, name in (("search.metric", use_case.search.metric), *given.items()):
         if name not in known:
             yield f"{path}: {name!r} is none of {', '.join(known)}"
 
 
 def _candidate_problems(use_case: UseCase) -> Iterator[str]:
+    if use_case.blending == "fitted" and len(use_case.blend) < 2:
+        yield "blending: there are no two members (blend) to weigh"
     for name in use_case.blend:
         if name not in use_case.candidates:
             yield f"blend: {name!r} is no candidate"
@@ -108,6 +114,8 @@ def _candidate_problems(use_case: UseCase) -> Iterator[str]:
         for depth, layer in enumerate(candidate.layers):
             path = f"candidates.{name}{'.over' * depth}"
             yield from _layer_problems(use_case, path, layer)
+            if layer.weigh and use_case.task != "regression":
+                yield f"{path}.weigh: is for regressions"
             if depth and layer.space:
                 yield f"{path}.space: what is below another is not searched: give params"
         if candidate.over is not None and use_case.task != "regression":

@@ -24,6 +24,7 @@ class Target(Frozen):
         positive: the label whose probability is told; of two labels.
         anomalous: what rows are that shall be flagged: judges an anomaly model, never teaches it.
         log: a regression learns the logarithm: errors count by their share of the value.
+        bounded: a regression predicts nothing beyond the values that it has learned.
         min: least possible number.
         max: largest possible number.
     """
@@ -33,6 +34,7 @@ class Target(Frozen):
     positive: str | None = None
     anomalous: Texts = ()
     log: bool = False
+    bounded: bool = False
     min: float | None = None
     max: float | None = None
 
@@ -100,6 +102,16 @@ class Bound(Frozen):
         if self.at_least is None and self.at_most is None:
             raise ValueError("needs at_least or at_most")
         return self
+
+
+class Guard(Frozen):
+    """A metric by which a challenger must not lose against the champion.
+
+    Attributes:
+        tolerance: how much worse it may be.
+    """
+
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Thresholds(BaseModel):

@@ -23,6 +23,7 @@ from scorestream.tabular.config import (
 from scorestream.training.config.checks import problems
 from scorestream.training.config.parts import (
     Drift,
+    Guard,
     MetricName,
     Search,
     Share,
@@ -44,10 +45,15 @@ class UseCase(Frozen):
         derived: features computed by SQL expressions over columns and earlier ones.
         candidates: by name.
         blend: names of candidates whose mean is a candidate of its own.
+        blending: the same weight for each, or `fitted`: those that are best on rows which the
+            members have not learned, in steps of a twentieth.
         baselines: trivial rivals, by name, as SQL expressions over any column of the rows: what
             rows of the same value came to, or for an anomaly the value itself.
         thresholds: what a champion reaches on held-out rows: bounds of metrics by name, and
             whether it beats the baselines.
+        guards: metrics, by name, by which a challenger must not lose against the champion, beside
+            `search.metric`, by which it has to win. With them candidates and weights of a blend are
+            chosen by all of these: by the mean of their losses, each over the best candidate's.
         refit: what is registered was trained on all rows, held-out ones too, after its judgement.
         flag: share of the rows that an anomaly model flags.
         collect_at_most: rows that are trained in one process.
@@ -69,8 +75,10 @@ class UseCase(Frozen):
     search: Search
     candidates: Annotated[Mapping[Name, Candidate], Field(min_length=1)]
     blend: Texts = ()
+    blending: Literal["mean", "fitted"] = "mean"
     baselines: Mapping[MetricName, str] = {}
     thresholds: Thresholds = Thresholds()
+    guards: Mapping[MetricName, Guard] = {}
     refit: bool = True
     reasons: Reasons = Reasons()
     similar: Likeness | None = None

@@ -11,23 +11,21 @@ from typing import Final
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError as DeltaRsError
-from pyarrow.fs import FileSystem
 
-from scorestream.errors import InputError
+from scorestream.errors import DeltaError, InputError
+from scorestream.io.csv_files import csv_batches, refuse_repeated
 from scorestream.io.delta.duck import connect, refresh
-from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
+from scorestream.io.delta.features import table_batches
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, filesystem_of, find_files
 from scorestream.io.reasons import reason
-from scorestream.training.data.schemas import common_schema, refuse_repeated
+from scorestream.training.data.schemas import common_schema
 
 BATCH_ROWS: Final = 65_536
 CSV_ENDINGS: Final = (".csv", ".csv.gz")
-_BLOCK_BYTES: Final = 8 * 1024 * 1024
-_LINES: Final = pa_csv.ParseOptions(newlines_in_values=True)
 _UNREADABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
 
 
@@ -86,6 +84,8 @@ def read_batches(path: str) -> Iterator[pa.Table]:
         for batch in _batches(path):
             refuse_repeated(path, batch.schema.names)
             yield batch
+    except DeltaError as error:
+        raise InputError(str(error)) from None
     except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from None
 
@@ -131,21 +131,14 @@ def _batches(path: str) -> Iterator[pa.Table]:
     if not exists(uri):
         raise InputError(f"{path}: no such file")
     if is_delta(path):
-        yield from _delta_batches(path)
+        yield from table_batches(DeltaTable(path))
     elif path.endswith(CSV_ENDINGS):
-        yield from _csv_batches(path, *filesystem_of(uri))
+        yield from csv_batches(uri)
     else:
         files = [file for file, _ in find_files(uri) if file.endswith(".parquet")]
         if not files:
             raise InputError(f"{path}: is no .csv, .csv.gz, .parquet or Delta table")
         yield from _parquet_batches(files)
-
-
-def _delta_batches(path: str) -> Iterator[pa.Table]:
-    dataset = arrow_dataset(DeltaTable(path))
-    yield dataset.schema.empty_table()
-    for batch in dataset.to_batches(batch_size=BATCH_ROWS):
-        yield pa.Table.from_batches([batch])
 
 
 def _parquet_batches(uris: Sequence[str]) -> Iterator[pa.Table]:
@@ -156,35 +149,3 @@ def _parquet_batches(uris: Sequence[str]) -> Iterator[pa.Table]:
         with pq.ParquetFile(path, filesystem=filesystem) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
-
-
-def _csv_batches(path: str, filesystem: FileSystem, file: str) -> Iterator[pa.Table]:
-    names = _header(path, filesystem, file)
-    refuse_repeated(path, names)
-    compression = "gzip" if path.endswith(".gz") else None
-    with (
-        filesystem.open_input_stream(file, compression=compression) as stream,
-        pa_csv.open_csv(
-            stream,
-            pa_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-            _LINES,
-            pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-        ) as reader,
-    ):
-        yield reader.schema.empty_table()
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
-
-
-def _header(path: str, filesystem: FileSystem, file: str) -> list[str]:
-    compression = "gzip" if path.endswith(".gz") else None
-    try:
-        with (
-            filesystem.open_input_stream(file, compression=compression) as stream,
-            pa_csv.open_csv(stream, pa_csv.ReadOptions(block_size=_BLOCK_BYTES), _LINES) as reader,
-        ):
-            return list(reader.schema.names)
-    except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            raise InputError(f"{path}: is empty: it needs a header and rows") from None
-        raise

@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from scorestream.errors import InputError
-from scorestream.io.delta.warehouse import Warehouse, arrow_dataset
+from scorestream.io.delta.features import table_batches
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.tables import Table
 from scorestream.tabular.validation import Checked
 from scorestream.training.config.use_case import UseCase
@@ -96,7 +97,6 @@ def _as_stored(rows: pa.Table, path: str) -> pa.Table:
 
 def _kept_hashes(table: Table, warehouse: Warehouse) -> Hashes:
     """Of the rows that are kept, which are read some at a time."""
-    stored = arrow_dataset(DeltaTable(warehouse.path(table)))
-    batches = stored.to_batches(columns=table.columns.names)
-    found = [row_hashes(pa.Table.from_batches([batch])) for batch in batches]
+    batches = table_batches(DeltaTable(warehouse.path(table)), table.columns.names)
+    found = [row_hashes(batch) for batch in batches]
     return np.concatenate([np.empty(0, np.uint64), *found])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import structlog
 
 from scorestream.errors import TrainingError
-from scorestream.io.filesystem import as_uri
+from scorestream.io.filesystem import as_uri, find_files
 from scorestream.settings import Settings
 from scorestream.tabular.families import FAMILIES
 from scorestream.training.config.use_case import UseCase
@@ -40,19 +40,26 @@ class LargeTable:
     @property
     def rows(self) -> DataFrame:
         """Its rows; those of CSV as text."""
-        reader = self.spark.read.options(header="true", escape='"', multiLine="true")
-        return reader.format(spark_format(self.path)).load(as_uri(self.path))
+        form, uri = spark_format(self.path), as_uri(self.path)
+        if form == "csv":
+            from scorestream.spark.csv_rows import csv_rows  # noqa: PLC0415
+
+            return csv_rows(self.spark, find_files(uri), uri, nulls=False)
+        return self.spark.read.format(form).load(uri)
 
     def sample(self, most: int) -> pa.Table:
         """At most about so many rows, chosen by their content."""
         from pyspark.sql import functions as F  # noqa: PLC0415
 
+        from scorestream.spark.tasks import input_errors  # noqa: PLC0415
+
         rows = self.rows
-        share = min(1.0, most / max(rows.count(), 1))
-        log.info("sampling", source=self.path, share=round(share, 6))
-        place = F.pmod(F.xxhash64(*rows.columns), F.lit(_SAMPLING))
-        chosen = rows.where(place < int(share * _SAMPLING))
-        return pa.table(chosen.toArrow()).combine_chunks()
+        with input_errors():
+            share = min(1.0, most / max(rows.count(), 1))
+            log.info("sampling", source=self.path, share=round(share, 6))
+            place = F.pmod(F.xxhash64(*rows.columns), F.lit(_SAMPLING))
+            chosen = rows.where(place < int(share * _SAMPLING))
+            return pa.table(chosen.toArrow()).combine_chunks()
 
 
 def refuse_unfit(use_case: UseCase) -> None:
@@ -69,7 +76,7 @@ def refuse_unfit(use_case: UseCase) -> None:
     if not any(learns_in_spark(use_case, name) for name in use_case.candidates):
         raise TrainingError(
             f"more than {use_case.collect_at_most:,} rows: no candidate learns in Spark: add one "
-            "of family xgboost, without over; or raise collect_at_most"
+            "of family xgboost, without over and weigh; or raise collect_at_most"
         )
 
 
@@ -79,5 +86,6 @@ def learns_in_spark(use_case: UseCase, name: str) -> bool:
     return (
         candidate is not None
         and candidate.over is None
+        and not candidate.weigh
         and FAMILIES[candidate.family].distributed is not None
     )

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorestream.errors import InputError
+from scorestream.io.csv_files import refuse_repeated
 from scorestream.io.filesystem import filesystem_of
 
 
@@ -24,17 +25,6 @@ def common_schema(uris: Sequence[str]) -> pa.Schema:
         refuse_repeated(uri, schema.names)
         common = schema if common is None else pa.schema(_fields(common, schema, uri))
     return common
-
-
-def refuse_repeated(path: str, names: list[str]) -> None:
-    """Refuse columns of which there are two of a name.
-
-    Raises:
-        InputError: there are.
-    """
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InputError(f"{path}: column {repeated[0]!r} is there more than once")
 
 
 def _fields(common: pa.Schema, schema: pa.Schema, uri: str) -> Iterator[pa.Field]:

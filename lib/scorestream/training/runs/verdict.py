@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,15 +15,16 @@ from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import JUDGED, Run
 from scorestream.tabular.model import TabularModel
+from scorestream.training.config.parts import Guard
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.datasets import Flags
 from scorestream.training.data.hashing import row_hashes, unpacked_hashes
 from scorestream.training.data.splitting import LEAST_ROWS, place_of
 from scorestream.training.evaluation import evaluate
+from scorestream.training.metrics import Metric
 from scorestream.training.runs.run_log import HASHES, SPARK, TRAINED_IN, noted_use_case
 from scorestream.training.search.baselines import Rivals, against
 from scorestream.training.search.candidates import Trained
-from scorestream.training.search.learning import Examples
 from scorestream.training.search.subject import Training
 
 
@@ -116,17 +118,42 @@ def _compared(training: Training, trained: Trained, champion: Registered, run: R
         )
     ours = training.examples.where(good)
     theirs = replace(ours, features=other.features(rows.filter(pa.array(good))))
-    value, their_value = (
-        _value(training, model, examples)
+    metrics, their_metrics = (
+        evaluate(model.card, examples.truth, model.margin(examples.features))
         for model, examples in ((trained.judged, ours), (other, theirs))
     )
-    name, better = training.metric.name, training.metric.better(value, their_value)
+    guards = {metric: training.use_case.guards[metric.name] for metric in training.metrics[1:]}
+    better, told = compared(training.metric, guards, metrics, their_metrics)
+    where = f"of champion {champion} on {len(ours):,} held-out rows"
     return Verdict(
-        better,
-        f"{name} {value:.6g} {'beats' if better else 'does not beat'} {their_value:.6g} "
-        f"of champion {champion} on {len(ours):,} held-out rows",
-        champion,
+        better, f"{told[0]} {where}{''.join(f'; {text}' for text in told[1:])}", champion
     )
+
+
+def compared(
+    metric: Metric,
+    guards: Mapping[Metric, Guard],
+    ours: Mapping[str, float],
+    theirs: Mapping[str, float],
+) -> tuple[bool, list[str]]:
+    """Whether a challenger is better than the champion by one metric, and loses by no other.
+
+    Returns:
+        That, and what each metric says. One that is not defined for the rows is lost.
+    """
+    value, other = (m.get(metric.name, math.nan) for m in (ours, theirs))
+    better = metric.better(value, other)
+    told = [f"{metric.name} {value:.6g} {'beats' if better else 'does not beat'} {other:.6g}"]
+    for guarded, guard in guards.items():
+        name = guarded.name
+        value, other = (m.get(name, math.nan) for m in (ours, theirs))
+        kept = guarded.loss(value) - guarded.loss(other) <= guard.tolerance
+        allowed = f", {guard.tolerance:g} may be lost" if guard.tolerance else ""
+        told.append(
+            f"{name} {value:.6g} {'holds' if kept else 'loses'} against {other:.6g}{allowed}"
+        )
+        better = better and kept
+    return better, told
 
 
 def _new_to(
@@ -147,9 +174,3 @@ def _learned(rows: pa.Table, champion: Registered, run: Run) -> Flags:
     # Of a table that no process holds nobody notes the rows: all that its split gave it.
     theirs = noted_use_case(run)
     return np.asarray(place_of(rows, theirs) >= theirs.split.held_out)
-
-
-def _value(training: Training, model: TabularModel, examples: Examples) -> float:
-    """A model's metric; not a number where it is not defined."""
-    metrics = evaluate(model.card, examples.truth, model.margin(examples.features))
-    return metrics.get(training.metric.name, float("nan"))

@@ -12,6 +12,7 @@ from scorestream.tabular.families import Floats
 from scorestream.tabular.model import TabularModel
 from scorestream.training.data.large_table import learns_in_spark
 from scorestream.training.evaluation import evaluate
+from scorestream.training.search.choosing import fitted_weights, mean_losses
 from scorestream.training.search.distributed import learn_in_spark, single
 from scorestream.training.search.hyperparameters import Found, judged, repeated, search_candidate
 from scorestream.training.search.learning import Learner
@@ -42,18 +43,31 @@ class Trained:
 
 def searched(training: Training) -> Iterator[Found]:
     """Each candidate with its best parameters, then the blend of some, if there is one."""
-    use_case, members = training.use_case, {}
+    use_case, members = training.use_case, dict[str, Found]()
     for name, candidate in use_case.candidates.items():
         found = search_candidate(name, candidate, training.card, training.learned, use_case.search)
-        members[name] = found.learner.members[0]
+        members[name] = found
         yield found
     if use_case.blend:
-        learner = Learner(BLEND, tuple(members[name] for name in use_case.blend))
+        learner = _blend(training, [members[name] for name in use_case.blend])
         yield judged(learner, training.card, training.learned, use_case.search)
 
 
+def _blend(training: Training, members: Sequence[Found]) -> Learner:
+    """Candidates as one; with fitted weights those without any are left out."""
+    learners = [found.learner.members[0] for found in members]
+    if training.use_case.blending == "mean":
+        return Learner(BLEND, tuple(learners))
+    margins = [found.margins for found in members]
+    weights = fitted_weights(training.card, training.learned.truth, margins, training.metrics)
+    used = [(one, weight) for one, weight in zip(learners, weights, strict=True) if weight]
+    return Learner(BLEND, tuple(one for one, _ in used), tuple(weight for _, weight in used))
+
+
 def best_first(training: Training, found: Sequence[Found]) -> list[Found]:
-    """Candidates in the order of their metric by cross-validation; those without it are last.
+    """Candidates in the order of their metric, or metrics, by cross-validation.
+
+    Those that lack one are last.
 
     Raises:
         TrainingError: none has it, though the truth is known.
@@ -64,8 +78,9 @@ def best_first(training: Training, found: Sequence[Found]) -> list[Found]:
             f"search.metric: no candidate has a {metric.name}: it is not defined for these rows, "
             "or they predict no finite numbers: take another, or mend the candidates"
         )
-    sign = -1 if metric.more_is_better else 1
-    return sorted(found, key=lambda one: (math.isnan(one.value), sign * one.value))
+    losses = mean_losses([one.metrics for one in found], training.metrics)
+    order = sorted(range(len(found)), key=lambda i: (math.isnan(losses[i]), losses[i]))
+    return [found[i] for i in order]
 
 
 def train_best(training: Training, ranked: Sequence[Found]) -> Trained:

@@ -44,7 +44,7 @@ def learn_in_spark(
         card.task, len(card.labels), {**candidate.params, **params}, use_case.search.seed
     )
     fitted = FAMILIES[candidate.family].fit_distributed(rows, learning, workers)
-    return TabularModel(card, (Part(1.0, candidate.family, part.preparation, fitted),))
+    return TabularModel(sample.card, (Part(1.0, candidate.family, part.preparation, fitted),))
 
 
 def single(found: Found) -> Found:

@@ -63,19 +63,28 @@ class Learner:
     """A candidate with its hyper-parameters, or a blend of several.
 
     Attributes:
-        members: candidates and their parameters, each of the same weight.
+        members: candidates and their parameters.
+        weights: of each member; none: all the same.
     """
 
     name: str
     members: tuple[tuple[Candidate, Params], ...]
+    weights: tuple[float, ...] = ()
 
     @property
     def params(self) -> dict[str, Any]:
         """All parameters, those of a blend with the number of the member before them."""
         if len(self.members) == 1:
             return dict(self.members[0][1])
-        found = enumerate(params for _, params in self.members)
-        return {f"{place}.{key}": value for place, params in found for key, value in params.items()}
+        weighed = [
+            {**params, "weight": weight} if self.weights else params
+            for (_, params), weight in zip(self.members, self._weights, strict=True)
+        ]
+        return {f"{place}.{key}": v for place, p in enumerate(weighed) for key, v in p.items()}
+
+    @property
+    def _weights(self) -> tuple[float, ...]:
+        return self.weights or (1 / len(self.members),) * len(self.members)
 
     def learn(self, card: Card, examples: Examples, seed: int) -> TabularModel:
         """A model that has learned the examples.
@@ -84,11 +93,11 @@ class Learner:
             TrainingError: the data or the parameters do not allow it.
         """
         parts: list[Part] = []
-        for candidate, params in self.members:
+        for (candidate, params), weight in zip(self.members, self._weights, strict=True):
             merged = candidate.model_copy(update={"params": {**candidate.params, **params}})
             found = _parts(card, merged, examples, seed)
-            parts += [replace(p, weight=p.weight / len(self.members)) for p in found]
-        return TabularModel(card, tuple(parts))
+            parts += [replace(p, weight=p.weight * weight) for p in found]
+        return TabularModel(_bounded(card, examples.truth), tuple(parts))
 
 
 def card_of(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> Card:
@@ -110,6 +119,8 @@ def card_of(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> 
         anomalous=use_case.target.anomalous,
         flag=use_case.flag,
         log=use_case.target.log or use_case.task == "anomaly",
+        # Whoever learns puts the values in their place that it has learned.
+        within=(-np.inf, np.inf) if use_case.target.bounded else None,
         ids=use_case.ids,
         columns={name: _resolved(c, rows[name]) for name, c in use_case.columns.items()},
         derived=use_case.derived,
@@ -219,7 +230,7 @@ def _parts(card: Card, candidate: Candidate, examples: Examples, seed: int) -> I
     if candidate.over is not None:
         below = tuple(_parts(card, candidate.over, examples, seed))
         yield from below
-        truth = truth - TabularModel(card, below).margin(examples.features)
+        truth = truth - TabularModel(card, below).sum_of_parts(examples.features)
     preparation = fit_preparation(examples.features, card.columns, tuple(card.derived), candidate)
     encoded = preparation.encode(examples.features)
     for bag in range(candidate.bags):
@@ -228,9 +239,34 @@ def _parts(card: Card, candidate: Candidate, examples: Examples, seed: int) -> I
             len(card.labels),
             candidate.params,
             seed + bag * SEED_STEP,
+            _row_weights(candidate, examples.truth),
         )
         fitted = FAMILIES[candidate.family].fit(encoded, truth, learning)
         yield Part(1 / candidate.bags, candidate.family, preparation, fitted)
+
+
+def _bounded(card: Card, truth: Floats) -> Card:
+    """The card of a model that has learned these values."""
+    if card.within is None:
+        return card
+    taught = _taught(card, truth)
+    return card.model_copy(update={"within": (float(taught.min()), float(taught.max()))})
+
+
+def _row_weights(candidate: Candidate, truth: Floats) -> Floats | None:
+    """How much rows count, on average 1.
+
+    Raises:
+        TrainingError: a target of 0 or below has no such weight.
+    """
+    if not candidate.weigh:
+        return None
+    if truth.min() <= 0:
+        raise TrainingError(
+            f"weigh: needs a target above 0, the least is {truth.min():g}: set target.min"
+        )
+    weights = (truth / truth.max()) ** candidate.weigh
+    return np.asarray(weights / weights.mean())
 
 
 def _taught(card: Card, truth: Floats) -> Floats:

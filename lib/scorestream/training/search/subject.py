@@ -59,6 +59,12 @@ class Training:
         return metric_of(self.use_case.task, self.use_case.search.metric)
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """That one, and those by which a challenger must not lose."""
+        guards = (metric_of(self.use_case.task, name) for name in self.use_case.guards)
+        return (self.metric, *guards)
+
+    @property
     def seed(self) -> int:
         """Of all that is random."""
         return self.use_case.search.seed
