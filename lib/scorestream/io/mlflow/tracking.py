@@ -23,6 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from scorestream.io.mlflow import loading
 from scorestream.io.mlflow.loading import OUTPUT, OUTPUTS, Served
 from scorestream.io.mlflow.store import ModelStore
+from scorestream.places import ARTIFACTS, place_of
 from scorestream.tabular.families import FAMILIES
 from scorestream.tabular.model import TabularModel
 
@@ -60,7 +61,13 @@ class Run:
         self.store.client.log_batch(self.run_id, tags=found)
 
     def log_files(self, files: Mapping[str, bytes | str]) -> None:
-        """Keep files, by their path below the run's folder."""
+        """Keep files, by their path below the run's folder.
+
+        Raises:
+            LookupError: one is of a kind of which nobody has said what `forget` does with it.
+        """
+        for name in files:
+            place_of(name, ARTIFACTS)
         with tempfile.TemporaryDirectory() as temporary:
             for name, content in files.items():
                 path = Path(temporary, name)
@@ -69,7 +76,12 @@ class Run:
             self.store.client.log_artifacts(self.run_id, temporary)
 
     def log_folder(self, folder: Path, name: str) -> None:
-        """Keep a folder of files."""
+        """Keep a folder of files.
+
+        Raises:
+            LookupError: they are of a kind of which nobody has said what `forget` does with it.
+        """
+        place_of(f"{name}/", ARTIFACTS)
         self.store.client.log_artifacts(self.run_id, str(folder), name)
 
     def read_file(self, name: str) -> bytes:
