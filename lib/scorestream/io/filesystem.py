@@ -259,7 +259,6 @@ def read_text(uri: str) -> str | None:
 def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, and the folder it is in."""
     with replaced(uri) as (filesystem, path):
-        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         _put(filesystem, path, text)
 
 
@@ -270,6 +269,7 @@ def replaced(uri: str) -> Iterator[tuple[FileSystem, str]]:
     if _replaces_whole(filesystem):
         yield filesystem, path
         return
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     new = f"{path}.{uuid4().hex}.new"
     try:
         yield filesystem, new

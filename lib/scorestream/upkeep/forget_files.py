@@ -15,7 +15,14 @@ from pyarrow.fs import FileType
 from scorestream.io.delta.files import COMPRESSION
 from scorestream.io.delta.forgetting import row_groups
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.filesystem import delete_files, entries, filesystem_of, read_text, replaced, write_text
+from scorestream.io.filesystem import (
+    delete_files,
+    entries,
+    filesystem_of,
+    read_text,
+    replaced,
+    write_text,
+)
 from scorestream.io.locks import exclusive_lock
 from scorestream.places import Place, Treatment, place_of
 from scorestream.tables import TABLES, Table, addresses_anywhere
