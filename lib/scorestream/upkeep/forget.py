@@ -210,36 +210,44 @@ class _Forgetting:
         A wallet's that the log needs no more go in any case.
         """
         what, dry_run = self.options.what, self.options.dry_run
-        purge = self.options.purge and not dry_run
         if not (self.options.purge or isinstance(what, OneWallet)):
             return
-        if purge:
+        if self.options.purge and not dry_run:
             time.sleep(self.options.wait_seconds)
         for table in tables:
-            before = forget_versions(self.warehouse, table) if purge else None
-            dead = dead_files(self.warehouse, table, what, before)
+            dead, named = dead_files(self.warehouse, table, what), self._named_in_log(table)
+            if self.options.purge and not dry_run and (dead.needed or named):
+                before = forget_versions(self.warehouse, table)
+                dead = dead_files(self.warehouse, table, what, before)
+                named = self._named_in_log(table)
             if not dry_run:
                 delete_files(dead.free)
             if dead.free:
                 would = "would be " if dry_run else ""
                 print(f"{table.name:18} {len(dead.free):10,} data files {would}deleted")
-            self._note(table, dead)
+            self._note(table, dead, named)
 
-    def _note(self, table: Table, dead: Dead) -> None:
+    def _named_in_log(self, table: Table) -> int:
+        """How many entries of a table's log name the wallet."""
+        what = self.options.what
+        if not isinstance(what, OneWallet):
+            return 0
+        return len(entries_with(self.warehouse.path(table), what.is_named_in))
+
+    def _note(self, table: Table, dead: Dead, named: int) -> None:
         """Remember what is left of a table."""
-        what, path = self.options.what, self.warehouse.path(table)
         if dead.unknown:
             self.failed.append(
                 f"{table.name}: {len(dead.unknown)} files hold some that no commit names, as those "
                 f"of running tasks: {', '.join(dead.unknown[:3])}: run it again in "
                 f"{UNKNOWN_HOURS} hours"
             )
-        entries = entries_with(path, what.is_named_in) if isinstance(what, OneWallet) else []
-        if dead.needed or entries:
-            until = datetime.now(UTC) + retention(DeltaTable(path).metadata().configuration)
+        if dead.needed or named:
+            properties = DeltaTable(self.warehouse.path(table)).metadata().configuration
+            until = datetime.now(UTC) + retention(properties)
             self.stays.append(
-                f"{table.name}: {len(dead.needed):,} data files, {len(entries):,} entries of the "
-                f"log, for the versions of before: until {until:%Y-%m-%d}, when `compact_tables "
+                f"{table.name}: {len(dead.needed):,} data files, {named:,} entries of the log, for "
+                f"the versions of before: until {until:%Y-%m-%d}, when `compact_tables "
                 "--vacuum-hours N` may delete them; --purge does it now"
             )
 
