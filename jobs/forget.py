@@ -1,4 +1,4 @@
-"""Forget a wallet, or rows older than an age: out of the tables, and out of their files."""
+"""Forget a wallet wherever it is, or rows older than an age; says what was found and what stays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 
 from scorestream.cli.options import at_least, moment, span
 from scorestream.cli.run import run_job
-from scorestream.upkeep.forget import FORGETTABLE, ForgetOptions, OlderThan, OneWallet, forget
+from scorestream.upkeep.forget import FORGETTABLE, ForgetOptions, forget
+from scorestream.upkeep.forgotten import OlderThan, OneWallet
 
 
 def parse_arguments() -> ForgetOptions:
@@ -18,7 +19,7 @@ def parse_arguments() -> ForgetOptions:
         "--wallet",
         type=_address,
         metavar="ADDRESS",
-        help="all rows of a wallet, 0x... in any spelling; their files go as well",
+        help="a wallet, 0x... in any spelling: its rows in all tables, files and samples of models",
     )
     what.add_argument(
         "--older-than",
@@ -35,22 +36,22 @@ def parse_arguments() -> ForgetOptions:
     parser.add_argument(
         "--tables",
         type=_tables,
-        default=tuple(FORGETTABLE),
         metavar="NAMES",
-        help=f"some of {','.join(FORGETTABLE)} (default: all)",
+        help=f"only some of {','.join(FORGETTABLE)} (default: all; of a wallet, whatever holds it)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only count the rows")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument(
         "--purge",
         action="store_true",
-        help="with --older-than: delete the files, too; else compact_tables --vacuum-hours does",
+        help="end the versions of before now, and delete their files that hold such rows; else "
+        "both go when they are old enough (compact_tables --vacuum-hours)",
     )
     parser.add_argument(
         "--wait",
         type=at_least(0),
         default=60,
         metavar="SECONDS",
-        help="readers that began before have so long before files are deleted (default: 60)",
+        help="readers and writers that began before have so long before a purge (default: 60)",
     )
     given = parser.parse_args()
     if given.as_of is not None and given.older_than is None:
@@ -64,7 +65,7 @@ def _options(given: argparse.Namespace) -> ForgetOptions:
         OlderThan(now - given.older_than) if given.older_than else OneWallet.of(given.wallet),
         given.tables,
         given.dry_run,
-        given.purge or given.wallet is not None,
+        given.purge,
         given.wait,
     )
 

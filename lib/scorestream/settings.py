@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -52,6 +59,19 @@ def as_location(given: str) -> str:
     return str(Path(given).resolve())
 
 
+def as_store(given: str) -> str:
+    """The URI of a store of models; a file or folder in it is absolute."""
+    scheme, separator, rest = given.partition("://")
+    if not separator:
+        # Names of services have no file of theirs; all else is a folder.
+        named = re.match("(databricks|uc)", given)
+        return given if named else as_location(given.removeprefix("file:"))
+    path, mark, query = rest.removeprefix("/").partition("?")
+    if not scheme.startswith("sqlite") or not path or path.startswith(":"):
+        return given
+    return f"{scheme}:///{Path(path).absolute()}{mark}{query}"
+
+
 def pem_text(path: Path | None) -> str:
     """A PEM file, without what is not ASCII: commentary. Empty if there is none to be read."""
     if path is None:
@@ -91,7 +111,7 @@ class Settings(BaseSettings):
 
     mlflow_tracking_uri: SecretStr | None = None
 
-    scorestream_warehouse: Name = "./warehouse"
+    scorestream_warehouse: Annotated[Name, Field(validate_default=True)] = "./warehouse"
     scorestream_conf: Path = PROJECT_ROOT / "conf"
     scorestream_transactions: Literal["on", "off"] = "on"
     scorestream_task_seconds: Annotated[float, Field(ge=60, le=86_400)] = 600.0
@@ -110,6 +130,24 @@ class Settings(BaseSettings):
         if not values.get("kafka_bootstrap_servers"):
             values["kafka_bootstrap_servers"] = f"127.0.0.1:{values.get('kafka_port') or 9092}"
         return values
+
+    @field_validator("scorestream_warehouse")
+    @classmethod
+    def _absolute_warehouse(cls, given: str) -> str:
+        """A relative place is that of the folder in which the command was started."""
+        return as_location(given)
+
+    @field_validator("mlflow_tracking_uri")
+    @classmethod
+    def _absolute_store(cls, given: SecretStr | None) -> SecretStr | None:
+        return SecretStr(as_store(given.get_secret_value())) if given else given
+
+    @field_validator(
+        "scorestream_conf", "kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"
+    )
+    @classmethod
+    def _absolute_path(cls, given: Path | None) -> Path | None:
+        return given.absolute() if given else given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -206,6 +244,18 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.mlflow_folder}/mlflow.db"
 
     @property
+    def model_files(self) -> str | None:
+        """Folder or URI of the files of trainings; None where their store has a place of its own.
+
+        Without one, MLflow would put them into whatever folder a command was started in.
+        """
+        scheme, separator, rest = self.tracking_uri.partition("://")
+        if scheme.startswith("sqlite") and self.mlflow_tracking_uri:
+            return f"{rest.removeprefix('/').partition('?')[0].rpartition('/')[0]}/mlflow_files"
+        is_database = re.match("(sqlite|postgresql|mysql|mssql)", scheme) is not None
+        return self.mlflow_folder if separator and is_database else None
+
+    @property
     def mlflow_folder(self) -> str:
         """Where the files of MLflow's default store are."""
         return f"{self.warehouse}/_mlflow"
@@ -221,7 +271,7 @@ class Settings(BaseSettings):
     @property
     def warehouse(self) -> str:
         """The warehouse as an absolute path or URI, without a trailing slash."""
-        return as_location(self.scorestream_warehouse)
+        return self.scorestream_warehouse
 
 
 def load_settings() -> Settings:

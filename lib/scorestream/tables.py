@@ -92,18 +92,55 @@ COMMENTS: Final = {
 
 
 @dataclass(frozen=True)
+class Addresses:
+    """Where the rows of a table may hold a wallet's address: what `forget --wallet` does there.
+
+    Attributes:
+        wallet: columns that say whose a row is; the wallet's rows go.
+        raw: columns that may hold it in any form; where `wallet` says nobody, the row goes with it.
+        others: columns in which rows of others may name it; those stay, which `forget` says.
+    """
+
+    wallet: tuple[str, ...] = ()
+    raw: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def decisive(self) -> tuple[str, ...]:
+        """The columns that tell whether a row goes."""
+        return (*self.wallet, *self.raw)
+
+
+NO_ADDRESSES: Final = Addresses()
+WALLET_COLUMNS: Final = ("wallet_address", "wallet_key")
+
+
+def addresses_anywhere(columns: pa.Schema) -> Addresses:
+    """For tables whose columns the user chooses: all columns but numbers may hold an address."""
+    wallet = tuple(name for name in WALLET_COLUMNS if name in columns.names)
+    texts = (field.name for field in columns if not _is_plain(field.type))
+    return Addresses(wallet, tuple(name for name in texts if name not in wallet))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind))
+
+
+@dataclass(frozen=True)
 class Table:
     """A Delta table.
 
     Attributes:
         columns: in order.
         comment: what it is for.
+        addresses: where its rows may hold a wallet's address.
         younger: columns that tables of an earlier version lack; they are added, and null there.
     """
 
     name: str
     columns: pa.Schema
     comment: str
+    addresses: Addresses
     younger: frozenset[str] = frozenset()
 
 
@@ -128,6 +165,7 @@ SCORES: Final = Table(
         ]
     ),
     "one row a scored message, append-only",
+    Addresses(wallet=WALLET_COLUMNS),
     frozenset({"wallet_key", *dict(schemas.TRANSACTION_TIMES)}),
 )
 TRANSACTIONS: Final = Table(
@@ -144,6 +182,13 @@ TRANSACTIONS: Final = Table(
         ]
     ),
     "one row a transaction of a message that counts, scored or not yet: the exploded history",
+    Addresses(
+        wallet=WALLET_COLUMNS,
+        others=(
+            *("document_id", "protocol", "pool_id", "pool_name", "caller"),
+            *("token0", "token1", "token_in", "token_out"),
+        ),
+    ),
     frozenset({"wallet_key"}),
 )
 # Which of its columns a leg of the exploded form is in: for a swap, for a deposit or withdraw.
@@ -167,6 +212,7 @@ REJECTS: Final = Table(
         ]
     ),
     "one row a message that could not be scored, with its raw bytes",
+    Addresses(wallet=("wallet_address",), raw=("value", "key", "error")),
 )
 REPLAYS: Final = Table(
     "replays",
@@ -182,6 +228,7 @@ REPLAYS: Final = Table(
         ]
     ),
     "which rejects replay_rejects sent back to the input topic: `planned`, then `sent`",
+    NO_ADDRESSES,
 )
 TOKENS: Final = Table(
     "tokens",
@@ -194,6 +241,8 @@ TOKENS: Final = Table(
         ]
     ),
     "reference data of the last run: tokens, and which of them are stable coins",
+    # Of contracts.
+    Addresses(others=("address",)),
 )
 PROTOCOL_THRESHOLDS: Final = Table(
     "protocol_thresholds",
@@ -208,6 +257,7 @@ PROTOCOL_THRESHOLDS: Final = Table(
     ),
     "reference data: percentiles of each feature over the wallets of each protocol; of each the "
     "newest as_of counts",
+    NO_ADDRESSES,
 )
 # Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex. Without `$`:
 # in Java it also stands before a line break that ends the text.

@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import DeltaError as DeltaRsError
 
 from golden import broken_records, golden_records
 from records import records_of
@@ -28,7 +30,8 @@ from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import PROJECT_ROOT, Settings
 from scorestream.tables import REJECTS, SCORES, TRANSACTIONS, Table
 from scorestream.upkeep.compaction import compact_tables
-from scorestream.upkeep.forget import ForgetOptions, OlderThan, OneWallet, forget
+from scorestream.upkeep.forget import ForgetOptions, forget
+from scorestream.upkeep.forgotten import OlderThan, OneWallet
 
 TABLES = (SCORES, TRANSACTIONS, REJECTS)
 ADDRESS = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01"
@@ -127,14 +130,125 @@ def test_nothing_is_left_of_a_wallet_and_everything_of_the_others(
     warehouse: Warehouse, settings: Settings, filled: dict[Table, Counter[str]]
 ) -> None:
     assert len(list(traces(warehouse.root))) > 10
+    opened = DeltaTable(warehouse.path(SCORES))
     forget(wallet("0x" + LOWER[2:].upper()), settings)
     assert list(traces(warehouse.root)) == []
     assert {table: rest(warehouse, table) for table in TABLES} == filled
     assert sum(filled[REJECTS].values()) == 12
     for table in TABLES:
         assert not any(is_ours(row) for row in warehouse.rows(table))
-        # The log still holds together, from the newest checkpoint and from the beginning.
-        assert DeltaTable(warehouse.path(table), version=1).version() == 1
+    # Who had the table open goes on with what it holds now; older versions are gone.
+    opened.update_incremental()
+    assert len(opened.to_pyarrow_table()) == len(warehouse.rows(SCORES))
+    with pytest.raises(DeltaRsError):
+        DeltaTable(warehouse.path(SCORES), version=1)
+
+
+def test_without_a_purge_readers_and_older_versions_go_on_and_no_commit_is_written_anew(
+    warehouse: Warehouse,
+    settings: Settings,
+    filled: dict[Table, Counter[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {path: path.read_bytes() for path in Path(warehouse.root).rglob("*.json")}
+    opened = DeltaTable(warehouse.path(SCORES))
+    rows = len(warehouse.rows(SCORES))
+    capsys.readouterr()
+    forget(ForgetOptions(OneWallet.of(ADDRESS)), settings)
+    assert {table: rest(warehouse, table) for table in TABLES} == filled
+    for table in TABLES:
+        assert not any(is_ours(row) for row in warehouse.rows(table))
+    assert len(opened.to_pyarrow_table()) == rows
+    assert len(DeltaTable(warehouse.path(SCORES), version=opened.version()).to_pyarrow_table()) == (
+        rows
+    )
+    assert all(path.read_bytes() == content for path, content in before.items())
+    # What a reader begins with now does not name it.
+    for table in TABLES:
+        newest = max(Path(warehouse.path(table)).glob("_delta_log/*.checkpoint.parquet"))
+        assert newest not in set(traces(warehouse.root))
+    told = capsys.readouterr().out
+    assert "scores: 5 data files, " in told
+    assert "--purge does it now" in told
+    # A later purge finds what this left.
+    forget(wallet(ADDRESS), settings)
+    assert list(traces(warehouse.root)) == []
+
+
+@pytest.mark.parametrize("error", [CommitFailedError, OSError])
+def test_a_commit_that_was_made_and_reported_as_refused_destroys_nothing(
+    warehouse: Warehouse,
+    settings: Settings,
+    filled: dict[Table, Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: type[Exception],
+) -> None:
+    commit = Warehouse.replace
+
+    def made_but_refused(*arguments: Any) -> None:
+        commit(*arguments)
+        raise error("the answer was lost")
+
+    monkeypatch.setattr(Warehouse, "replace", made_but_refused)
+    capsys.readouterr()
+    forget(wallet(ADDRESS), settings)
+    counts = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[:3]]
+    assert counts == [["scores", "4"], ["transactions", "4"], ["rejects", "4"]]
+    assert {table: rest(warehouse, table) for table in TABLES} == filled
+    assert list(traces(warehouse.root)) == []
+
+
+def test_new_files_of_a_refused_commit_are_left_to_a_later_clean_up(
+    warehouse: Warehouse,
+    settings: Settings,
+    filled: dict[Table, Counter[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError("no answer yet")
+
+    files = set(Path(warehouse.root).rglob("*.parquet"))
+    monkeypatch.setattr(Warehouse, "replace", refused)
+    with pytest.raises(DeltaError, match="no answer yet"):
+        forget(wallet(ADDRESS), settings)
+    # It may be made yet, and name them then.
+    assert len(set(Path(warehouse.root).rglob("*.parquet")) - files) == 2
+    assert {table: rest(warehouse, table) for table in TABLES} == filled
+
+
+def escaped(text: str) -> str:
+    return "".join(f"\\u{ord(letter):04X}" for letter in text)
+
+
+def test_rejects_go_in_whatever_form_their_bytes_hold_the_address(
+    warehouse: Warehouse, settings: Settings, model: DexV1
+) -> None:
+    other = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf02"
+    forms: list[bytes] = [
+        f'{{"wallet_address": "{form}", '.encode()
+        for form in (ADDRESS, ADDRESS.upper(), escaped(ADDRESS), escaped(LOWER).lower())
+    ]
+    forms += [f'{{"wallet_address": "{ADDRESS}"'.encode(code) for code in ("utf-16", "utf-32-be")]
+    forms += [json.dumps(f'{{"wallet_address": "{escaped(ADDRESS)}", ').encode()]
+    forms += [b"\x0a\x14" + bytes.fromhex(ADDRESS[2:]) + b"\x00"]
+    kept = [f'{{"wallet_address": "{form}", '.encode() for form in (other, escaped(other))]
+    records = [Record(None, value, NOW * 1000) for value in [*forms, *kept]]
+    keyed = Record(ADDRESS.encode(), b"broken", NOW * 1000)
+    append(warehouse, model, [*records, keyed], 0)
+    assert len(warehouse.rows(REJECTS)) == 11
+    forget(wallet(ADDRESS), settings)
+    assert [row["value"] for row in warehouse.rows(REJECTS)] == kept
+    # A short name counts where JSON names a wallet, and as a key.
+    short = [
+        Record(None, b'{"wallet_address": "bob", ', NOW * 1000),
+        Record(None, f'{{"wallet\\u005faddress":"{escaped("bob")}"'.encode(), NOW * 1000),
+        Record(b"bob", b"broken", NOW * 1000),
+        Record(None, b"bob and eve", NOW * 1000),
+    ]
+    append(warehouse, model, short, 1)
+    forget(wallet("bob"), settings)
+    assert [row["value"] for row in warehouse.rows(REJECTS)] == [*kept, b"bob and eve"]
 
 
 def test_a_dry_run_counts_and_changes_nothing(
@@ -147,7 +261,7 @@ def test_a_dry_run_counts_and_changes_nothing(
     capsys.readouterr()
     forget(wallet(LOWER, dry_run=True), settings)
     counts = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
-    assert counts == [["scores", "4"], ["transactions", "4"], ["rejects", "4"]]
+    assert counts[:3] == [["scores", "4"], ["transactions", "4"], ["rejects", "4"]]
     after = {path: path.read_bytes() for path in Path(warehouse.root).rglob("*") if path.is_file()}
     del after[Path(f"{warehouse.root}/_checkpoints/upkeep.lock")]
     before.pop(Path(f"{warehouse.root}/_checkpoints/upkeep.lock"), None)
@@ -179,7 +293,7 @@ def test_files_of_running_tasks_stay_and_are_told_of(
 ) -> None:
     append(warehouse, model, [message(ADDRESS), message("bob")], 0)
     running = scored(warehouse, model, [message(LOWER), message("eve")], 1)
-    with pytest.raises(DeltaError, match="2 files hold some that no commit names"):
+    with pytest.raises(DeltaError, match="1 files hold some that no commit names"):
         forget(wallet(ADDRESS), settings)
     commit_files(warehouse, running.files, ("run", 1))
     wallets = [row["wallet_address"] for row in warehouse.rows(SCORES)]
@@ -276,7 +390,9 @@ def test_the_commands(warehouse: Warehouse, model: DexV1) -> None:
     append(warehouse, model, [message(ADDRESS), message("bob")], 0)
     done = run(warehouse, "forget", "--wallet", LOWER, "--dry-run")
     assert done.stdout.splitlines()[0].split()[:3] == ["scores", "1", "rows"], done.stderr
-    assert run(warehouse, "forget", "--wallet", LOWER, "--wait", "0").returncode == 0
+    done = run(warehouse, "forget", "--wallet", LOWER, "--purge", "--wait", "0")
+    assert done.returncode == 0, done.stderr
+    assert "- messages in Kafka (wallet-transactions, " in done.stdout
     assert list(traces(warehouse.root)) == []
     age = ("--older-than", "365d", "--as-of", "2023-11-15", "--tables", "scores,rejects", "--purge")
     assert run(warehouse, "forget", *age, "--wait", "0").returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import DeltaTable
+from pydantic import SecretStr
 from sklearn.datasets import load_wine
 
 from models import (
@@ -170,6 +172,32 @@ def test_a_better_model_is_promoted(trained: Settings) -> None:
     registry = registry_of(trained)
     assert [version.aliases for version in registry.versions(NAME)] == [("champion",), ()]
     assert "beats" in registry.resolve(NAME).tags["verdict"]
+
+
+def test_files_of_a_training_are_found_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    uri = SecretStr("sqlite:///models/mlflow.db")
+    settings = Settings(scorestream_warehouse="wh", mlflow_tracking_uri=uri)
+    store = ModelStore.of(settings)
+    with started_run(store, "tried", "one") as run:
+        run.log_files({"use_case.json": "{}"})
+    monkeypatch.chdir(tmp_path / "other")
+    assert run.read_file("use_case.json") == b"{}"
+    with started_run(store, "tried", "two"):
+        pass
+    assert len(past_runs(store, "tried")) == 2
+    assert {path.name for path in tmp_path.glob("*/*")} == {"models"}
+    assert (tmp_path / "one/models/mlflow_files/tried").is_dir()
+    # As earlier versions of MLflow noted it.
+    with sqlite3.connect(tmp_path / "one/models/mlflow.db") as database:
+        database.execute("UPDATE experiments SET artifact_location = './mlruns/1'")
+    refused = pytest.raises(ModelError, match="start the command there, or train under another")
+    with refused, started_run(store, "tried", "three"):
+        pass
 
 
 def test_the_history_says_what_serves(

@@ -160,3 +160,46 @@ def test_a_wrong_scoring_model_is_told_by_its_key(
     with pytest.raises(ConfigurationError, match=r"dex-v1\.yaml") as caught:
         load_scoring_model(tmp_path, "dex-v1", frozenset({"USDC"}))
     assert text in str(caught.value)
+
+
+def test_relative_places_are_those_of_the_folder_where_the_command_was_started(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    started, other = tmp_path / "started", tmp_path / "other"
+    for folder in (started, other):
+        folder.mkdir()
+    environment.chdir(started)
+    environment.setenv("SCORESTREAM_CONF", "conf")
+    environment.setenv("MLFLOW_TRACKING_URI", "sqlite:///models/mlflow.db")
+    by_default = load_settings()
+    environment.setenv("SCORESTREAM_WAREHOUSE", "wh")
+    settings = load_settings()
+    environment.chdir(other)
+    assert by_default.warehouse == f"{started}/warehouse"
+    assert settings.warehouse == f"{started}/wh"
+    assert settings.scorestream_conf == started / "conf"
+    assert settings.tracking_uri == f"sqlite:///{started}/models/mlflow.db"
+    assert settings.model_files == f"{started}/models/mlflow_files"
+
+
+@pytest.mark.parametrize(
+    ("uri", "files"),
+    [
+        ("sqlite:////data/mlflow.db?timeout=5", "/data/mlflow_files"),
+        ("postgresql+psycopg2://user:secret@host/mlflow", "/wh/_mlflow"),
+        ("http://mlflow:5000", None),
+        ("databricks", None),
+        ("/data/mlruns", None),
+        ("file:///data/mlruns", None),
+        (None, "/wh/_mlflow"),
+    ],
+)
+def test_files_of_trainings_have_a_place_of_their_own(
+    uri: str | None, files: str | None, environment: pytest.MonkeyPatch
+) -> None:
+    if uri is not None:
+        environment.setenv("MLFLOW_TRACKING_URI", uri)
+    environment.setenv("SCORESTREAM_WAREHOUSE", "/wh")
+    settings = load_settings()
+    assert settings.model_files == files
+    assert uri is None or settings.tracking_uri == uri

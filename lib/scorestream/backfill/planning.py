@@ -22,7 +22,7 @@ from scorestream.io.delta.upkeep import CLUSTERED
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import as_uri, exists, read_text, write_text
 from scorestream.io.mlflow.model_version import Version
-from scorestream.settings import Settings
+from scorestream.settings import Settings, as_location
 from scorestream.spark.tasks import input_errors
 from scorestream.tables import TRANSACTIONS
 
@@ -129,7 +129,7 @@ class Planner:
     def _outline(self) -> Plan:
         columns = self.options.columns
         return Plan(
-            self.options.input,
+            _named(self.options.input),
             self.options.format,
             load_mapping(columns).model_dump_json(),
             list(self.options.moments),
@@ -150,6 +150,8 @@ class Planner:
             "config_hash": "constants",
             "incremental": "WALLET_MESSAGES=incremental",
         }
+        # Earlier versions noted a relative path, which is one of the folder of now.
+        known = msgspec.structs.replace(known, input=_named(known.input))
         pairs = {names[n]: (getattr(known, n), getattr(given, n)) for n in names}
         other = [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a != b]
         if other:
@@ -212,6 +214,11 @@ class Planner:
     @property
     def _parallelism(self) -> int:
         return self.spark.sparkContext.defaultParallelism
+
+
+def _named(given: str) -> str:
+    """An input as plans note it: the same files, whatever folder a command is started in."""
+    return given if given == STORED else as_location(given)
 
 
 def _format_of(given: str) -> InputFormat:

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -226,6 +226,15 @@ def modified_files(folder: str, ending: str) -> list[tuple[str, float]]:
     return sorted((f"{folder}/{info.base_name}", info.mtime_ns / 1e9) for info in found)
 
 
+def entries(folder: str) -> tuple[list[str], list[str]]:
+    """Names of the folders in a folder, and of its files, in order; none without it."""
+    filesystem, path = filesystem_of(folder)
+    infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
+    kinds = (FileType.Directory, FileType.File)
+    folders, files = (sorted(i.base_name for i in infos if i.type == kind) for kind in kinds)
+    return folders, files
+
+
 def delete_files(uris: Iterable[str]) -> None:
     """Delete files."""
     for uri in uris:
@@ -254,17 +263,23 @@ def read_text(uri: str) -> str | None:
 
 def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, and the folder it is in."""
-    filesystem, path = filesystem_of(uri)
-    # Of two who write it at the same time, the later wins.
-    if _replaces_whole(filesystem):
+    with replaced(uri) as (filesystem, path):
         _put(filesystem, path, text)
+
+
+@contextlib.contextmanager
+def replaced(uri: str) -> Iterator[tuple[FileSystem, str]]:
+    """Where to write what takes the place of a file when all is written; of two the later wins."""
+    filesystem, path = filesystem_of(uri)
+    if _replaces_whole(filesystem):
+        yield filesystem, path
         return
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     new = f"{path}.{uuid4().hex}.new"
     try:
-        _put(filesystem, new, text)
+        yield filesystem, new
         filesystem.move(new, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             filesystem.delete_file(new)
         raise

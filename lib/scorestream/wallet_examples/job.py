@@ -27,7 +27,7 @@ from scorestream.scoring.reference_data import current_reference
 from scorestream.settings import Settings
 from scorestream.spark.session import build_session
 from scorestream.spark.tasks import input_errors, run_tasks
-from scorestream.tables import TRANSACTIONS, WALLET_KEY, Table
+from scorestream.tables import TRANSACTIONS, WALLET_COLUMNS, WALLET_KEY, Addresses, Table
 from scorestream.wallet_examples.cutoffs import BEHAVIOUR, EXAMPLES, Cutoffs, examples_of
 
 log = structlog.get_logger()
@@ -66,7 +66,8 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
     """
     _refuse_overlap(options)
     warehouse = Warehouse(settings.warehouse)
-    table = Table(options.output, EXAMPLES, "wallets at cutoffs, and what became of them")
+    comment = "wallets at cutoffs, and what became of them"
+    table = Table(options.output, EXAMPLES, comment, Addresses(wallet=WALLET_COLUMNS))
     folder = f"{settings.warehouse}/_checkpoints/wallet_examples/{options.output}.wallets"
     with exclusive_lock(folder, "wait for it"):
         warehouse.create_tables()

@@ -35,5 +35,6 @@ def retried(what: str, attempt: Callable[[], T]) -> T:
 
 
 def _passes(error: DeltaRsError) -> bool:
-    """Whether another commit is the reason, or a checkpoint of the log that `forget` deleted."""
-    return isinstance(error, CommitFailedError) or ".checkpoint.parquet not found" in str(error)
+    """Whether another commit is the reason, or that the log was cleaned up meanwhile."""
+    gone = (".checkpoint.parquet not found", "Invalid table version")
+    return isinstance(error, CommitFailedError) or any(text in str(error) for text in gone)

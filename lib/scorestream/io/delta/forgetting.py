@@ -8,20 +8,22 @@ anew without them, which disturbs no append. Rows that come after the beginning 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol, TypeVar
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.files import COMPRESSION, Condition, DataFile, described, new_name
-from scorestream.io.delta.log import names_in_log
+from scorestream.io.delta.log import Named, expire_log, is_made, names_in_log
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.filesystem import delete_files, filesystem_of, modified_files
+from scorestream.io.filesystem import filesystem_of, modified_files
 from scorestream.tables import Table
 
 # Files that no commit names may be those of a running task; none runs for so long.
@@ -61,11 +63,15 @@ def count_rows(warehouse: Warehouse, table: Table, what: Forgotten) -> Taken:
 def take_out(warehouse: Warehouse, table: Table, what: Forgotten) -> Taken:
     """Take the rows out in one commit; readers see them no more, the old files are still there.
 
+    The log's statistics do not hold them from the checkpoint on that follows.
+
     Raises:
         DeltaError: other commits were faster again and again.
     """
     place = warehouse.path(table)
-    return retried(f"forgetting in {place}", lambda: _take_out(warehouse, table, what))
+    taken = retried(f"forgetting in {place}", lambda: _take_out(warehouse, table, what))
+    DeltaTable(place).create_checkpoint()
+    return taken
 
 
 def _take_out(warehouse: Warehouse, table: Table, what: Forgotten) -> Taken:
@@ -75,21 +81,35 @@ def _take_out(warehouse: Warehouse, table: Table, what: Forgotten) -> Taken:
     if held:
         kept = _each(lambda uri: _without(warehouse.root, uri, table, what), held)
         added = [file for file in kept if file is not None]
-        try:
-            warehouse.replace(table, [_name(uri) for uri in held], added, "forget")
-        except CommitFailedError:
-            delete_files([warehouse.uri(file) for file in added])
-            raise
+        _replace(warehouse, table, [_name(uri) for uri in held], added)
     return Taken(sum(counts), len(held))
+
+
+def _replace(
+    warehouse: Warehouse, table: Table, removed: Sequence[str], added: Sequence[DataFile]
+) -> None:
+    """Commit; a commit that was made counts as such, whatever the answer was.
+
+    The new files of one that was not made are left: it may yet be made, if it is only late.
+    `compact_tables --vacuum-hours` deletes what nobody has committed.
+    """
+    reason, place = f"forget {uuid4()}", warehouse.path(table)
+    before = DeltaTable(place).version()
+    try:
+        warehouse.replace(table, removed, added, reason)
+    except (DeltaRsError, OSError):
+        if not is_made(place, before, reason):
+            raise
 
 
 def _rows_in(uri: str, table: Table, what: Forgotten) -> int:
     columns = what.columns(table)
-    groups = _groups(uri, columns)
+    groups = row_groups(uri, columns)
     return sum(pc.sum(what.among(table, rows)).as_py() or 0 for rows in groups)
 
 
-def _groups(uri: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def row_groups(uri: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of a Parquet file, group by group; columns that it lacks are left out."""
     filesystem, path = filesystem_of(uri)
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         for number in range(file.metadata.num_row_groups):
@@ -104,7 +124,7 @@ def _without(root: str, uri: str, table: Table, what: Forgotten) -> DataFile | N
     schema = pq.read_schema(path, filesystem=filesystem)
     left = 0
     with pq.ParquetWriter(new, schema, filesystem=filesystem, compression=COMPRESSION) as writer:
-        for rows in _groups(uri):
+        for rows in row_groups(uri):
             kept = rows.filter(pc.invert(what.among(table, rows)))
             left += kept.num_rows
             if kept.num_rows:
@@ -119,30 +139,58 @@ class Dead(NamedTuple):
     """Data files that the newest version does not need and that hold rows to be forgotten.
 
     Attributes:
-        free: a commit has named them, or they are older than a task can be.
+        free: no version that the log has needs them; a commit has named them, or they are older
+            than a task can be.
+        needed: by versions that the log still has.
         unknown: a running task may yet commit them.
     """
 
     free: list[str]
+    needed: list[str]
     unknown: list[str]
 
 
-def dead_files(warehouse: Warehouse, table: Table, what: Forgotten) -> Dead:
-    """Find the dead files on the disk, those of earlier commits among them."""
+def dead_files(
+    warehouse: Warehouse, table: Table, what: Forgotten, before: Named | None = None
+) -> Dead:
+    """Find the dead files on the disk, those of earlier commits among them.
+
+    Args:
+        before: what the log named before its older entries went.
+    """
     folder = warehouse.path(table)
     # What is committed after this is in no danger, as it is not named yet.
     named = names_in_log(folder)
+    known = named.removed.union(named.added, *(before or ()))
     live = {_name(uri) for uri in warehouse.files(table)}
     since = time.time() - UNKNOWN_HOURS * 3600
     found = [file for file in modified_files(folder, ".parquet") if _name(file[0]) not in live]
     holds = _each(lambda file: _may_hold(file[0], table, what), found)
-    dead = Dead([], [])
+    dead = Dead([], [], [])
     for (uri, modified), held in zip(found, holds, strict=True):
-        free = _name(uri) in named or modified < since
+        name = _name(uri)
+        settled = name in known or modified < since
         # A file that cannot be read is still being written, or a task died over it.
-        if held or (held is None and free):
-            (dead.free if free else dead.unknown).append(uri)
+        if held or (held is None and settled):
+            free = dead.needed if name in named.added else dead.free
+            (free if settled else dead.unknown).append(uri)
     return dead
+
+
+def forget_versions(warehouse: Warehouse, table: Table) -> Named:
+    """End the versions of before now: the log begins at a checkpoint; what it named before."""
+    log = DeltaTable(warehouse.path(table))
+    log.create_checkpoint()
+    before = names_in_log(warehouse.path(table))
+    expire_log(warehouse.path(table), log.version())
+    return before
+
+
+def holding_files(warehouse: Warehouse, table: Table, what: Forgotten) -> frozenset[str]:
+    """Names of all data files on the disk that hold such rows, those of no version among them."""
+    uris = [uri for uri, _ in modified_files(warehouse.path(table), ".parquet")]
+    holds = _each(lambda uri: _may_hold(uri, table, what), uris)
+    return frozenset(_name(uri) for uri, held in zip(uris, holds, strict=True) if held)
 
 
 def _may_hold(uri: str, table: Table, what: Forgotten) -> bool | None:

@@ -21,6 +21,7 @@ from scorestream.io.filesystem import copy_folder, file_sizes, read_text, write_
 from scorestream.io.mlflow.model_version import Version
 from scorestream.io.mlflow.registry import Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
+from scorestream.places import SAMPLES
 from scorestream.settings import Settings
 
 FOLDER: Final = "_models"
@@ -74,6 +75,8 @@ class ModelCopies:
                 client = self._store.client
                 uri = client.get_model_version_download_uri(version.name, version.version)
                 found = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
+                for name in SAMPLES:
+                    (found / name).unlink(missing_ok=True)
                 copy_folder(str(found), version.uri)
                 sizes = msgspec.json.encode(file_sizes(str(found)))
             write_text(f"{version.uri}/{COMPLETE}", sizes.decode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from scorestream.errors import ModelError
+from scorestream.io.filesystem import as_uri
 from scorestream.settings import Settings
 
 
@@ -23,7 +25,7 @@ class ModelStore:
 
     Attributes:
         uri: as MLflow knows it.
-        artifacts: folder of files, where the store has none of its own.
+        artifacts: folder or URI of files, where the store has none of its own.
     """
 
     uri: str = field(repr=False)
@@ -36,8 +38,14 @@ class ModelStore:
         Raises:
             ConfigurationError: the warehouse is no folder, and no store is named.
         """
-        own = settings.mlflow_folder
-        return cls(settings.tracking_uri, None if settings.mlflow_tracking_uri else own)
+        return cls(settings.tracking_uri, settings.model_files)
+
+    def place_of(self, experiment: str) -> str | None:
+        """Where the files of a new experiment are, as MLflow knows it; None: the store knows."""
+        if self.artifacts is None:
+            return None
+        # MLflow knows this one store by another name than Hadoop.
+        return re.sub("^s3a://", "s3://", as_uri(f"{self.artifacts}/{experiment}"))
 
     @property
     def client(self) -> MlflowClient:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,15 +15,17 @@ from typing import Any, Final
 import mlflow.pyfunc
 import pandas as pd
 import pyarrow as pa
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import Experiment, Metric, Param, RunStatus, RunTag
 from mlflow.models import infer_signature
 from mlflow.models.signature import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from scorestream.errors import ModelError
 from scorestream.io.mlflow import loading
 from scorestream.io.mlflow.loading import OUTPUT, OUTPUTS, Served
 from scorestream.io.mlflow.store import ModelStore
+from scorestream.places import ARTIFACTS, place_of
 from scorestream.tabular.families import FAMILIES
 from scorestream.tabular.model import TabularModel
 
@@ -60,7 +63,13 @@ class Run:
         self.store.client.log_batch(self.run_id, tags=found)
 
     def log_files(self, files: Mapping[str, bytes | str]) -> None:
-        """Keep files, by their path below the run's folder."""
+        """Keep files, by their path below the run's folder.
+
+        Raises:
+            LookupError: one is of a kind of which nobody has said what `forget` does with it.
+        """
+        for name in files:
+            place_of(name, ARTIFACTS)
         with tempfile.TemporaryDirectory() as temporary:
             for name, content in files.items():
                 path = Path(temporary, name)
@@ -69,7 +78,12 @@ class Run:
             self.store.client.log_artifacts(self.run_id, temporary)
 
     def log_folder(self, folder: Path, name: str) -> None:
-        """Keep a folder of files."""
+        """Keep a folder of files.
+
+        Raises:
+            LookupError: they are of a kind of which nobody has said what `forget` does with it.
+        """
+        place_of(f"{name}/", ARTIFACTS)
         self.store.client.log_artifacts(self.run_id, str(folder), name)
 
     def read_file(self, name: str) -> bytes:
@@ -125,8 +139,11 @@ def started_run(
     with store.errors(f"experiment {experiment}"):
         client = store.client
         found = client.get_experiment_by_name(experiment)
-        place = Path(store.artifacts, experiment).as_uri() if store.artifacts else None
-        identity = found.experiment_id if found else client.create_experiment(experiment, place)
+        if found is None:
+            identity = client.create_experiment(experiment, store.place_of(experiment))
+        else:
+            _refuse_elsewhere(found)
+            identity = found.experiment_id
         tags = {MLFLOW_RUN_NAME: name} | ({MLFLOW_PARENT_RUN_ID: parent.run_id} if parent else {})
         run = Run(store, client.create_run(identity, tags=tags).info.run_id)
         try:
@@ -135,6 +152,22 @@ def started_run(
             client.set_terminated(run.run_id, RunStatus.to_string(RunStatus.FAILED))
             raise
         client.set_terminated(run.run_id)
+
+
+def _refuse_elsewhere(experiment: Experiment) -> None:
+    """Refuse an experiment whose files are in whatever folder a command is started in.
+
+    Raises:
+        ModelError: they are in another one than this.
+    """
+    place = experiment.artifact_location
+    if re.match("(/|[a-zA-Z][a-zA-Z0-9+.-]*:)", place) or Path(place).exists():
+        return
+    raise ModelError(
+        f"experiment {experiment.name}: its files are in {place}, of the folder in which it was "
+        "made: start the command there, or train under another `name`, whose files get a place of "
+        "their own"
+    )
 
 
 def signature_of(model: TabularModel, rows: pd.DataFrame) -> ModelSignature:

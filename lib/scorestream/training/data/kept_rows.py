@@ -13,7 +13,7 @@ from deltalake.exceptions import TableNotFoundError
 from scorestream.errors import InputError
 from scorestream.io.delta.features import table_batches
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.tables import Table
+from scorestream.tables import Table, addresses_anywhere
 from scorestream.tabular.validation import Checked
 from scorestream.training.config.use_case import UseCase
 from scorestream.training.data.hashing import Hashes, row_hashes
@@ -30,8 +30,9 @@ def training_table(use_case: UseCase, labels: str) -> Table:
         types[use_case.target.column] = pa.type_for_alias(labels)
     columns = list(types.items())
     columns += [(name, pa.string()) for name in use_case.carried]
+    schema = pa.schema(columns)
     comment = f"training data of {use_case.name}"
-    return Table(f"{FOLDER}/{use_case.name}", pa.schema(columns), comment)
+    return Table(f"{FOLDER}/{use_case.name}", schema, comment, addresses_anywhere(schema))
 
 
 @dataclass(frozen=True)
