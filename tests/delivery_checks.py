@@ -11,7 +11,9 @@ from typing import Any
 from expectations import Expected, Row, core_results, golden_message, offset_of, verdict, wrong_in
 from installation import Input, Installation, Offset, Published, offsets_of
 from message_schemas import validator
+from records import records_of
 from scorestream.core.wallets import wallet_key
+from scorestream.io.kafka.producing import Record
 
 AS_DEX_V1 = Expected()
 
@@ -126,7 +128,8 @@ def check(found: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
 
 def _wrong_source(row: Row, message: Input) -> Iterator[str]:
     """What a row says of the record that it came of, and is not so."""
-    if round(row["source_timestamp"].timestamp() * 1000) != message.timestamp:
+    [told] = records_of([Record(None, None, message.timestamp)]).told_timestamps
+    if round(row["source_timestamp"].timestamp() * 1000) != told:
         yield f"source_timestamp: {row['source_timestamp']}, not {message.timestamp}"
     if "value" in row and (row["key"], row["value"]) != (message.key, message.value):
         yield "key or value is not the message's"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Final
 
-import numpy as np
-
 from golden import (
     SCORED_COLUMNS,
     Golden,
@@ -19,12 +17,14 @@ from golden import (
     results,
 )
 from installation import Input, Offset
+from records import records_of
 from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
-from scorestream.core.pipeline import score_messages
+from scorestream.io.kafka.producing import Record
+from scorestream.scoring.task import score_records
 
 Row = Mapping[str, Any]
-Moment = tuple[bytes | None, int]  # value of a message, and the unix second that it speaks of
+Moment = tuple[bytes | None, int]  # value of a message, and the timestamp of its record
 Results = dict[str, dict[Moment, Row]]  # by config_hash
 
 # Registered models are applied behind the core.
@@ -107,8 +107,8 @@ def _score(model: DexV1, messages: dict[Moment, Row]) -> None:
     moments = list(messages)
     for start in range(0, len(moments), BATCH):
         some = moments[start : start + BATCH]
-        as_of = np.array([at for _, at in some], dtype=np.int64)
-        scored = score_messages([value for value, _ in some], as_of, model, history=False)
+        records = records_of([Record(None, value, at) for value, at in some])
+        [(scored, _)] = score_records([records], model, history=False)
         messages |= zip(some, results(scored), strict=True)
 
 
@@ -123,7 +123,7 @@ def wrong_in(row: Row, message: Input, core: Row, expected: Expected) -> Iterato
     """
     if expected.permits(row, message) or expected.is_early(row):
         return
-    golden = _golden().get(message.moment)
+    golden = _golden().get((message.value, message.timestamp // 1000))
     should = "score" if golden else verdict(core)
     if verdict(row) != should:
         yield f"{verdict(row)}, not {should}"
@@ -174,5 +174,6 @@ def _configured_hash() -> str:
 
 
 @cache
-def _golden() -> dict[Moment, Golden]:
+def _golden() -> dict[tuple[bytes | None, int], Golden]:
+    """By their message and the unix second that it speaks of."""
     return {(golden.value, golden.as_of): golden for golden in golden_wallets()}

@@ -52,8 +52,8 @@ class Input:
 
     @property
     def moment(self) -> tuple[bytes | None, int]:
-        """Its value, and the unix second that it speaks of."""
-        return self.value, self.timestamp // 1000
+        """Its value and timestamp, by which it has one result."""
+        return self.value, self.timestamp
 
 
 @dataclass

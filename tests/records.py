@@ -9,6 +9,9 @@ import numpy as np
 from scorestream.io.kafka.producing import Record
 from scorestream.records import Records, same_topic
 
+# Timestamps of records, in unix milliseconds, that are no moment.
+NO_MOMENTS = [-(2**63), -(2**62), -(10**15), -1001, -1, 0, 1, 999, 10**14 + 1, 2**63 - 1]
+
 
 def records_of(records: Sequence[Record], first_offset: int = 0) -> Records:
     """The records, all in partition 0 of topic `in`, from an offset on."""

@@ -16,22 +16,24 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
+from chaos.fuzzing.records import Headers
 from golden import Golden, differences, golden_wallets
 from message_schemas import validator
-from records import records_of
 from scorestream.core import decode as decoding
 from scorestream.core import schemas
 from scorestream.core.decode import Decoded, decode
 from scorestream.core.messages import MAX_SECONDS, MAX_WALLET_CHARACTERS, MIN_SECONDS
 from scorestream.core.pipeline import Scored, ScoringModel, score_messages
 from scorestream.core.wallets import wallet_key
-from scorestream.io.kafka.producing import Record
+from scorestream.io.kafka.fetching import gathered
 from scorestream.records import Records
 from scorestream.scoring.incremental import score_increments
 from scorestream.scoring.pieces import Piece
 from scorestream.scoring.results import failure_records, success_records
 from scorestream.scoring.rows import BatchFacts, table_rows
+from scorestream.scoring.task import timeless
 from scorestream.tables import BATCH_TABLES, REJECTS, SCORES
 
 SCORED: Final = "scored"
@@ -78,10 +80,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class HostileMessage:
-    """A message value, and the timestamp of its record in unix milliseconds."""
+    """A message value, and what its record has besides; the timestamp in unix milliseconds."""
 
     value: bytes
     timestamp: int = 1_623_715_200_000
+    key: bytes | None = b"key"
+    headers: Headers = ()
+
+    def fetched(self, offset: int) -> Message:
+        """As the client hands it out."""
+        headers: list[tuple[str, str | bytes | None]] = [
+            (name.decode(errors="replace"), value) for name, value in self.headers
+        ]
+        stamp = (TIMESTAMP_CREATE_TIME, self.timestamp)
+        return Message("in", 0, offset, self.key, self.value, headers, timestamp=stamp)
 
 
 class Checker:
@@ -114,6 +126,7 @@ class Checker:
         _check_scores(scored.scores)
         _check_rejects(scored.rejects)
         _check_history(scored)
+        _check_moments(scored, records)
         self._check_rows(scored, records, thorough)
         _check_parsers(records.values)
         alone = self.scored(messages[:1])[1]
@@ -126,8 +139,10 @@ class Checker:
 
     def scored(self, messages: Sequence[HostileMessage]) -> tuple[Records, Scored]:
         """Messages as records, and what the core makes of them."""
-        records = records_of([Record(b"key", m.value, m.timestamp) for m in messages])
-        return records, score_messages(records.values, records.as_of, self._model)
+        fetched = [message.fetched(offset) for offset, message in enumerate(messages)]
+        records = Records.concat(list(gathered(fetched, "in")))
+        refused = timeless(records)
+        return records, score_messages(records.values, records.as_of, self._model, refused=refused)
 
     def _check_rows(self, scored: Scored, records: Records, thorough: bool) -> None:
         """Rows of the tables are as declared; Kafka messages are JSON and as the schemas say."""
@@ -151,7 +166,7 @@ class Checker:
     def _check_increments(self, records: Records) -> None:
         """With `WALLET_MESSAGES=incremental` and an empty store, each has one result as well."""
         empty = schemas.WALLET_ROWS.empty_table()
-        piece = Piece(records, decode(records.values))
+        piece = Piece(records, decode(records.values, refused=timeless(records)))
         done = score_increments(piece, lambda _: empty, self._model).scored
         _check_positions(done, len(records))
         _check_scores(done.scores)
@@ -226,6 +241,16 @@ def _check_rejects(rejects: pa.Table, codes: frozenset[str] = CODES) -> None:
         _demand(error.isprintable(), f"an error has control characters: {error!r}")
         _demand(len(wallet or "") <= MAX_WALLET_CHARACTERS, f"a reject has the wallet {wallet!r}")
         _demand(row["transaction_count"] >= 0, "a reject counts less than no transactions")
+
+
+def _check_moments(scored: Scored, records: Records) -> None:
+    """Whatever timestamps records have: no score is of one that is no moment."""
+    dated = records.has_moment[np.asarray(scored.scores["position"])]
+    _demand(bool(dated.all()), "a record whose timestamp is no moment has a score")
+    for table in (scored.scores, scored.rejects):
+        moments = np.asarray(table["as_of"])
+        within = (moments >= MIN_SECONDS) & (moments <= MAX_SECONDS)
+        _demand(bool(within.all()), "an as_of that no calendar has")
 
 
 def _check_history(scored: Scored, exact: bool = True) -> None:

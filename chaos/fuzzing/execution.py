@@ -19,6 +19,7 @@ import msgspec
 from chaos.fuzzing.checking import Broken, Checker, HostileMessage, Outcome
 from chaos.fuzzing.corpus import read_corpus
 from chaos.fuzzing.mutation import mutate
+from chaos.fuzzing.records import hostile_metadata
 from scorestream.reference import load_conf_reference
 from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT
@@ -27,7 +28,6 @@ MUTANTS: Final = 127
 MOST_BATCH_BYTES: Final = 512 * 1024
 MOST_SECONDS: Final = 10
 FOUND: Final = 3
-_TIMESTAMPS: Final = (1_623_715_200_000, 1_623_715_200_999, 0, 999, -1, 10**14)
 # Every so many executions the slow checks are made, too.
 _THOROUGH: Final = 8
 _TALLY_SECONDS: Final = 0.5
@@ -104,7 +104,7 @@ class Execution:
             size += len(mutant)
             if size > MOST_BATCH_BYTES:
                 break
-            batch.append(HostileMessage(mutant, random.choice(_TIMESTAMPS)))
+            batch.append(HostileMessage(mutant, *hostile_metadata(random)))
         return batch
 
     def _count(self, outcomes: Sequence[Outcome]) -> bool:

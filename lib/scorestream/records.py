@@ -11,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from scorestream.core.messages import FIRST_MOMENT, MAX_SECONDS, MIN_SECONDS
+
 ATTEMPT_HEADER: Final = "scorestream-replay-attempt"
+# Timestamps of records, in unix milliseconds, that are moments.
+FIRST_MOMENT_MS: Final = FIRST_MOMENT * 1000
+LAST_MOMENT_MS: Final = MAX_SECONDS * 1000
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Records:
         topics: n Kafka topics or file URIs, as dictionary codes.
         partitions: int32[n].
         offsets: int64[n], Kafka offset, or byte offset of the line.
-        timestamps: int64[n], unix milliseconds.
+        timestamps: int64[n], unix milliseconds, as whoever sent them says: any number.
         attempts: int32[n], how often each was replayed before.
         keys: n raw keys.
         values: n raw values.
@@ -42,8 +47,24 @@ class Records:
     @property
     def as_of(self) -> npt.NDArray[np.int64]:
         """Unix seconds, floored: the moment each message is judged at."""
-        moments: npt.NDArray[np.int64] = self.timestamps // 1000
+        moments: npt.NDArray[np.int64] = self.told_timestamps // 1000
         return moments
+
+    @property
+    def told_timestamps(self) -> npt.NDArray[np.int64]:
+        """Unix milliseconds; the nearest that tables and their readers can hold.
+
+        What is no moment becomes none that is.
+        """
+        return np.clip(self.timestamps, MIN_SECONDS * 1000, LAST_MOMENT_MS + 1)
+
+    @property
+    def has_moment(self) -> npt.NDArray[np.bool_]:
+        """Whether each timestamp is a moment that a message can be about."""
+        flags: npt.NDArray[np.bool_] = (self.timestamps >= FIRST_MOMENT_MS) & (
+            self.timestamps <= LAST_MOMENT_MS
+        )
+        return flags
 
     @classmethod
     def concat(cls, parts: Sequence[Records]) -> Records:

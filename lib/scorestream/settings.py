@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     kafka_consumer_group: Name = "scorestream"
     kafka_delivery_timeout_ms: Annotated[int, Field(ge=1_000, le=2**31 - 1)] = 120_000
     kafka_create_topics: bool | None = None
+    kafka_isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     kafka_sasl_username: str | None = None

@@ -8,6 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from scorestream.core import schemas
+from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
 
 RUN_COLUMNS: Final = (("run_id", pa.string()), ("batch_id", pa.int64()))
 
@@ -329,9 +330,13 @@ QUALIFY row_number() OVER (
 """
 
 
+# Scores of earlier versions may have an `as_of` that no calendar has.
+_AS_OF_TIME: Final = (
+    f"CASE WHEN as_of BETWEEN {MIN_SECONDS} AND {MAX_SECONDS} THEN timestamp_seconds(as_of) END"
+)
 _LATEST_SCORES = newest_by_wallet(_keyed(SCORES))
 _SCORE_HISTORY = f"""
-SELECT wallet_address, scoring, timestamp_seconds(as_of) AS as_of_time, as_of, zscore, final_score,
+SELECT wallet_address, scoring, {_AS_OF_TIME} AS as_of_time, as_of, zscore, final_score,
   final_score - lag(final_score) OVER (
     PARTITION BY wallet_key, scoring
     ORDER BY as_of, source_timestamp, scored_at, source_topic, source_partition, source_offset

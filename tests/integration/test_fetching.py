@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from chaos.fuzzing.records import BAD_TIMESTAMPS, hostile_metadata
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from golden import broken_records, golden_records
 from installation import Installation
-from scorestream.core.messages import MAX_SECONDS
+from raw_records import RawRecord, produce_raw
+from scorestream.core.dex_v1 import DexV1
+from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
 from scorestream.errors import KafkaError
 from scorestream.io.kafka import fetching
-from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.connection import client_options, consumer_options
 from scorestream.io.kafka.fetching import BATCH_BYTES, OffsetRange, fetch
 from scorestream.io.kafka.producing import Record
 from scorestream.records import ATTEMPT_HEADER, Records
+from scorestream.scoring.rows import BatchFacts, table_rows
+from scorestream.scoring.task import score_records
+from scorestream.tables import REJECTS, SCORES
 
 pytestmark = pytest.mark.broker
 
+MOMENT = 1_600_000_000_000
+
 
 def fetched(installation: Installation, *ranges: tuple[int, int, int]) -> list[Records]:
-    options = client_options(installation.settings) | {"group.id": installation.name}
+    options = consumer_options(installation.settings)
     topic = installation.input_topic
     return list(fetch([OffsetRange(topic, *each) for each in ranges], options))
 
@@ -52,14 +63,54 @@ def test_everything_of_a_record_is_kept(installation: Installation) -> None:
     assert batch.topics.to_pylist() == [installation.input_topic] * 5
 
 
-def test_a_timestamp_that_no_table_can_hold_is_the_last_that_is_believed(
-    installation: Installation,
+def test_whatever_a_record_is_made_of_it_ends_as_a_score_or_a_reject(
+    installation: Installation, model: DexV1
 ) -> None:
+    topic, random = one_partition(installation), Random(2026)
+    values = [record.value for record in golden_records()[:3] + broken_records()[:3]]
+    odd = [
+        RawRecord(b"k", values[0], MOMENT, ((b"\xff\xfe", b"x"), (ATTEMPT_HEADER.encode(), b"3"))),
+        RawRecord(None, values[0], MOMENT, tuple((b"h%d" % i, None) for i in range(10_000))),
+        RawRecord(b"k" * 1_000_000, None, -1, ((b"", b""), (b"", None))),
+        *(RawRecord(None, values[0], at) for at in BAD_TIMESTAMPS if at),
+    ]
+    hostile = [(random.choice(values), *hostile_metadata(random)) for _ in range(200)]
+    # librdkafka sends the time of sending for 0.
+    raw = [RawRecord(key, value, at or 1, names) for value, at, key, names in hostile]
+    sent = [*odd, *raw]
+    produce_raw(installation.bootstrap_servers, topic, sent)
+
+    batches = fetched(installation, (0, 0, len(sent)))
+    assert [key for batch in batches for key in batch.keys] == [record.key for record in sent]
+    assert [value for batch in batches for value in batch.values] == [r.value for r in sent]
+    facts = BatchFacts.of("run", 0, 1.0, model, "1")
+    done: dict[int, str] = {}
+    for scored, records in score_records(batches, model, True):
+        rows = table_rows(scored, records, facts)
+        for row in rows[SCORES].to_pylist() + rows[REJECTS].to_pylist():
+            assert done.setdefault(row["source_offset"], row.get("error_code", "")) is not None
+    assert sorted(done) == list(range(len(sent)))
+    timeless = [not 1000 <= record.timestamp <= 10**14 for record in sent]
+    assert [done[at] == "invalid_timestamp" for at in range(len(sent))] == timeless
+    assert (done[0], done[1]) == ("", "")
+
+
+def test_timestamps_come_as_they_were_sent(installation: Installation) -> None:
     one_partition(installation)
-    installation.publish([Record(None, b"v", time) for time in (10**14, 10**14 + 1, 2**63 - 1)])
-    [batch] = fetched(installation, (0, 0, 3))
-    assert batch.timestamps.tolist() == [10**14] * 3
-    assert batch.as_of.tolist() == [MAX_SECONDS] * 3
+    times = [10**14, 10**14 + 1, 2**63 - 1, -1, -(2**63)]
+    installation.publish([Record(None, b"v", time) for time in times])
+    [batch] = fetched(installation, (0, 0, len(times)))
+    assert batch.timestamps.tolist() == times
+    assert batch.as_of.tolist() == [MAX_SECONDS] * 3 + [-1, MIN_SECONDS]
+
+
+def test_keys_count_for_the_size_of_a_batch(installation: Installation) -> None:
+    one_partition(installation)
+    size = BATCH_BYTES // 3
+    installation.publish([Record(b"x" * size, None)] * 4)
+    assert [len(batch) for batch in fetched(installation, (0, 0, 4))] == [4]
+    installation.publish([Record(b"x" * size, None)] * 4)
+    assert [len(batch) for batch in fetched(installation, (0, 0, 8))] == [4, 4]
 
 
 def test_batches_are_bounded_by_bytes(installation: Installation) -> None:

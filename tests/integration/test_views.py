@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,10 +15,15 @@ from pyspark.sql import SparkSession
 from accounts import ACCOUNTS, Tables, in_order
 from analysed import by_duckdb, by_spark
 from drawn_tables import as_arrow, drawn_tables
+from golden import golden_records
+from records import NO_MOMENTS, records_of
+from scorestream.core.dex_v1 import DexV1
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.files import TableWriter
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.tables import SCORES, TABLES, TRANSACTIONS, VIEWS, Table
+from scorestream.scoring.rows import BatchFacts, table_rows
+from scorestream.scoring.task import score_records
+from scorestream.tables import REJECTS, SCORES, TABLES, TRANSACTIONS, VIEWS, Table
 
 pytestmark = pytest.mark.spark
 
@@ -184,3 +190,24 @@ def test_views_hold_what_their_accounts_say_in_spark_too(
         found.createOrReplaceTempView(view.name)
         seen = found.toArrow().to_pylist()
         assert in_order(seen) == in_order(ACCOUNTS[view.name](told)), view.name
+
+
+def test_times_that_no_calendar_has_break_no_view(
+    warehouse: Warehouse, spark: SparkSession, model: DexV1
+) -> None:
+    """Scores of earlier versions had the moments of whatever a record said; rejects keep theirs."""
+    moments = (7, -(2**63) // 1000, 2**63 // 1000)
+    write(warehouse, SCORES, *(score(at, 1, 1, 1.0) for at in moments))
+    records = records_of([golden_records()[0]._replace(timestamp=at) for at in NO_MOMENTS])
+    facts = BatchFacts.of("run", 0, 1_767_323_045.0, model, "1")
+    [(scored, _)] = score_records([records], model, True)
+    warehouse.write(REJECTS, table_rows(scored, records, facts)[REJECTS])
+    for name in (*(view.name for view in VIEWS), REJECTS.name):
+        sql = f"SELECT * FROM {name}"
+        assert len(by_spark(spark, sql)) == len(by_duckdb(warehouse, sql)), name
+    times = "SELECT as_of_time IS NULL AS lacks FROM score_history ORDER BY as_of"
+    told = "SELECT min(source_timestamp) AS first, max(source_timestamp) AS last FROM rejects"
+    for ask in (partial(by_spark, spark), partial(by_duckdb, warehouse)):
+        assert [row["lacks"] for row in ask(times)] == [True, False, True]
+        [row] = ask(told)
+        assert (row["first"].year, row["last"].year) == (1, 5138)

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from scorestream.errors import ConfigurationError
+from scorestream.io.kafka import fetching
 from scorestream.io.kafka.cluster import KafkaCluster
-from scorestream.io.kafka.connection import client_options, spark_options
+from scorestream.io.kafka.connection import client_options, consumer_options, spark_options
 from scorestream.scoring.model import load_scoring_model
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
 from secure_broker import KEY_PASSWORD, make_certificates
@@ -74,6 +75,24 @@ def test_secrets_are_in_no_text_and_reach_both_clients(environment: pytest.Monke
     assert client_options(settings)["sasl.password"] == SASL["KAFKA_SASL_PASSWORD"]
     jaas = spark_options(settings)["kafka.sasl.jaas.config"]
     assert 'ScramLoginModule required username="job" password="ca\\"na\\\\ry";' in jaas
+
+
+@pytest.mark.parametrize("level", ["read_committed", "read_uncommitted"])
+def test_both_clients_read_at_one_isolation_level(
+    level: str, environment: pytest.MonkeyPatch
+) -> None:
+    assert load_settings().kafka_isolation_level == "read_committed"
+    environment.setenv("KAFKA_ISOLATION_LEVEL", level)
+    settings = load_settings()
+    assert spark_options(settings)["kafka.isolation.level"] == level
+    assert consumer_options(settings)["isolation.level"] == level
+    assert "isolation.level" not in fetching.CONSUMER_OPTIONS
+
+
+def test_another_isolation_level_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KAFKA_ISOLATION_LEVEL", "serializable")
+    with pytest.raises(ConfigurationError, match=r"KAFKA_ISOLATION_LEVEL: .*'serializable'"):
+        load_settings()
 
 
 def test_an_encrypted_key_needs_its_password(

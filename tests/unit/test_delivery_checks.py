@@ -17,11 +17,11 @@ from installation import Input, Published, offsets_of
 from records import records_of
 from scorestream.core import schemas
 from scorestream.core.dex_v1 import DexV1
-from scorestream.core.pipeline import Scored, reject_rows, score_messages
+from scorestream.core.pipeline import Scored, reject_rows
 from scorestream.io.kafka.producing import Record
 from scorestream.scoring.results import failure_records, success_records
 from scorestream.scoring.rows import BatchFacts, table_rows
-from scorestream.scoring.task import unscorable_records
+from scorestream.scoring.task import score_records, unscorable_records
 from scorestream.tables import REJECTS, SCORES
 
 GOLDEN = golden_records()[:6]
@@ -33,10 +33,11 @@ OTHERS = [
         b"k",
         b'{"wallet_address": "else", "data": [{"protocolType": "dexes", "transactions":'
         b' [{"document_id": "0", "action": "swap", "timestamp": 0}]}]}',
-        5,
+        5_000,
     ),
 ]
-RECORDS = [*GOLDEN, *BROKEN, *OTHERS]
+TIMELESS = [GOLDEN[1]._replace(timestamp=at) for at in (-1, 2**63 - 1)]
+RECORDS = [*GOLDEN, *BROKEN, *OTHERS, *TIMELESS]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def whole(model: DexV1) -> Collected:
     """What a faultless run comes to, one message published twice."""
     batch = records_of(RECORDS)
     facts = BatchFacts.of("run", 7, 1_767_323_045.25, model, "1+test")
-    scored = score_messages(batch.values, batch.as_of, model)
+    [(scored, _)] = score_records([batch], model, True)
     rows = {table.name: made for table, made in table_rows(scored, batch, facts).items()}
     successes = published(success_records(rows["scores"]))
     return Collected(
@@ -78,7 +79,7 @@ def found(whole: Collected) -> Collected:
 
 def test_a_faultless_delivery_passes(found: Collected) -> None:
     scores = len(GOLDEN) + len(OTHERS)
-    assert check(found) == Delivered(scores, len(BROKEN), 1)
+    assert check(found) == Delivered(scores, len(BROKEN) + len(TIMELESS), 1)
 
 
 def exchange(found: Collected) -> None:
@@ -253,7 +254,7 @@ def test_only_named_wallets_may_be_unscorable(found: Collected) -> None:
     wallet = found.scores[0]["wallet_address"]
     give_up(found)
     publish_again(found)
-    assert check(found, Expected(unscorable={wallet})).rejects == len(BROKEN) + 1
+    assert check(found, Expected(unscorable={wallet})).rejects == len(BROKEN) + len(TIMELESS) + 1
     with pytest.raises(AssertionError, match="unscorable, not score"):
         check(found, Expected(unscorable={"another"}))
     # Nor does the name alone excuse it.

@@ -13,6 +13,7 @@ from chaos.fuzzing import checking
 from chaos.fuzzing.checking import CODES, SCORED, Broken, Checker, HostileMessage
 from chaos.fuzzing.corpus import read_corpus
 from chaos.fuzzing.mutation import MOST_BYTES, MUTATIONS, mutate
+from chaos.fuzzing.records import hostile_metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,7 +188,7 @@ def test_the_corpus_keeps_what_is_promised(checker: Checker) -> None:
 def test_mutants_keep_what_is_promised(seed: int, names: list[str], checker: Checker) -> None:
     random, pool = Random(seed), list(CORPUS.values())
     mutants = [mutate(CORPUS[name], random, pool) for name in names[:20]]
-    checker.check([HostileMessage(mutant, random.choice((0, 10**14))) for mutant in mutants])
+    checker.check([HostileMessage(mutant, *hostile_metadata(random)) for mutant in mutants])
 
 
 def test_each_mutation_changes_messages_and_keeps_them_small() -> None:
@@ -233,6 +234,10 @@ def _without_history(scored: Scored) -> Scored:
 def test_a_broken_promise_is_noticed(
     spoiled: Any, checker: Checker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "score_messages", lambda *a: spoiled(score_messages(*a)))
+    def broken(*given: Any, **named: Any) -> Scored:
+        made: Scored = spoiled(score_messages(*given, **named))
+        return made
+
+    monkeypatch.setattr(checking, "score_messages", broken)
     with pytest.raises(Broken):
         checker.check([HostileMessage(USUAL.encode()), HostileMessage(b"no JSON")])

@@ -95,6 +95,7 @@ def test_a_line_without_its_moment_is_a_reject(tmp_path: Path, model: DexV1) -> 
         message,
         f'{{"as_of": "7", "message": {message}}}',
         '{"as_of": 7, "message": {}}',
+        *(f'{{"as_of": {at}, "message": {message}}}' for at in (0, -1, -(2**63), 10**11 + 1)),
         "nonsense",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -105,4 +106,4 @@ def test_a_line_without_its_moment_is_a_reject(tmp_path: Path, model: DexV1) -> 
     assert sorted((row["error_code"], row["as_of"]) for row in rejects if row["as_of"]) == [
         ("missing_field", 7)
     ]
-    assert [row["error_code"] for row in rejects if not row["as_of"]] == ["missing_as_of"] * 3
+    assert [row["error_code"] for row in rejects if not row["as_of"]] == ["missing_as_of"] * 7

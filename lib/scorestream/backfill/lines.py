@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scorestream.core.decode import Decoded, Reject, decode
-from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
+from scorestream.core.messages import FIRST_MOMENT, MAX_SECONDS
 from scorestream.core.pipeline import Scored, ScoringModel, score_decoded
 from scorestream.errors import InputError
 from scorestream.io.csv_files import compression_of
@@ -26,13 +26,16 @@ MOST_SPLIT_BYTES: Final = 128 * 1024 * 1024
 LEAST_SPLIT_BYTES: Final = 4 * 1024 * 1024
 LOOK_BYTES: Final = 64 * 1024
 NO_END: Final = 2**63 - 1
-NO_AS_OF: Final = "the line is not of the form {as_of, message}, as_of in unix seconds"
+NO_AS_OF: Final = (
+    "the line is not of the form {as_of, message}, as_of in unix seconds from "
+    f"{FIRST_MOMENT} to {MAX_SECONDS}"
+)
 
 
 class _Line(msgspec.Struct):
     """A line that brings the moment it is judged at."""
 
-    as_of: Annotated[int, msgspec.Meta(ge=MIN_SECONDS, le=MAX_SECONDS)]
+    as_of: Annotated[int, msgspec.Meta(ge=FIRST_MOMENT, le=MAX_SECONDS)]
     message: msgspec.Raw
 
 

@@ -25,7 +25,10 @@ def moment(text: str) -> int:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is no time") from None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    seconds = int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        raise ArgumentTypeError(f"{text} is before the year 1, or after 5138")
+    return seconds
 
 
 def span(text: str) -> int:

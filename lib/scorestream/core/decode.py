@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -74,21 +74,27 @@ class Decoded:
     rejects: list[Reject]
 
 
-def decode(values: Sequence[bytes | None], history: bool = True) -> Decoded:
+def decode(
+    values: Sequence[bytes | None], history: bool = True, refused: Sequence[Reject] = ()
+) -> Decoded:
     """Decode message values into transactions.
 
     Args:
         values: raw message values, None for a record without one.
         history: whether the columns that only the history table needs are built too.
+        refused: rejects of messages that are not looked at.
 
     Returns:
         Every message once: as rows of `HISTORY_ROWS` (`SCORING_ROWS` without history), or as a
         reject. A bad message changes nothing for its neighbours.
     """
     decoding = _Decoding(history)
+    refused_at = {reject.position for reject in refused}
     for start, end in _blocks(values):
-        decoding.add(range(start, end), values[start:end])
-    return decoding.result()
+        positions = [at for at in range(start, end) if at not in refused_at]
+        decoding.add(positions, [values[at] for at in positions])
+    decoded = decoding.result()
+    return replace(decoded, rejects=[*decoded.rejects, *refused])
 
 
 def _blocks(values: Sequence[bytes | None]) -> Iterator[tuple[int, int]]:

@@ -21,6 +21,8 @@ MAX_AMOUNT: Final = str(2**256 - 1)
 MAX_SECONDS: Final = 10**11
 # Year 1: the earliest moment that Spark's and Python's timestamps can hold.
 MIN_SECONDS: Final = -62_135_596_800
+# The earliest moment that a message may be about: producers that set no time send 0 or -1.
+FIRST_MOMENT: Final = 1
 DEXES: Final = "dexes"
 
 Timestamp = Annotated[int, msgspec.Meta(ge=MIN_SECONDS, le=MAX_SECONDS * 1000)]

@@ -57,6 +57,7 @@ def score_messages(
     as_of: npt.NDArray[np.int64],
     model: ScoringModel,
     history: bool = True,
+    refused: Sequence[Reject] = (),
 ) -> Scored:
     """Score a batch of messages: decode them, then :func:`score_decoded`.
 
@@ -65,11 +66,12 @@ def score_messages(
         as_of: int64, unix seconds of each message.
         model: the scoring model.
         history: whether the exploded transactions are returned too.
+        refused: rejects of messages that are not looked at.
 
     Returns:
         Tables whose `position` is the row of the message in `values`; rows are in no order.
     """
-    return score_decoded(decode(values, history), as_of, model, history)
+    return score_decoded(decode(values, history, refused), as_of, model, history)
 
 
 def score_decoded(

@@ -17,7 +17,7 @@ from scorestream.core.decode import Decoded, Reject, decode
 from scorestream.core.pipeline import ScoringModel
 from scorestream.core.wallets import wallet_key
 from scorestream.records import Records
-from scorestream.scoring.task import PARTS, scoring_helper, unscorable_records
+from scorestream.scoring.task import PARTS, scoring_helper, timeless, unscorable_records
 from scorestream.spark.careful import Care, carefully
 
 Flags = npt.NDArray[np.bool_]
@@ -116,7 +116,7 @@ def decode_records(batches: Iterable[Records], model: ScoringModel, care: Care) 
         care: how it is taken.
     """
     if not care.is_due:
-        yield from (Piece(records, decode(records.values)) for records in batches)
+        yield from (Piece(records, _decoding(records)()) for records in batches)
         return
     with scoring_helper(model, care.seconds) as helper:
         for batch in batches:
@@ -125,7 +125,7 @@ def decode_records(batches: Iterable[Records], model: ScoringModel, care: Care) 
 
 
 def _decoding(records: Records) -> Callable[[], Decoded]:
-    return partial(decode, records.values)
+    return partial(decode, records.values, refused=timeless(records))
 
 
 def _undecoded(records: Records, why: str) -> Decoded:

@@ -18,7 +18,7 @@ from scorestream.core.exact import wallet_in
 from scorestream.core.pipeline import Scored, ScoringModel, reject_rows, score_messages
 from scorestream.io.delta.files import DataFile, TableWriter
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.records import Records
+from scorestream.records import FIRST_MOMENT_MS, LAST_MOMENT_MS, Records
 from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.serving.applying import Applier
 from scorestream.serving.choices import ModelUse
@@ -84,7 +84,12 @@ def score_records(
         yield from score_carefully(batches, model, history, care.seconds)
         return
     for records in batches:
-        yield score_messages(records.values, records.as_of, model, history), records
+        yield _scoring(records, model, history)(), records
+
+
+def _scoring(records: Records, model: ScoringModel, history: bool) -> Callable[[], Scored]:
+    refused = timeless(records)
+    return partial(score_messages, records.values, records.as_of, model, history, refused)
 
 
 def score_carefully(
@@ -93,7 +98,7 @@ def score_carefully(
     """Score records in a process of their own, and reject those that it does not survive."""
 
     def call(records: Records) -> Callable[[], Scored]:
-        return partial(score_messages, records.values, records.as_of, model, history)
+        return _scoring(records, model, history)
 
     def give_up(records: Records, why: str) -> Scored:
         return _all_rejected(records, why, history)
@@ -110,6 +115,21 @@ def scoring_helper(model: ScoringModel, seconds: float) -> Helper:
     return Helper(seconds, trial)
 
 
+def timeless(records: Records) -> list[Reject]:
+    """Rejects of records whose timestamp is no moment that a message could be about."""
+    return [
+        Reject(at, "invalid_timestamp", _no_moment(records.timestamps[at]), _wallet(records, at), 0)
+        for at in np.flatnonzero(~records.has_moment).tolist()
+    ]
+
+
+def _no_moment(timestamp: int) -> str:
+    return (
+        f"record timestamp: must be unix milliseconds from {FIRST_MOMENT_MS} to {LAST_MOMENT_MS}, "
+        f"is {timestamp}"
+    )
+
+
 def unscorable(position: int, wallet: str | None, why: str, transactions: int = 0) -> Reject:
     """The reject of a message that its process did not survive."""
     return Reject(position, "unscorable", f"scoring it failed: {why}", wallet, transactions)
@@ -117,7 +137,11 @@ def unscorable(position: int, wallet: str | None, why: str, transactions: int = 
 
 def unscorable_records(records: Records, why: str) -> list[Reject]:
     """Rejects of records that their process did not survive."""
-    return [unscorable(i, wallet_in(value or b""), why) for i, value in enumerate(records.values)]
+    return [unscorable(at, _wallet(records, at), why) for at in range(len(records))]
+
+
+def _wallet(records: Records, position: int) -> str | None:
+    return wallet_in(records.values[position] or b"")
 
 
 def _all_rejected(records: Records, why: str, history: bool) -> Scored:

@@ -122,6 +122,15 @@ class Checkpoint:
             self._refuse_damaged(_FIRST_OFFSETS, lines=1)
         return Progress(run_id, planned, done)
 
+    def next_offsets(self, topic: str) -> dict[int, int]:
+        """Where the newest planned batch ends, by partition; empty if none was planned."""
+        newest = self._newest(OFFSETS)
+        if newest < 0:
+            return {}
+        name = f"{OFFSETS}/{newest}"
+        *_, source = self._text(name).splitlines()
+        return {int(p): int(at) for p, at in self._mapping(name, source).get(topic, {}).items()}
+
     def write_state(self, state: StreamState) -> None:
         """Keep what the checkpoint is started for."""
         stream = self._files.create(self._path(STATE_FILE), True)

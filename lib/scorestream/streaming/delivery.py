@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from scorestream.core.pipeline import ScoringModel
 from scorestream.io.delta.files import Condition, DataFile
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.kafka.connection import client_options
+from scorestream.io.kafka.connection import consumer_options
 from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ranges, task_count
 from scorestream.scoring.publishing import publish, stored_files, written_files
 from scorestream.scoring.rows import BatchFacts
@@ -117,7 +117,7 @@ class Delivery:
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None, care: Care
     ) -> list[ScoringReport]:
         work = BatchWork(
-            self._client_options(),
+            consumer_options(self.settings),
             self.warehouse.root,
             self.model,
             facts,
@@ -154,9 +154,6 @@ class Delivery:
             publish(self.spark, self.settings, held, (ours, in_ranges(ranges)))
         else:
             publish(self.spark, self.settings, written_files(self.warehouse, files))
-
-    def _client_options(self) -> dict[str, str]:
-        return client_options(self.settings) | {"group.id": self.settings.kafka_consumer_group}
 
     def _overlaps(self, ranges: Sequence[OffsetRange]) -> bool:
         """Whether the batch has offsets at or below those that the warehouse held at the start."""

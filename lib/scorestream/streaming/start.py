@@ -48,6 +48,7 @@ def starting_state(
     Raises:
         CheckpointError: the checkpoint is damaged, or for another topic or warehouse; or one of
             them was recreated since, or brought back from an older copy.
+        KafkaError: the broker does not answer, or a transaction hides where the stream goes on.
     """
     topic = cluster.settings.kafka_input_topic
     topic_id = cluster.topic_id(topic)
@@ -61,10 +62,12 @@ def starting_state(
                 f"--reprocess needs a new checkpoint, {checkpoint.location} has begun already: "
                 "give another with --checkpoint"
             )
+        cluster.refuse_hidden(topic, checkpoint.next_offsets(topic))
         return Start(known, may_repeat=True)
     held, complete = ({}, {}) if reprocess else _held_offsets(spark, warehouse, topic)
-    _refuse_lost_offsets(held, cluster.end_offsets(topic), topic)
+    _refuse_lost_offsets(held, cluster.written_offsets(topic), topic)
     start = {p: complete[p] + 1 for p in complete}
+    cluster.refuse_hidden(topic, start)
     tables = table_ids(warehouse)
     state = StreamState(topic=topic, topic_id=topic_id, start=start, held=held, tables=tables)
     checkpoint.write_state(state)

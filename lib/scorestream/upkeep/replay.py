@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from pyspark.errors import PySparkException
@@ -28,9 +27,10 @@ from scorestream.errors import QueryError
 from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster, Offsets
+from scorestream.io.kafka.headers import ORIGIN_HEADER, headers_of, origin_of
 from scorestream.io.kafka.producing import Record
 from scorestream.io.locks import exclusive_lock
-from scorestream.records import ATTEMPT_HEADER
+from scorestream.records import ATTEMPT_HEADER, FIRST_MOMENT_MS, LAST_MOMENT_MS
 from scorestream.settings import Settings
 from scorestream.spark.session import build_session
 from scorestream.sql.query import refuse_writing
@@ -38,7 +38,6 @@ from scorestream.tables import REJECTS, REPLAYS, Table
 
 log = structlog.get_logger()
 
-ORIGIN_HEADER: Final = "scorestream-replay-of"
 ORIGIN: Final = ["source_topic", "source_partition", "source_offset"]
 PLANNED: Final = "planned"
 SENT: Final = "sent"
@@ -117,7 +116,7 @@ def _chosen(ends: _Ends, where: str | None) -> DataFrame:
 
 def _replay(ends: _Ends, chosen: DataFrame) -> None:
     replay_id = str(uuid.uuid4())
-    offsets = ends.cluster.end_offsets(ends.topic)
+    offsets = ends.cluster.written_offsets(ends.topic)
     # 1.
     ends.note(chosen, PLANNED, replay_id, offsets)
     planned = _planned(ends, replay_id)
@@ -164,7 +163,8 @@ def _record(row: Row) -> Record:
     return Record(
         key=None if row.key is None else bytes(row.key),
         value=None if row.value is None else bytes(row.value),
-        timestamp=row.ms,
+        # What had no moment gets the one of sending: the same again would be rejected again.
+        timestamp=row.ms if FIRST_MOMENT_MS <= row.ms <= LAST_MOMENT_MS else None,
         headers=(
             (ATTEMPT_HEADER, str(row.attempt + 1).encode()),
             (ORIGIN_HEADER, origin.encode()),
@@ -173,16 +173,13 @@ def _record(row: Row) -> Record:
 
 
 def _origins_sent_since(ends: _Ends, start: Offsets) -> DataFrame:
-    """Which rejects the input topic holds as replayed, from the offsets given on."""
-    records = ends.cluster.consume(ends.topic, start, ends.cluster.end_offsets(ends.topic))
-    rows = list(_origins(message.headers() or [] for message in records))
+    """Which rejects the input topic holds as replayed, from the offsets given on.
+
+    Ours are of no transaction. One that is open hides what was sent after it began from those who
+    read what is committed only, and what was sent would be sent again.
+    """
+    written = ends.cluster.written_offsets(ends.topic)
+    records = ends.cluster.consume(ends.topic, start, written, level="read_uncommitted")
+    found = (origin_of(headers_of(message)) for message in records)
     schema = "source_topic string, source_partition int, source_offset bigint"
-    return ends.spark.createDataFrame(rows, schema)
-
-
-def _origins(headers: Iterable[Any]) -> Iterator[tuple[str, int, int]]:
-    for each in headers:
-        origin = dict(each).get(ORIGIN_HEADER)
-        if origin is not None:
-            topic, partition, offset = origin.decode().rsplit("/", 2)
-            yield topic, int(partition), int(offset)
+    return ends.spark.createDataFrame([origin for origin in found if origin], schema)

@@ -11,13 +11,14 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
     ConsumerGroupTopicPartitions,
+    IsolationLevel,
     KafkaException,
     Message,
     TopicCollection,
     TopicPartition,
 )
 from confluent_kafka import KafkaError as Errors
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from scorestream.errors import ConfigurationError, KafkaError, LostOffsetsError
@@ -26,6 +27,7 @@ from scorestream.io.kafka.connection import (
     MAX_MESSAGE_BYTES,
     UNKNOWN_SECONDS,
     client_options,
+    consumer_options,
     failures,
     producer_options,
     settled,
@@ -45,6 +47,11 @@ NEW_TOPIC_CONFIG: Final = {
     "message.timestamp.after.max.ms": str(2**63 - 1),
     "message.timestamp.before.max.ms": str(2**63 - 1),
     "max.message.bytes": str(MAX_MESSAGE_BYTES),
+}
+
+ISOLATION: Final = {
+    "read_committed": IsolationLevel.READ_COMMITTED,
+    "read_uncommitted": IsolationLevel.READ_UNCOMMITTED,
 }
 
 Offsets = dict[int, int]
@@ -144,13 +151,56 @@ class KafkaCluster:
         return asked[topic].result(timeout=seconds)
 
     def end_offsets(self, topic: str) -> Offsets:
-        """For each partition, the offset that the next record will have."""
-        consumer = Consumer(self._options | {"group.id": self.settings.kafka_consumer_group})
-        try:
-            with failures(f"the offsets of {topic} cannot be read"):
-                return {p: settled(partial(_end, consumer, topic, p)) for p in self._numbers(topic)}
-        finally:
-            consumer.close()
+        """For each partition, the offset up to which it can be read: the end that is planned to.
+
+        By `KAFKA_ISOLATION_LEVEL` the last stable offset, where the oldest transaction begins that
+        is still open, or the high watermark.
+        """
+        return self._ends(topic, ISOLATION[self.settings.kafka_isolation_level])
+
+    def written_offsets(self, topic: str) -> Offsets:
+        """For each partition, the high watermark: the offset that the next record will have.
+
+        Records below it are there, whether or not a transaction that is open still hides them.
+        """
+        return self._ends(topic, IsolationLevel.READ_UNCOMMITTED)
+
+    def _ends(self, topic: str, level: IsolationLevel) -> Offsets:
+        with failures(f"the offsets of {topic} cannot be read"):
+            return settled(partial(self._listed, topic, self._numbers(topic), level))
+
+    def _listed(self, topic: str, partitions: list[int], level: IsolationLevel) -> Offsets:
+        wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}  # type: ignore[no-untyped-call]
+        asked = self._admin.list_offsets(
+            wanted, isolation_level=level, request_timeout=ANSWER_SECONDS
+        )
+        return {at.partition: int(end.result(ANSWER_SECONDS).offset) for at, end in asked.items()}
+
+    def refuse_hidden(self, topic: str, positions: Mapping[int, int]) -> None:
+        """Refuse to go on from positions that a transaction, still open, hides.
+
+        A stream that read uncommitted records stands there. Spark would take the end for records
+        that are lost, and plan a batch that its checkpoint never gets rid of.
+
+        Args:
+            topic: its name.
+            positions: the next offset of each partition.
+
+        Raises:
+            KafkaError: it is to be tried again when the transactions have ended.
+        """
+        ends = self.end_offsets(topic)
+        ahead = {p: at for p, at in positions.items() if at > ends.get(p, at)}
+        if not ahead:
+            return
+        written = self.written_offsets(topic)
+        hidden = {p: at for p, at in ahead.items() if at <= written.get(p, -1)}
+        if hidden:
+            raise KafkaError(
+                f"a transaction is open in {topic} that hides where the stream goes on (partition: "
+                f"offset {hidden}): start again when it has ended, or read with "
+                "KAFKA_ISOLATION_LEVEL=read_uncommitted until then"
+            )
 
     def _numbers(self, topic: str) -> list[int]:
         """The partitions of a topic."""
@@ -171,11 +221,21 @@ class KafkaCluster:
         """Produce records to a topic; see :func:`scorestream.io.kafka.producing.produce`."""
         return produce(topic, records, producer_options(self.settings))
 
-    def consume(self, topic: str, start: Offsets | None, end: Offsets) -> Iterable[Message]:
-        """Every record from `start` (default: the first) up to before `end`, by partition."""
+    def consume(
+        self, topic: str, start: Offsets | None, end: Offsets, level: str | None = None
+    ) -> Iterable[Message]:
+        """Every record from `start` (default: the first) up to before `end`, by partition.
+
+        Args:
+            topic: its name.
+            start: the first offset of each partition.
+            end: what :meth:`end_offsets` says, or :meth:`written_offsets` for `read_uncommitted`.
+            level: the isolation level; None for that of the settings.
+        """
         consumer = Consumer(
-            self._options
+            consumer_options(self.settings)
             | {"group.id": f"{self.settings.kafka_consumer_group}-reader"}
+            | {"isolation.level": level or self.settings.kafka_isolation_level}
             | {"enable.auto.commit": False, "enable.partition.eof": True}
         )
         try:
@@ -188,11 +248,6 @@ class KafkaCluster:
 
 def _deleted(topic: str) -> str:
     return f"topic {topic} was deleted: nothing was skipped; see docs/troubleshooting.md"
-
-
-def _end(consumer: Consumer, topic: str, partition: int) -> int:
-    where = TopicPartition(topic, partition)
-    return int(consumer.get_watermark_offsets(where, ANSWER_SECONDS)[1])
 
 
 def _partition(consumer: Consumer, start: TopicPartition, end: int) -> Iterable[Message]:

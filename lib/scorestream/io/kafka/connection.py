@@ -67,10 +67,23 @@ def producer_options(settings: Settings) -> dict[str, Any]:
     return client_options(settings) | {"delivery.timeout.ms": settings.kafka_delivery_timeout_ms}
 
 
+def consumer_options(settings: Settings) -> dict[str, Any]:
+    """The same for a consumer, with its group and what it reads of transactions."""
+    return client_options(settings) | {
+        "group.id": settings.kafka_consumer_group,
+        # Said always: the clients' own defaults differ.
+        "isolation.level": settings.kafka_isolation_level,
+    }
+
+
 def spark_options(settings: Settings) -> dict[str, str]:
-    """Connection settings as options of Spark's Kafka source and sink (Java client's names)."""
+    """Connection settings as options of Spark's Kafka source (Java client's names).
+
+    By the isolation level Spark plans: up to the last stable offset, or to the high watermark.
+    """
     given = {
         "kafka.bootstrap.servers": settings.kafka_bootstrap_servers,
+        "kafka.isolation.level": settings.kafka_isolation_level,
         "kafka.security.protocol": settings.kafka_security_protocol,
         "kafka.sasl.mechanism": settings.kafka_sasl_mechanism,
         "kafka.sasl.jaas.config": _jaas(settings),

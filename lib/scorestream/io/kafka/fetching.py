@@ -7,17 +7,16 @@ refuses lost ones; its records never pass through the JVM (docs/decisions/0008-p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka import KafkaError as Errors
 
-from scorestream.core.messages import MAX_SECONDS
 from scorestream.errors import KafkaError
 from scorestream.io.kafka.connection import (
     ANSWER_SECONDS,
@@ -25,7 +24,8 @@ from scorestream.io.kafka.connection import (
     failures,
     spark_options,
 )
-from scorestream.records import ATTEMPT_HEADER, Records, same_topic
+from scorestream.io.kafka.headers import attempt_of, headers_of
+from scorestream.records import Records, same_topic
 from scorestream.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ CONSUMER_OPTIONS: Final = {
     "enable.partition.eof": True,
     # Offsets that are gone are an error, never a reason to go on elsewhere.
     "auto.offset.reset": "error",
-    # The same as Spark's source, which plans up to the high watermark.
-    "isolation.level": "read_uncommitted",
     "fetch.message.max.bytes": 4 * 1024 * 1024,
     "receive.message.max.bytes": 2 * MAX_MESSAGE_BYTES,
     # What is fetched beyond the end of a range is fetched in vain.
@@ -120,6 +118,10 @@ def split_ranges(ranges: Sequence[OffsetRange], tasks: int) -> list[list[OffsetR
 def fetch(ranges: Sequence[OffsetRange], options: Mapping[str, Any]) -> Iterator[Records]:
     """Fetch ranges of different partitions of one topic, in batches bounded by bytes.
 
+    Args:
+        ranges: what to fetch.
+        options: of a consumer; its isolation level is the one that the ranges were planned by.
+
     Raises:
         KafkaError: no answer, or offsets of a range are gone.
     """
@@ -131,7 +133,7 @@ def fetch(ranges: Sequence[OffsetRange], options: Mapping[str, Any]) -> Iterator
     with failures(f"{topic} cannot be read"):
         consumer = _consumer(key)
         try:
-            yield from _batches(_messages(consumer, filled), topic)
+            yield from gathered(_messages(consumer, filled), topic)
         except BaseException:
             # What it still has in its queues is nothing that anybody waits for.
             _consumer.cache_clear()
@@ -189,9 +191,14 @@ def _advance(
 
 
 def _refuse_lost(consumer: Consumer, current: OffsetRange, offset: int) -> None:
-    """Offsets may be skipped that never held a record, but none that aged out."""
+    """Offsets may be skipped that hold no record for us, but none that aged out.
+
+    Markers and aborted records of transactions leave gaps, and so does compaction: thousands in a
+    range. Every fetched response says where the log begins, which the client remembers: nothing
+    is asked for here. A position that is below it has been refused by the broker before.
+    """
     where = TopicPartition(current.topic, current.partition)
-    low, _ = consumer.get_watermark_offsets(where, ANSWER_SECONDS)
+    low, _ = consumer.get_watermark_offsets(where, cached=True)
     if low > current.start:
         raise KafkaError(
             f"offsets {current.start} to {min(low, offset) - 1} of {current.topic} partition "
@@ -199,35 +206,49 @@ def _refuse_lost(consumer: Consumer, current: OffsetRange, offset: int) -> None:
         )
 
 
-def _batches(messages: Iterator[Message], topic: str) -> Iterator[Records]:
-    gathered: list[Message] = []
+class _Fetched(NamedTuple):
+    """What is kept of a message: not its headers, of which there may be megabytes."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    attempt: int
+    key: bytes | None
+    value: bytes | None
+
+
+def gathered(messages: Iterable[Message], topic: str) -> Iterator[Records]:
+    """Messages of a topic, whatever is in them, as batches bounded by bytes."""
+    batch: list[_Fetched] = []
     size = 0
-    for message in messages:
-        gathered.append(message)
-        size += len(message)
+    for message in map(_fetched, messages):
+        batch.append(message)
+        size += len(message.key or b"") + len(message.value or b"")
         if size >= BATCH_BYTES:
-            yield _records(gathered, topic)
-            gathered, size = [], 0
-    if gathered:
-        yield _records(gathered, topic)
+            yield _records(batch, topic)
+            batch, size = [], 0
+    if batch:
+        yield _records(batch, topic)
 
 
-def _records(messages: Sequence[Message], topic: str) -> Records:
-    return Records(
-        topics=same_topic(topic, len(messages)),
-        partitions=np.array([m.partition() for m in messages], dtype=np.int32),
-        offsets=np.array([m.offset() for m in messages], dtype=np.int64),
-        # Nobody's clock is right who is further ahead, and the tables could not hold it.
-        timestamps=np.minimum([m.timestamp()[1] for m in messages], MAX_SECONDS * 1000),
-        attempts=np.array([_attempt(m.headers()) for m in messages], dtype=np.int32),
-        keys=[m.key() for m in messages],
-        values=[m.value() for m in messages],
+def _fetched(message: Message) -> _Fetched:
+    return _Fetched(
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        attempt_of(headers_of(message)),
+        message.key(),
+        message.value(),
     )
 
 
-def _attempt(headers: Any) -> int:
-    """How often the record was replayed before, from its header; 0 without one."""
-    for key, value in headers or ():
-        if key == ATTEMPT_HEADER and (value or b"").isdigit():
-            return min(int(value[:9]), 2**31 - 1)
-    return 0
+def _records(messages: Sequence[_Fetched], topic: str) -> Records:
+    return Records(
+        topics=same_topic(topic, len(messages)),
+        partitions=np.array([m.partition for m in messages], dtype=np.int32),
+        offsets=np.array([m.offset for m in messages], dtype=np.int64),
+        timestamps=np.array([m.timestamp for m in messages], dtype=np.int64),
+        attempts=np.array([m.attempt for m in messages], dtype=np.int32),
+        keys=[m.key for m in messages],
+        values=[m.value for m in messages],
+    )
