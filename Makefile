@@ -56,7 +56,7 @@ kafka-stop: ## stop the local broker; its data stays
 demo: setup ## samples through a real broker and the real job, and what came of them
 	@$(PY) -m scorestream.local.demo
 
-sql: setup ## SQL over the tables, without a JVM: a shell, or Q="SELECT …" (FORMAT=table, json or csv)
+sql: setup ## SQL over the tables, without a JVM: a shell, or Q="SELECT …" (FORMAT=table, json, csv or sheet)
 	@$(PY) -m scorestream.sql.shell "$${Q:-}" --format "$${FORMAT:-table}"
 
 lint: setup ## ruff and mypy --strict

@@ -158,6 +158,8 @@ run_once() {
   (
     # The JVM inherits that both signals are ignored; the job's Python sets its own handlers.
     trap '' TERM INT
+    # It runs statements of whoever asks, and needs none of these: they are not even there to be shown.
+    if [[ $job == query ]]; then unset "${!KAFKA_@}" "${!MONGODB_@}" "${!MLFLOW_@}"; fi
     exec "$SPARK_HOME/bin/spark-submit" \
       --master "${SPARK_MASTER:-local[*,4]}" \
       --properties-file "$root/conf/spark-defaults.conf" \

@@ -10,6 +10,7 @@ from typing import Final
 from rich.table import Table
 
 from chaos.run import Outcome
+from scorestream.showing import cell
 
 HEADINGS: Final = (
     "scenario",
@@ -30,7 +31,7 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     """For a terminal."""
     made = Table(*HEADINGS, title="Faults")
     for outcome in outcomes:
-        made.add_row(*_cells(outcome), style="red" if outcome.error else None)
+        made.add_row(*map(cell, _cells(outcome)), style="red" if outcome.error else None)
     return made
 
 

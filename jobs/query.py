@@ -12,9 +12,9 @@ parser = argparse.ArgumentParser(prog="spark-submit.sh query", description=__doc
 parser.add_argument("sql", help='for instance "SELECT * FROM leaderboard LIMIT 10"')
 parser.add_argument(
     "--format",
-    choices=("table", "json", "csv"),
+    choices=("table", "json", "csv", "sheet"),
     default="table",
-    help="json: one object a line, nulls kept (default: table)",
+    help="json: one object a line, nulls kept; csv; sheet: CSV without formulas (default: table)",
 )
 
 if __name__ == "__main__":

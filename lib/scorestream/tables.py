@@ -406,3 +406,5 @@ VIEWS: Final = (
     ),
     View("reject_summary", _REJECT_SUMMARY, "why messages were rejected, a day and cause"),
 )
+# Names of all that can be read.
+RELATIONS: Final = frozenset(item.name for item in (*TABLES, *VIEWS))

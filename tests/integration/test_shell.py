@@ -7,19 +7,24 @@ import io
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from analysed import fill
 from scorestream.core.dex_v1 import DexV1
 from scorestream.errors import DeltaError, QueryError
-from scorestream.io.delta.duck import connect
+from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import PROJECT_ROOT
-from scorestream.sql.shell import Shell, reading_statement
+from scorestream.sql.duckdb_reading import confine, reading_statement
+from scorestream.sql.shell import Shell
+from scorestream.tables import RELATIONS
+from statements import HARMLESS_DUCKDB, HONEST_DUCKDB, HOSTILE_DUCKDB, VARIABLE, found_in
 
 ANSWER = "SELECT 40 + 2 AS answer;\n"
 
@@ -122,27 +127,84 @@ def test_tables_and_plans_are_shown(filled: Warehouse, capsys: pytest.CaptureFix
         assert text in out
 
 
+def confined(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
+    connection = connect()
+    confine(connection, warehouse)
+    refresh(connection, warehouse, " ".join(RELATIONS))
+    return connection
+
+
+def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> str | None:
+    """The rows as text; None where the statement is refused."""
+    try:
+        return str(connection.execute(reading_statement(connection, sql)).fetchall())
+    except (QueryError, duckdb.Error):
+        return None
+
+
+def test_hostile_statements_do_nothing(filled: Warehouse, tmp_path: Path) -> None:
+    warehouse = Warehouse(shutil.copytree(filled.root, tmp_path / "warehouse").as_posix())
+    (tmp_path / "warehouse" / "x.csv").write_text("a\nsecret\n", encoding="utf-8")
+    before = found_in(tmp_path)
+    with confined(warehouse) as connection:
+        for statement in HOSTILE_DUCKDB:
+            sql = statement.replace("{folder}", warehouse.root)
+            shown = answer(connection, sql)
+            assert (shown is not None) == (statement in HARMLESS_DUCKDB), sql
+            assert os.environ[VARIABLE] not in (shown or ""), sql
+        assert connection.execute("SELECT count(*) > 0 FROM scores").fetchall() == [(True,)]
+    assert found_in(tmp_path) == before
+
+
+def test_honest_statements_are_answered(filled: Warehouse) -> None:
+    with confined(filled) as connection:
+        assert [sql for sql in HONEST_DUCKDB if answer(connection, sql) is None] == []
+
+
 @pytest.mark.parametrize(
     "sql",
     [
-        "DROP VIEW scores",
-        "CREATE TABLE x AS SELECT 1",
-        "INSERT INTO empty.scores SELECT * FROM scores",
-        "COPY scores TO 'x.csv'",
-        "EXPLAIN ANALYZE COPY scores TO 'x.csv'",
-        "explain (analyze, format json) CREATE TABLE x AS SELECT 1",
-        "ATTACH 'x.db'",
-        "SET threads = 1",
-        "PRAGMA database_list",
+        "FROM read_text('{root}/x.csv')",
+        "FROM '{root}/x.csv'",
+        "COPY scores TO '{root}/out.csv'",
+        "COPY scores TO '{root}/scores/../out.csv'",
+        "FROM read_text('{root}/scores/../x.csv')",
+        "ATTACH '{root}/x.db'",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
         "INSTALL httpfs",
-        "SELECT 1; DROP VIEW scores",
-        "SELEC 1",
-        "",
     ],
 )
-def test_what_does_not_only_read_is_refused(sql: str) -> None:
-    with connect() as connection, pytest.raises(QueryError):
-        reading_statement(connection, sql)
+def test_the_connection_itself_is_confined(tmp_path: Path, sql: str) -> None:
+    (tmp_path / "x.csv").write_text("a\nb\n", encoding="utf-8")
+    with connect() as connection:
+        confine(connection, Warehouse(str(tmp_path)))
+        with pytest.raises(duckdb.Error, match=r"disabled|locked|cannot"):
+            connection.execute(sql.replace("{root}", str(tmp_path)))
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}/../{name}", "{}-link", "file://{}"])
+def test_a_warehouse_is_read_whatever_its_folder_is_called(
+    filled: Warehouse, tmp_path: Path, spelling: str
+) -> None:
+    root = tmp_path / "it's 100% mine, größer"
+    shutil.copytree(filled.root, root)
+    Path(f"{root}-link").symlink_to(root)
+    given = spelling.replace("{}", str(root)).replace("{name}", root.name)
+    with confined(Warehouse(given)) as connection:
+        assert answer(connection, "SELECT count(*) > 0 FROM leaderboard") == "[(True,)]"
+
+
+def test_what_does_not_fit_into_memory_is_written_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with connect() as connection:
+        connection.execute("SET memory_limit = '60MB'")
+        confine(connection, Warehouse(str(tmp_path)))
+        rows = "SELECT hash(i) AS b, i FROM range(6_000_000) t(i) ORDER BY b"
+        connection.execute(f"CREATE TABLE big AS {rows}")
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from datetime import UTC
 from pathlib import Path
@@ -16,10 +17,22 @@ from pyspark.sql import SparkSession
 from analysed import Rows, by_duckdb, by_spark
 from installation import Installation
 from scorestream.core import schemas
+from scorestream.errors import QueryError
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import PROJECT_ROOT
-from scorestream.tables import TABLES, VIEWS
+from scorestream.sql.functions import FUNCTIONS, TABLE_FUNCTIONS
+from scorestream.sql.spark_reading import ReadingSession
+from scorestream.tables import RELATIONS, TABLES, VIEWS
+from statements import (
+    HARMLESS_SPARK,
+    HONEST_SPARK,
+    HOSTILE_SPARK,
+    PASSWORD,
+    PROPERTY,
+    VARIABLE,
+    found_in,
+)
 
 pytestmark = pytest.mark.spark
 
@@ -148,3 +161,74 @@ def test_a_jvm_that_the_archive_of_classes_does_not_fit_tells_nothing_among_the_
     )
     assert code == 0, err[-4000:]
     assert out == '{"x":1}\n'
+
+
+def answer(reading: ReadingSession, sql: str) -> str | None:
+    """The rows as text; None where the statement is refused."""
+    try:
+        rows = reading.read(sql)
+    except QueryError as error:
+        assert_nothing_is_shown(sql, str(error))
+        return None
+    return str(rows.limit(100).collect())
+
+
+def assert_nothing_is_shown(sql: str, text: str) -> None:
+    for secret in (PASSWORD, os.environ[VARIABLE], "root:"):
+        assert secret not in text, sql
+
+
+def test_hostile_statements_do_nothing(analysed: Warehouse, spark: SparkSession) -> None:
+    jvm: Any = spark._jvm
+    jvm.java.lang.System.setProperty(PROPERTY, PASSWORD)
+    reading = ReadingSession(spark, RELATIONS)
+    before = found_in(Path(analysed.root))
+    answered = set()
+    for statement in HOSTILE_SPARK:
+        shown = answer(reading, statement.replace("{folder}", analysed.root))
+        assert_nothing_is_shown(statement, shown or "")
+        answered |= {statement} if shown is not None else set()
+    assert answered == HARMLESS_SPARK
+    assert found_in(Path(analysed.root)) == before
+    assert spark.table("scores").count() > 0
+
+
+def test_honest_statements_are_answered(analysed: Warehouse, spark: SparkSession) -> None:
+    reading = ReadingSession(spark, RELATIONS)
+    statements = [*HONEST_SPARK, *(q.sql for q in questions().values())]
+    assert [sql for sql in statements if answer(reading, sql) is None] == []
+
+
+def test_a_condition_reads_no_table_and_runs_nothing(
+    analysed: Warehouse, spark: SparkSession
+) -> None:
+    reading = ReadingSession(spark, ())
+    rejects = reading.session.read.format("delta").load(f"{analysed.root}/rejects")
+    assert reading.chosen(rejects, "error_code = 'x' OR error RLIKE '.'").count() == rejects.count()
+    for condition in (
+        "reflect('java.lang.System', 'exit', 1) IS NULL",
+        f"'${{env:{VARIABLE}}}' LIKE '/%' AND nothing",
+        "source_offset IN (SELECT source_offset FROM scores)",
+        "EXISTS (SELECT * FROM text.`/etc/passwd`)",
+        "true) UNION ALL SELECT * FROM rejects WHERE (true",
+        "true; DROP TABLE rejects",
+        "nobody = 1",
+    ):
+        with pytest.raises(QueryError) as caught:
+            reading.chosen(rejects, condition)
+        assert_nothing_is_shown(condition, str(caught.value))
+
+
+def test_functions_are_those_of_this_spark(spark: SparkSession) -> None:
+    state = spark.newSession()._jsparkSession.sessionState()
+    for registry, named in (
+        (state.functionRegistry(), FUNCTIONS),
+        (state.tableFunctionRegistry(), TABLE_FUNCTIONS),
+    ):
+        known = registry.listFunction().mkString(" ").replace("system.builtin.", "")
+        assert named <= set(known.replace("`", "").split())
+
+
+def test_a_session_for_reading_leaves_others_as_they_are(spark: SparkSession) -> None:
+    ReadingSession(spark, RELATIONS)
+    assert spark.sql("SELECT reflect('java.lang.Math', 'abs', -1)").collect()[0][0] == "1"

@@ -14,12 +14,11 @@ from pyspark.sql import SparkSession
 from golden import broken_records, golden_records, golden_wallets
 from records import records_of
 from scorestream.core.dex_v1 import DexV1
-from scorestream.errors import DeltaError, QueryError
+from scorestream.errors import DeltaError
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.producing import Record
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import ScoringReport, commit_files, score_records, write_scored
-from scorestream.sql.query import refuse_writing
 from scorestream.tables import SCORES, TABLES, TRANSACTIONS, VIEWS
 
 pytestmark = pytest.mark.spark
@@ -100,46 +99,3 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
     write_deltalake(f"{tmp_path}/other/scores", pa.table({"wallet_address": [1]}))
     with pytest.raises(DeltaError, match="its column wallet_address is int64, not string"):
         Warehouse(f"{tmp_path}/other").create_tables()
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "DELETE FROM scores",
-        "INSERT INTO scores SELECT * FROM scores",
-        "WITH x AS (SELECT 1) INSERT INTO tokens SELECT * FROM x",
-        "FROM scores INSERT INTO tokens SELECT 1",
-        "DROP TABLE scores",
-        "CREATE TABLE x AS SELECT 1",
-        "CREATE TEMPORARY VIEW x AS SELECT 1",
-        "ALTER TABLE scores ADD COLUMNS (x INT)",
-        "OPTIMIZE scores",
-        "VACUUM scores",
-        "SET spark.sql.ansi.enabled = false",
-        "MERGE INTO scores USING scores AS s ON false WHEN NOT MATCHED THEN INSERT *",
-        "TRUNCATE TABLE scores",
-        "SELECT 1; DROP TABLE scores",
-        "SELEC 1",
-    ],
-)
-def test_query_refuses_what_does_not_only_read(spark: SparkSession, sql: str) -> None:
-    with pytest.raises(QueryError):
-        refuse_writing(spark, sql)
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT 1",
-        "WITH x AS (SELECT 1) SELECT * FROM x",
-        "VALUES (1)",
-        "TABLE scores",
-        "SHOW TABLES",
-        "DESCRIBE scores",
-        "DESCRIBE HISTORY scores",
-        "EXPLAIN SELECT 1",
-        "SELECT count(*) FROM scores VERSION AS OF 0",
-    ],
-)
-def test_query_accepts_what_only_reads(spark: SparkSession, sql: str) -> None:
-    refuse_writing(spark, sql)

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from xml.etree import ElementTree
 
-from scorestream.comparison.figures import BARS, CELLS, Figures, Side
+from compared import FIGURES, score
+from scorestream.comparison.figures import BARS, CELLS, Side
 from scorestream.comparison.picture import as_svg
 from scorestream.comparison.reasons import Difference, explained, flat
 from scorestream.comparison.report import as_markdown
-
-FIGURES = Figures(
-    both=2,
-    only_left=0,
-    only_right=1,
-    same_moment=2,
-    mean=-1.0,
-    lowest=1.0,
-    highest=9.0,
-    quantiles=(1.0,) * 5,
-    largest=4.0,
-    rank_correlation=-1.0,
-    moved={("> 20 %", -1): 2},
-)
-
-
-def score(final: float, breakdown: Mapping[str, Any], **features: float) -> dict[str, Any]:
-    return {"final_score": final, "breakdown": breakdown, "features": features}
 
 
 def test_numbers_are_found_at_any_depth() -> None:
@@ -65,7 +46,7 @@ def test_only_so_many_reasons_are_shown_and_weights_are_one() -> None:
 def test_a_wallet_of_any_letters_stays_in_its_cell() -> None:
     move = explained("a|b\n# c", score(1, {"a": 1}), score(9, {"a": 2}))
     report = as_markdown(Side("a"), Side("b"), FIGURES, [move], None)
-    assert "| a\\|b # c | 1.00 |" in report
+    assert r"| a\|b\\n\# c | 1.00 |" in report
 
 
 def test_the_picture_draws_each_cell_and_bar_whatever_the_sides_are_called() -> None:

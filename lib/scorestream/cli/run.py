@@ -9,6 +9,7 @@ from scorestream.cli.logs import configure_logs
 from scorestream.control import take_outputs
 from scorestream.errors import ConfigurationError, ScorestreamError
 from scorestream.settings import Settings, load_settings
+from scorestream.showing import visible_lines
 
 
 def run_job(job: Callable[[Settings], None]) -> int:
@@ -24,9 +25,9 @@ def run_job(job: Callable[[Settings], None]) -> int:
         configure_logs(settings.log_level)
         job(settings)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
+        print(visible_lines(str(error)), file=sys.stderr)
         return error.exit_code
     except ScorestreamError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(visible_lines(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return error.exit_code
     return 0

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from typing import Final
-from xml.sax.saxutils import escape
 
 from scorestream.comparison.figures import BARS, CELLS, Figures
+from scorestream.showing import html_text
 
 SIZE: Final = 384
 TOP: Final = 40
@@ -66,7 +66,7 @@ def _scores(
     yield from _heights(x0, figures.lowest, figures.highest)
     middle = TOP + SIZE / 2
     turned = f'transform="rotate(-90 16 {middle:g})"'
-    name = escape(f"score of {right}")
+    name = html_text(f"score of {right}")
     yield f'<text x="16" y="{middle:g}" {turned} text-anchor="middle">{name}</text>'
 
 
@@ -90,7 +90,7 @@ def _panel(x0: int, title: str, below: str) -> Iterator[str]:
     yield f'<rect x="{x0}" y="{TOP}" width="{SIZE}" height="{SIZE}" fill="none" stroke="#999"/>'
     middle = x0 + SIZE / 2
     for y, text in ((TOP - 14, title), (TOP + SIZE + 40, below)):
-        yield f'<text x="{middle:g}" y="{y}" text-anchor="middle">{escape(text)}</text>'
+        yield f'<text x="{middle:g}" y="{y}" text-anchor="middle">{html_text(text)}</text>'
 
 
 def _ticks(x0: int, lowest: float, highest: float) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from scorestream.comparison.figures import CLASSES, PERCENTS, Figures, Side
 from scorestream.comparison.reasons import Difference, Move
+from scorestream.showing import markdown_text
 
 SHOWN_REASONS: Final = 3
 
@@ -20,12 +21,12 @@ def as_markdown(
         moves: the largest ones, the largest first.
         picture: where the picture is, from the report's folder; None for none.
     """
-    parts = [f"# {left} against {right}", _wallets(left, right, figures)]
+    parts = [f"# {markdown_text(f'{left} against {right}')}", _wallets(left, right, figures)]
     if not figures.both:
         return "\n\n".join([*parts, "No wallet has a score on both sides.", ""])
     parts += [_moment(figures), _moved(figures), _points(figures)]
     if picture is not None:
-        parts.append(f"![{_cell(str(left))} against {_cell(str(right))}]({picture})")
+        parts.append(f"![{markdown_text(f'{left} against {right}')}]({picture})")
     if moves:
         parts += ["## Largest moves", *_models(left, right, moves), _moves(moves)]
     return "\n\n".join([*parts, ""])
@@ -113,8 +114,4 @@ def _listed(reasons: Iterable[str]) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in lines)

@@ -27,6 +27,7 @@ from scorestream.local.demo_models import (
 )
 from scorestream.local.samples import sample_records
 from scorestream.settings import PROJECT_ROOT, Settings, load_settings
+from scorestream.showing import cell, visible_lines
 
 BEST: Final = 8
 BAR: Final = 40
@@ -46,7 +47,7 @@ def main() -> int:
         configure_logs(settings.log_level)
         demonstrate(settings)
     except ScorestreamError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(visible_lines(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 1
     return 0
 
@@ -63,13 +64,14 @@ def demonstrate(settings: Settings) -> None:
     console.rule("1 · broker")
     broker = LocalBroker.from_environment()
     started = broker.start()
-    console.print(f"{'started' if started else 'runs already'} at {broker.bootstrap_servers}")
+    state = "started" if started else "runs already"
+    console.print(cell(f"{state} at {broker.bootstrap_servers}"))
     # 2.
     console.rule("2 · publish samples")
     cluster = KafkaCluster(settings)
     cluster.ensure_topics()
     count = cluster.produce(settings.kafka_input_topic, sample_records())
-    console.print(f"{count:,} messages → {settings.kafka_input_topic}")
+    console.print(cell(f"{count:,} messages → {settings.kafka_input_topic}"))
     # 3.
     console.rule("3 · train two models of wallets on generated ones")
     trained = train_lacking(own)
@@ -102,7 +104,7 @@ def show(settings: Settings, since: float) -> None:
         show_models(settings, sql, since, console)
     console.rule("try next")
     for query in NEXT_QUERIES:
-        console.print(f'./spark-submit.sh query "{query}"', soft_wrap=True, highlight=False)
+        console.print(cell(f'./spark-submit.sh query "{query}"'), soft_wrap=True)
 
 
 def _table(settings: Settings, name: str) -> pa.Table:
@@ -141,7 +143,7 @@ def _show_best(sql: duckdb.DuckDBPyConnection, since: float) -> None:
     for wallet, score, tags, lp, swap, breakdown in rows:
         short = f"{wallet[:8]}…{wallet[-6:]}"
         points = f"{score:.1f}", f"{lp:.0f}", f"{swap:.0f}"
-        table.add_row(short, *points, ", ".join(tags), _why(breakdown))
+        table.add_row(cell(short), *points, cell(", ".join(tags)), cell(_why(breakdown)))
     console.print(table)
 
 
@@ -177,7 +179,7 @@ def _show_rejects(sql: duckdb.DuckDBPyConnection, since: float) -> None:
     ).fetchall()
     table = Table("code", "messages", "for instance", title="rejects", title_justify="left")
     for code, count, example in rows:
-        table.add_row(code, f"{count:,}", example)
+        table.add_row(cell(code), f"{count:,}", cell(example))
     console.print(table)
 
 

@@ -20,6 +20,7 @@ from scorestream.reference import load_conf_reference
 from scorestream.scoring.model import load_scoring_model
 from scorestream.serving.applying import model_rows
 from scorestream.settings import Settings
+from scorestream.showing import cell
 from scorestream.tabular.explain import explain_rows, reasons_of
 from scorestream.training.job import TrainOptions, train_model
 from scorestream.wallet_examples.cutoffs import Cutoffs
@@ -84,7 +85,7 @@ def show_models(
         found = sql.sql(_HIGHEST, params=[name, since, SHOWN]).to_arrow_table()
         table = Table("wallet", "value", "why", title=f"highest {name}", title_justify="left")
         for row in _told(settings, name, found):
-            table.add_row(*row)
+            table.add_row(*map(cell, row))
         console.print(table)
 
 

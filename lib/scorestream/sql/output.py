@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Format = Literal["table", "json", "csv"]
+# json and csv give every value to the byte; sheet is CSV that a spreadsheet runs no formula of.
+Format = Literal["table", "json", "csv", "sheet"]
 # A table on a terminal is cut off after so many rows.
 TABLE_ROWS: Final = 1000

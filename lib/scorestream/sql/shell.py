@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import re
+import io
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from scorestream.errors import QueryError, ScorestreamError
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import Settings
+from scorestream.showing import spreadsheet_text, visible_lines
+from scorestream.sql.duckdb_reading import confine, reading_statement
 from scorestream.sql.output import TABLE_ROWS, Format
 from scorestream.tables import TABLES, VIEWS
 
@@ -28,9 +31,8 @@ HISTORY_LINES: Final = 1000
 _AS_TEXT: Final = {
     "json": "SELECT to_json(result_row) FROM (\n{}\n) AS result_row",
     "csv": "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n{}\n)",
+    "sheet": "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n{}\n)",
 }
-# EXPLAIN ANALYZE runs what it explains.
-_EXPLAIN: Final = re.compile(r"\s*explain(\s+analyze\b|\s*\([^)]*\))?", re.IGNORECASE)
 
 
 class Shell:
@@ -40,16 +42,17 @@ class Shell:
         self._warehouse = warehouse
         self._form = form
         self._connection = connect()
+        confine(self._connection, warehouse)
 
     def run(self, sql: str) -> None:
         """Run a statement and print its rows on stdout.
 
         Raises:
-            QueryError: not one statement that only reads, or it fails.
+            QueryError: not one statement that only reads our tables and views, or it fails.
             DeltaError: a table cannot be read.
         """
         statement = reading_statement(self._connection, sql)
-        refresh(self._connection, self._warehouse, sql)
+        refresh(self._connection, self._warehouse, statement.query)
         try:
             self._print(statement)
         except duckdb.Error as error:
@@ -58,11 +61,14 @@ class Shell:
     def _print(self, statement: duckdb.Statement) -> None:
         if statement.type == duckdb.StatementType.EXPLAIN:
             for row in self._connection.execute(statement).fetchall():
-                print(row[-1])
+                print(visible_lines(row[-1]))
             return
         if self._form == "table":
-            width = None if sys.stdout.isatty() else WIDTH
-            self._connection.sql(statement.query).show(max_rows=TABLE_ROWS, max_width=width)
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+            shown = io.StringIO()
+            with contextlib.redirect_stdout(shown):
+                self._connection.sql(statement.query).show(max_rows=TABLE_ROWS, max_width=width)
+            print(visible_lines(shown.getvalue()), end="")
             return
         text = _AS_TEXT[self._form].format(statement.query.strip().rstrip(";"))
         rows = self._connection.execute(text)
@@ -79,30 +85,19 @@ def _print_csv(rows: duckdb.DuckDBPyConnection, out: TextIO) -> None:
     writer.writerows(_streamed(rows))
 
 
+def _print_sheet(rows: duckdb.DuckDBPyConnection, out: TextIO) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(spreadsheet_text(name) for name, *_ in rows.description)
+    for row in _streamed(rows):
+        writer.writerow(None if value is None else spreadsheet_text(value) for value in row)
+
+
 def _streamed(rows: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
     while some := rows.fetchmany(FETCHED_ROWS):
         yield from some
 
 
-def reading_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
-    """The one statement of a text, which must only read.
-
-    Raises:
-        QueryError: it cannot be parsed, is not one, or would change something.
-    """
-    try:
-        statements = connection.extract_statements(sql)
-        explained = connection.extract_statements(_EXPLAIN.sub("", sql, count=1))
-    except duckdb.Error as error:
-        raise QueryError(str(error)) from None
-    if len(statements) != 1:
-        raise QueryError(f"expected one statement, got {len(statements)}")
-    if [statement.type for statement in explained] != [duckdb.StatementType.SELECT]:
-        raise QueryError(f"sql only reads, and {statements[0].type.name} does not")
-    return statements[0]
-
-
-_PRINTERS: Final = {"json": _print_json, "csv": _print_csv}
+_PRINTERS: Final = {"json": _print_json, "csv": _print_csv, "sheet": _print_sheet}
 
 
 def run_shell(sql: str | None, form: Format, settings: Settings) -> None:
@@ -129,7 +124,7 @@ def _interact(shell: Shell) -> None:
             try:
                 shell.run(statement)
             except ScorestreamError as error:
-                print(error, file=sys.stderr)
+                print(visible_lines(str(error)), file=sys.stderr)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
 

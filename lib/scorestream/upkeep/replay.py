@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
-from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from scorestream.errors import QueryError
@@ -33,7 +32,7 @@ from scorestream.io.locks import exclusive_lock
 from scorestream.records import ATTEMPT_HEADER, FIRST_MOMENT_MS, LAST_MOMENT_MS
 from scorestream.settings import Settings
 from scorestream.spark.session import build_session
-from scorestream.sql.query import refuse_writing
+from scorestream.sql.spark_reading import ReadingSession
 from scorestream.tables import REJECTS, REPLAYS, Table
 
 log = structlog.get_logger()
@@ -59,7 +58,8 @@ def replay_rejects(where: str | None, dry_run: bool, settings: Settings) -> None
     with exclusive_lock(f"{settings.warehouse}/_checkpoints/replay_rejects"):
         warehouse = Warehouse(settings.warehouse)
         warehouse.create_tables()
-        ends = _Ends(build_session("replay_rejects", settings), warehouse, cluster)
+        session = ReadingSession(build_session("replay_rejects", settings), ())
+        ends = _Ends(session, warehouse, cluster)
         _settle(ends, dry_run)
         _replay_chosen(ends, where, dry_run)
 
@@ -68,7 +68,7 @@ def replay_rejects(where: str | None, dry_run: bool, settings: Settings) -> None
 class _Ends:
     """Where rejects come from and go to."""
 
-    spark: SparkSession
+    reading: ReadingSession
     warehouse: Warehouse
     cluster: KafkaCluster
 
@@ -77,7 +77,7 @@ class _Ends:
         return self.cluster.settings.kafka_input_topic
 
     def read(self, table: Table) -> DataFrame:
-        return read(self.spark, self.warehouse, table)
+        return read(self.reading.session, self.warehouse, table)
 
     def note(self, rejects: DataFrame, state: str, replay_id: str, ends: Offsets) -> None:
         """Append a note on each of the rejects to `replays`."""
@@ -106,11 +106,10 @@ def _chosen(ends: _Ends, where: str | None) -> DataFrame:
     """Rejects of the topic that fit the condition and were never planned for a replay."""
     rejects = ends.read(REJECTS).where(F.col("source_topic") == ends.topic)
     if where is not None:
-        refuse_writing(ends.spark, f"VALUES ({where}\n)")
         try:
-            rejects = rejects.where(where)
-        except PySparkException as error:
-            raise QueryError(f"--where: {str(error).splitlines()[0]}") from None
+            rejects = ends.reading.chosen(rejects, where)
+        except QueryError as error:
+            raise QueryError(f"--where: {error}") from None
     return rejects.join(ends.read(REPLAYS), ORIGIN, "left_anti")
 
 
@@ -182,4 +181,5 @@ def _origins_sent_since(ends: _Ends, start: Offsets) -> DataFrame:
     records = ends.cluster.consume(ends.topic, start, written, level="read_uncommitted")
     found = (origin_of(headers_of(message)) for message in records)
     schema = "source_topic string, source_partition int, source_offset bigint"
-    return ends.spark.createDataFrame([origin for origin in found if origin], schema)
+    rows = [origin for origin in found if origin]
+    return ends.reading.session.createDataFrame(rows, schema)

@@ -12,6 +12,7 @@ from scorestream.io.mlflow.registry import Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import Run
 from scorestream.settings import Settings
+from scorestream.showing import visible
 from scorestream.training.apply.drift import ColumnDrift, drift_of
 from scorestream.training.apply.drift_report import as_html, as_json
 from scorestream.training.config.parts import Drift
@@ -79,7 +80,7 @@ def _write(out: str, page: str, numbers: str) -> None:
 
 def _tell(model: str, drifts: list[ColumnDrift]) -> None:
     for drift in drifts[:SHOWN]:
-        print(f"{drift.name}: PSI {drift.psi:.4f}, missing {drift.missing:.2%}")
+        print(f"{visible(drift.name)}: PSI {drift.psi:.4f}, missing {drift.missing:.2%}")
     drifted = [drift.name for drift in drifts if drift.drifted]
     if drifted:
         raise DriftFound(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Final
 
+from scorestream.showing import html_text
 from scorestream.training.apply.drift import ColumnDrift
 from scorestream.training.config.parts import Drift
 from scorestream.training.runs.profile import Profile
@@ -70,13 +70,13 @@ def as_html(
     drifts: Sequence[ColumnDrift],
 ) -> str:
     """The page."""
-    title = escape(f"Drift of {profile.name} {version}")
+    title = html_text(f"Drift of {profile.name} {version}")
     drifted = sum(drift.drifted for drift in drifts)
     verdict = f"{drifted} of {len(drifts)} columns drifted" if drifted else "no column drifted"
     seen = f"{rows:,}" if rows == count else f"A sample of {rows:,} of {count:,}"
     judged = (
-        f"<p><b>{verdict}.</b> {seen} rows of {escape(source)} against {profile.rows:,} rows "
-        f"of the training (data version {profile.data_version}).</p>"
+        f"<p><b>{verdict}.</b> {seen} rows of {html_text(source)} against {profile.rows:,} rows "
+        f"of the training (data version {html_text(profile.data_version)}).</p>"
     )
     meaning = (
         f"<p>Drift: a population stability index above {limits.psi:g} and above what chance gives, "
@@ -91,7 +91,7 @@ def as_html(
 
 def _row(drift: ColumnDrift) -> str:
     cells = [
-        escape(drift.name),
+        html_text(drift.name),
         f"{drift.psi:.4f}",
         f"{drift.chance:.4f}",
         f"{drift.missing_before:.2%}",
@@ -107,7 +107,7 @@ def _bars(drift: ColumnDrift) -> Iterator[str]:
     highest = max([*drift.profile.shares, *drift.shares, 1e-9])
     yield f'<svg width="{len(pairs) * (2 * _BAR + 4)}" height="{_HEIGHT}">'
     for place, (name, before, now) in enumerate(pairs):
-        yield f"<g><title>{escape(name)}: {before:.1%} → {now:.1%}</title>"
+        yield f"<g><title>{html_text(name)}: {before:.1%} → {now:.1%}</title>"
         for kind, share, x in (("before", before, 0), ("now", now, _BAR)):
             height = _HEIGHT * share / highest
             at = f'x="{place * (2 * _BAR + 4) + x}" y="{_HEIGHT - height:.1f}"'

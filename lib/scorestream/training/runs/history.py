@@ -14,6 +14,7 @@ from scorestream.io.mlflow.registry import CHAMPION, Registered, Registry
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.io.mlflow.tracking import PastRun, past_runs
 from scorestream.settings import Settings
+from scorestream.showing import cell, heading
 
 Format = Literal["table", "json"]
 
@@ -57,16 +58,15 @@ def _row(run: PastRun, version: Registered | None) -> dict[str, Any]:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-    table = TextTable("trained", "version", "alias", *metrics, "data version", "code", "verdict")
+    ours = ("trained", "version", "alias"), ("data version", "code", "verdict")
+    table = TextTable(*ours[0], *map(heading, metrics), *ours[1])
     for row in rows:
         values = [row["metrics"].get(name) for name in metrics]
         table.add_row(
             row["trained"],
             str(row["version"] or row["status"].lower()),
-            ", ".join(row["aliases"]),
+            cell(", ".join(row["aliases"])),
             *("" if value is None else f"{value:.4g}" for value in values),
-            row["data_version"] or "",
-            row["code_version"] or "",
-            row["verdict"] or "",
+            *(cell(row[name] or "") for name in ("data_version", "code_version", "verdict")),
         )
     Console(width=240).print(table)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
+from scorestream.showing import visible
 from scorestream.tabular.families import Floats
 from scorestream.tabular.model import Card, probabilities_of
 from scorestream.training.evaluation import BINS
@@ -68,11 +70,13 @@ def learning_plot(metric: str, rows: Sequence[int], values: Sequence[float]) -> 
 
 
 def _drawn(draw: Callable[..., None], *arguments: Any) -> bytes:
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    draw(figure.subplots(), *arguments)
     picture = io.BytesIO()
-    # Without the version of the library: the same data give the same bytes.
-    figure.savefig(picture, format="png", dpi=100, metadata={"Software": None})
+    # A name with two dollar signs is no formula.
+    with rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+        draw(figure.subplots(), *arguments)
+        # Without the version of the library: the same data give the same bytes.
+        figure.savefig(picture, format="png", dpi=100, metadata={"Software": None})
     return picture.getvalue()
 
 
@@ -101,8 +105,8 @@ def _confusion(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> N
     for (row, column), count in np.ndenumerate(counts):
         light = count > counts.max() / 2
         axes.text(column, row, f"{count:,}", ha="center", color="white" if light else "black")
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(labels)), list(map(visible, labels)))
+    axes.set_yticks(range(len(labels)), list(map(visible, labels)))
     _named(axes, f"{len(truth):,} held-out rows", "predicted", "actual")
 
 
@@ -141,7 +145,7 @@ def _curves(labels: Sequence[str], truth: Floats, p: Floats) -> list[tuple[str, 
 def _roc(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> None:
     for name, hit, score in _curves(labels, truth, p):
         false, true, _ = sk.roc_curve(hit, score)
-        axes.plot(false, true, label=f"{name}, area {sk.auc(false, true):.4f}")
+        axes.plot(false, true, label=f"{_label(name)}, area {sk.auc(false, true):.4f}")
     axes.plot([0, 1], [0, 1], color=RED, linestyle="--", linewidth=1)
     axes.legend()
     _named(axes, "ROC", "false positive rate", "true positive rate")
@@ -150,14 +154,19 @@ def _roc(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> None:
 def _precision_recall(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> None:
     for name, hit, score in _curves(labels, truth, p):
         precision, recall, _ = sk.precision_recall_curve(hit, score)
-        axes.plot(recall, precision, label=name)
+        axes.plot(recall, precision, label=_label(name))
     axes.legend()
     _named(axes, "precision and recall", "recall", "precision")
 
 
+def _label(name: str) -> str:
+    """A name in a legend, which leaves out those that begin with an underscore."""
+    return f" {visible(name)}" if name.startswith("_") else visible(name)
+
+
 def _bars(axes: Axes, importances: Mapping[str, float]) -> None:
     largest = sorted(importances.items(), key=lambda item: item[1])[-MOST_BARS:]
-    axes.barh([name for name, _ in largest], [value for _, value in largest], color=INK)
+    axes.barh([visible(name) for name, _ in largest], [v for _, v in largest], color=INK)
     _named(axes, "importance", "mean absolute contribution to the margin", "")
 
 

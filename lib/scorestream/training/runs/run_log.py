@@ -17,6 +17,7 @@ from scorestream.configuration import problems_of
 from scorestream.errors import ModelError, ScorestreamError
 from scorestream.frozen import Frozen
 from scorestream.io.mlflow.tracking import JUDGED, Run, environment_text, started_run
+from scorestream.showing import spreadsheet_text
 from scorestream.tabular.model import TabularModel
 from scorestream.tabular.validation import Problem
 from scorestream.training.config.use_case import UseCase
@@ -212,7 +213,10 @@ def _problems_csv(problems: Sequence[Problem]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["row", "column", "problem"])
-    writer.writerows([p.row, p.column, p.text] for p in problems)
+    # People open it in a spreadsheet, and the texts quote values of the table.
+    writer.writerows(
+        [p.row, spreadsheet_text(p.column), spreadsheet_text(p.text)] for p in problems
+    )
     return out.getvalue()
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scorestream.io.mlflow.registry import Registered
+from scorestream.showing import cell, heading
 from scorestream.training.data.problems import first_problems
 from scorestream.training.runs.verdict import Verdict
 from scorestream.training.search.baselines import Rivals, against
@@ -46,9 +47,9 @@ def tell_metrics(ranked: Sequence[Found], trained: Trained, rivals: Rivals) -> N
     rows: dict[str, Mapping[str, float]] = {f.learner.name: f.metrics for f in ranked}
     rows[f"{trained.found.learner.name}, held-out rows"] = trained.metrics
     rows |= {f"baseline {name}, held-out rows": metrics for name, metrics in rivals.items()}
-    table = Table("candidate, cross-validated", *names)
+    table = Table("candidate, cross-validated", *map(heading, names))
     for title, metrics in rows.items():
-        table.add_row(title, *(f"{metrics.get(name, float('nan')):.5g}" for name in names))
+        table.add_row(cell(title), *(f"{metrics.get(name, float('nan')):.5g}" for name in names))
     Console(width=160).print(table)
 
 
