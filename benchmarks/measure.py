@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,7 @@ class Size:
         transactions: mean transactions of a wallet, beside 38.
         peer_messages: messages for the slow, the middling and the fast peers.
         long_wallets: wallets of the long backfills.
+        restart_rows: rows of `scores` for a start after a batch was cut off.
     """
 
     messages: int
@@ -50,6 +52,7 @@ class Size:
     transactions: tuple[float, ...]
     peer_messages: tuple[int, int, int]
     long_wallets: tuple[int, ...]
+    restart_rows: tuple[int, ...]
 
 
 FULL: Final = Size(
@@ -65,6 +68,7 @@ FULL: Final = Size(
     transactions=(10, 150),
     peer_messages=(400, 5_000, 20_000),
     long_wallets=(250_000, 1_000_000),
+    restart_rows=(1_000_000, 100_000_000),
 )
 QUICK: Final = Size(
     messages=1_000,
@@ -79,6 +83,7 @@ QUICK: Final = Size(
     transactions=(),
     peer_messages=(50, 200, 1_000),
     long_wallets=(1_000,),
+    restart_rows=(10_000,),
 )
 
 
@@ -94,6 +99,7 @@ class Results:
         cluster: seconds of the drain on a standalone cluster, and scores.
         peers: wallets a second of each.
         long: what `benchmarks.long` printed.
+        restarts: what `benchmarks.restart` printed.
         models: what `benchmarks.models` printed.
     """
 
@@ -105,6 +111,7 @@ class Results:
     cluster: dict[str, Any] = field(default_factory=dict)
     peers: list[PeerRates] = field(default_factory=list)
     long: list[dict[str, float]] = field(default_factory=list)
+    restarts: list[dict[str, Any]] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
 
 
@@ -119,6 +126,7 @@ def measure_all(site: Site, size: Size) -> Results:
         _cluster,
         _peers,
         _long,
+        _restarts,
         _models,
     )
     for part in parts:
@@ -229,6 +237,14 @@ def _long(site: Site, results: Results) -> None:
         run_json("benchmarks.long", f"--folder={site.folder}", f"--wallets={wallets}")
         for wallets in results.size.long_wallets
     ]
+
+
+def _restarts(site: Site, results: Results) -> None:
+    for rows in results.size.restart_rows:
+        folder = site.folder / f"restart-{rows}"
+        given = (f"--folder={folder}", f"--rows={rows}")
+        results.restarts.append(run_json("benchmarks.restart", *given))
+        shutil.rmtree(folder)
 
 
 def _models(site: Site, results: Results) -> None:

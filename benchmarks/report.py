@@ -38,6 +38,7 @@ def write_report(results: Results, folder: Path) -> None:
         latencies=_latencies(results),
         peers=_peers(results),
         long=_long(results),
+        restarts=_restarts(results),
         models=_models(results.models),
     )
     # Both are tracked files: the code's own state is asked for before they change.
@@ -148,6 +149,22 @@ def _long(results: Results) -> str:
         for each in results.long
     ]
     head = ["wallets", "transactions", "s", "wallets/s", "peak memory, MB", "MB read", "MB written"]
+    return _table(head, rows)
+
+
+def _restarts(results: Results) -> str:
+    rows = [
+        [
+            f"{each['rows']:,.0f}",
+            f"{each['megabytes']:,.0f}",
+            case,
+            *(f"{each[case][part]['seconds']:.2f}" for part in ("start", "batch")),
+            *(f"{each[case][part]['megabytes']:,.1f}" for part in ("start", "batch")),
+        ]
+        for each in results.restarts
+        for case in ("usual", "clustered")
+    ]
+    head = ["rows", "MB", "case", "start, s", "batch, s", "start, MB read", "batch, MB read"]
     return _table(head, rows)
 
 

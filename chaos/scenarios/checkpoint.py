@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
+from chaos.job import START_SECONDS, Job
 from chaos.scenario import scenario
 from chaos.site import Site
 from expectations import Expected
@@ -20,6 +23,7 @@ from scorestream.settings import PROJECT_ROOT
 
 BATCHES = ("--max-offsets-per-trigger", "20")
 APPEND = "scorestream.io.delta.warehouse:Warehouse.append"
+COMMIT = "scorestream.scoring.task:commit_files"
 OTHER_VERSION = "another+version"
 OTHER_CODE = {
     "point": "scorestream.version:code_version",
@@ -34,26 +38,44 @@ ANOTHER_STABLE = """
 """
 
 
+# Of the first batch of a start, which goes on with what the one before left, or of the second.
+RECORD = "scorestream.streaming.coverage:CoverageTable.write"
+LOST_IN = {
+    "after the first table": (APPEND, "after", 1),
+    "after the second table": (APPEND, "after", 2),
+    "after the second table of the second batch": (APPEND, "after", 5),
+    "before Kafka": ("scorestream.scoring.publishing:publish", "before", 2),
+    "in the midst of Kafka": ("scorestream.io.kafka.producing:produce", "after", 1),
+    "before the record": (RECORD, "before", 3),
+    "after the record": (RECORD, "after", 2),
+}
+
+
 @scenario(
-    "the checkpoint is lost after a crash",
-    injected="kill -9 between two tables of a batch, then the folder is deleted; twice",
-    expected="the next start goes on after what the warehouse holds; nothing double in Delta",
+    "the checkpoint is lost after every crash",
+    injected=f"kill -9 in {len(LOST_IN)} windows of a batch, in turn; each time the folder is "
+    "deleted and the clock steps by days, ahead and back",
+    expected="each start goes on after what is delivered; nothing lost, nothing double in Delta",
     quick=True,
 )
 def lost(site: Site) -> str:
     site.publish(60)
-    for call in (4, 5):
-        fault = {"point": APPEND, "when": "after", "call": call, "action": "kill"}
-        job = site.start(*BATCHES, inject=[fault])
-        assert job.wait() == -9, job.output[-4000:]
+    for number, (name, (point, when, call)) in enumerate(LOST_IN.items()):
+        days = (number + 1) * (-1) ** number
+        faults = [
+            {"point": COMMIT, "call": 1, "action": f"clock:{days * 86_400}"},
+            {"point": point, "when": when, "call": call, "action": "kill"},
+        ]
+        job = site.start(*BATCHES, inject=faults)
+        assert job.wait() == -9, f"{name}: {job.output[-4000:]}"
         shutil.rmtree(site.checkpoint)
         site.publish(20)
     site.faulted()
     site.drain()
     site.check()
     runs = {row["run_id"] for row in site.installation.rows("scores")}
-    assert len(runs) > 1
-    return f"{len(runs)} checkpoints, one after the other"
+    assert len(runs) > 2
+    return f"{len(LOST_IN)} kills, {len(runs)} checkpoints that stored something"
 
 
 @scenario(
@@ -63,7 +85,7 @@ def lost(site: Site) -> str:
 )
 def damaged(site: Site) -> str:
     site.publish(60)
-    fault = {"point": "scorestream.scoring.task:commit_files", "call": 2, "action": "kill"}
+    fault = {"point": COMMIT, "call": 2, "action": "kill"}
     assert site.start(*BATCHES, inject=[fault]).wait() == -9
     planned = site.checkpoint / "offsets" / "1"
     whole = planned.read_bytes()
@@ -95,6 +117,50 @@ def two_copies(site: Site) -> str:
     site.finish(first)
     site.check()
     return said
+
+
+@scenario(
+    "another machine starts a stream on the same checkpoint",
+    injected="the second names folders otherwise and has its own files for locks; first while the "
+    "other works, then while all of that one's Python stands still before a commit (SIGSTOP)",
+    expected="refused; then it takes over, and the one that wakes up commits nothing more",
+    quick=True,
+)
+def two_machines(site: Site) -> str:
+    site.publish(20)
+    ours = ("--checkpoint", str(site.folder / "checkpoint"), *BATCHES)
+    first = site.start(*ours, inject=[{"point": COMMIT, "call": 2, "action": "stop"}])
+    first.wait_for_batch()
+    said = site.refused(_elsewhere(site), 3, "InUseError", "is in use by process")
+
+    site.publish(20)
+    first.wait_for("the stop", lambda: bool(site.struck()), START_SECONDS)
+    site.faulted()
+    second = _elsewhere(site)
+    assert second.wait() == 0, second.output[-6000:]
+    os.kill(site.struck()[0], signal.SIGCONT)
+    site.refused(first, 3, "InUseError", "was taken over by another process")
+    site.publish(20)
+    site.drain(*ours)
+    site.check()
+    return said
+
+
+def _elsewhere(site: Site) -> Job:
+    """A stream as another machine would start it, which has both folders mounted elsewhere."""
+    for name in ("checkpoint", "warehouse"):
+        mounted = site.folder / f"mounted-{name}"
+        if not mounted.exists():
+            mounted.symlink_to(site.folder / name)
+    machine = {"point": "scorestream.io.lease:machine_id", "call": 0, "times": 0}
+    return site.start(
+        "--available-now",
+        "--checkpoint",
+        (site.folder / "mounted-checkpoint").as_uri(),
+        inject=[machine | {"action": "return:another"}],
+        SCORESTREAM_WAREHOUSE=(site.folder / "mounted-warehouse").as_uri(),
+        TMPDIR=str(site.folder),
+    )
 
 
 @scenario(

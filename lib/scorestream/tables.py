@@ -12,6 +12,9 @@ from scorestream.core.messages import MAX_SECONDS, MIN_SECONDS
 
 RUN_COLUMNS: Final = (("run_id", pa.string()), ("batch_id", pa.int64()))
 
+_OF_A_BATCH: Final = ("scores", "rejects", "transactions")
+GENERATION: Final = ("generation", pa.int32())
+
 PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 
 # A column of the same name means the same in every table and view.
@@ -40,6 +43,7 @@ COMMENTS: Final = {
     "source_timestamp": "timestamp of the Kafka record",
     "run_id": "id of the streaming query, or of the backfill",
     "batch_id": "micro-batch of the run",
+    "generation": "which pass over the topic scored it: 0, and one more with each --reprocess",
     "scored_at": "when the micro-batch was scored",
     "scored_date": "date of scored_at (UTC)",
     "document_id": "id of the transaction, unique per wallet",
@@ -65,7 +69,17 @@ COMMENTS: Final = {
     "state": "planned, then sent",
     "replay_id": "which run of replay_rejects",
     "topic_ends": "ends of the input topic's partitions before the first was sent, JSON",
-    "recorded_at": "when the state was recorded",
+    "recorded_at": "when it was recorded; nothing goes by it",
+    "topic_id": "the cluster's id of the topic, another one after it was recreated",
+    "sequence": "number of the record; the greatest of a generation counts",
+    "settled": "whether all that the tables hold of the generation was delivered then",
+    "start_offset": "where the stream began in the partition",
+    "end_offset": "all offsets before this one are stored and published",
+    **{f"{name}_version": f"version of {name} when it was recorded" for name in _OF_A_BATCH},
+    **{
+        f"{name}_attempt": f"sequence by which {name} took the newest batch of the pass"
+        for name in _OF_A_BATCH
+    },
     "address": "address of the token",
     "symbol": "symbol of the token",
     "decimals": "a whole token is 10^decimals raw units",
@@ -163,11 +177,12 @@ SCORES: Final = Table(
             ("scored_date", pa.date32()),
             ("wallet_key", pa.string()),
             *schemas.TRANSACTION_TIMES,
+            GENERATION,
         ]
     ),
     "one row a scored message, append-only",
     Addresses(wallet=WALLET_COLUMNS),
-    frozenset({"wallet_key", *dict(schemas.TRANSACTION_TIMES)}),
+    frozenset({"wallet_key", *dict(schemas.TRANSACTION_TIMES), "generation"}),
 )
 TRANSACTIONS: Final = Table(
     "transactions",
@@ -180,6 +195,7 @@ TRANSACTIONS: Final = Table(
             *RUN_COLUMNS,
             ("ingested_at", schemas.UTC_TIMESTAMP),
             ("wallet_key", pa.string()),
+            GENERATION,
         ]
     ),
     "one row a transaction of a message that counts, scored or not yet: the exploded history",
@@ -190,7 +206,7 @@ TRANSACTIONS: Final = Table(
             *("token0", "token1", "token_in", "token_out"),
         ),
     ),
-    frozenset({"wallet_key"}),
+    frozenset({"wallet_key", "generation"}),
 )
 # Which of its columns a leg of the exploded form is in: for a swap, for a deposit or withdraw.
 LEGS_OF_ROWS: Final = {"leg0": ("token_in", "token0"), "leg1": ("token_out", "token1")}
@@ -210,10 +226,33 @@ REJECTS: Final = Table(
             *schemas.SOURCE,
             *RUN_COLUMNS,
             ("rejected_at", schemas.UTC_TIMESTAMP),
+            GENERATION,
         ]
     ),
     "one row a message that could not be scored, with its raw bytes",
     Addresses(wallet=("wallet_address",), raw=("value", "key", "error")),
+    frozenset({"generation"}),
+)
+COVERAGE: Final = Table(
+    "coverage",
+    pa.schema(
+        [
+            ("source_topic", pa.string()),
+            ("topic_id", pa.string()),
+            GENERATION,
+            ("sequence", pa.int64()),
+            ("source_partition", pa.int32()),
+            ("start_offset", pa.int64()),
+            ("end_offset", pa.int64()),
+            *RUN_COLUMNS,
+            *((f"{name}_version", pa.int64()) for name in _OF_A_BATCH),
+            *((f"{name}_attempt", pa.int64()) for name in _OF_A_BATCH),
+            ("settled", pa.bool_()),
+            ("recorded_at", schemas.UTC_TIMESTAMP),
+        ]
+    ),
+    "which offsets of the input topic are stored and published: one record a batch",
+    NO_ADDRESSES,
 )
 REPLAYS: Final = Table(
     "replays",
@@ -268,7 +307,15 @@ WALLET_KEY: Final = (
 )
 # What a batch of messages is written to.
 BATCH_TABLES: Final = (SCORES, REJECTS, TRANSACTIONS)
-TABLES: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS, TOKENS, PROTOCOL_THRESHOLDS)
+TABLES: Final = (
+    SCORES,
+    TRANSACTIONS,
+    REJECTS,
+    COVERAGE,
+    REPLAYS,
+    TOKENS,
+    PROTOCOL_THRESHOLDS,
+)
 
 
 def _keyed(table: Table) -> str:

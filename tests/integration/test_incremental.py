@@ -26,11 +26,10 @@ from scorestream.io.kafka.producing import Record
 from scorestream.serving.serving import Serving
 from scorestream.serving.watching import Unwatched
 from scorestream.settings import Settings
-from scorestream.streaming.checkpoint import StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.metrics import BatchSummary
-from scorestream.streaming.start import Start
 from scorestream.tables import SCORES, TRANSACTIONS
+from streams import start_over
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -44,12 +43,11 @@ class Stream:
         spark: SparkSession,
         warehouse: Warehouse,
         model: DexV1,
-        may_repeat: bool = False,
     ) -> None:
         self.installation = installation
         self.settings = installation.settings.model_copy(update={"wallet_messages": "incremental"})
         self.reports: list[BatchSummary] = []
-        start = Start(StreamState(topic=installation.input_topic, topic_id="id"), may_repeat)
+        start = start_over(warehouse, installation.input_topic)
         self.delivery = Delivery(
             self.settings,
             spark,
@@ -213,7 +211,7 @@ def test_a_batch_that_was_cut_off_is_finished(
         patch.setattr(Delivery, "_publish", _fail)
         with pytest.raises(CutOffError):
             stream.delivery.deliver(ranges, "stream", 1)
-    again = Stream(topic, spark, warehouse, model, may_repeat=True)
+    again = Stream(topic, spark, warehouse, model)
     again.delivery.deliver(ranges, "stream", 1)
     again.delivery.deliver(again.publish(third), "stream", 2)
     check_last_scores(warehouse.rows(SCORES))

@@ -30,11 +30,10 @@ from scorestream.local.ports import HOST, free_port
 from scorestream.serving.config import WalletModel
 from scorestream.serving.serving import Serving
 from scorestream.serving.trial import TRIAL_SECONDS
-from scorestream.streaming.checkpoint import StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.metrics import StreamMetrics
-from scorestream.streaming.start import Start
 from scorestream.tables import SCORES
+from streams import start_over
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -67,14 +66,13 @@ class Stream:
         self.serving = Serving(models, self.settings, self.metrics, 0.0, TRIAL_SECONDS)
         self.serving.start()
         self.number = 0
-        state = StreamState(topic=installation.input_topic, topic_id="id")
         self.delivery = Delivery(
             self.settings,
             spark,
             warehouse,
             model,
             "1",
-            Start(state, may_repeat=True),
+            start_over(warehouse, installation.input_topic),
             lambda _: None,
             lambda _: None,
             lambda: None,

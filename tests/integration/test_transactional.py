@@ -31,6 +31,7 @@ from scorestream.local.broker import LocalBroker
 from scorestream.scoring.rows import BatchFacts, table_rows
 from scorestream.scoring.task import score_records
 from scorestream.settings import Settings
+from scorestream.sql.spark_reading import ReadingSession
 from scorestream.streaming.checkpoint import Checkpoint
 from scorestream.streaming.start import Start, starting_state
 from scorestream.tables import SCORES
@@ -336,6 +337,8 @@ def test_a_replay_that_was_cut_off_finds_what_it_sent_behind_an_open_transaction
         attempt=0,
     )
     installation.publish([replay._record(row)])
-    ends = replay._Ends(spark, Warehouse(installation.settings.warehouse), installation.cluster)
+    ends = replay._Ends(
+        ReadingSession(spark, ()), Warehouse(installation.settings.warehouse), installation.cluster
+    )
     found = replay._origins_sent_since(ends, start).collect()
     assert [tuple(each) for each in found] == [(installation.input_topic, 0, 0)]

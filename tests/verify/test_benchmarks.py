@@ -28,6 +28,7 @@ def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
         "The stream drains a topic",
         "Latency",
         "A long backfill",
+        "A restart",
         "Registered models",
         "Peers",
     ]

@@ -78,7 +78,7 @@ class Held:
     @property
     def fence(self) -> tuple[str, int]:
         """The application transaction by which a table refuses all holders before."""
-        return f"lease/{self.name}", self.epoch
+        return fence_of(self.name), self.epoch
 
     @property
     def is_lost(self) -> bool:
@@ -99,6 +99,11 @@ class Held:
         self._lost.set()
 
 
+def fence_of(name: str) -> str:
+    """The application of a lease's transactions in the tables that it guards."""
+    return f"lease/{name}"
+
+
 def taken_over(name: str) -> InUseError:
     """The error of a holder that another has followed."""
     return InUseError(
@@ -108,7 +113,7 @@ def taken_over(name: str) -> InUseError:
 
 
 @contextmanager
-def hold(root: str, name: str, otherwise: str, wait: float = 0.0) -> Iterator[Held]:
+def hold(root: str, name: str, otherwise: str, wait: float = 0.0, floor: int = 0) -> Iterator[Held]:
     """Hold a lease for the time of the block.
 
     1. Whoever has it is watched until it is dead, released or proven alive.
@@ -120,6 +125,7 @@ def hold(root: str, name: str, otherwise: str, wait: float = 0.0) -> Iterator[He
         name: what it is a lease of.
         otherwise: what the user can do instead of stopping who has it.
         wait: for so many seconds a living holder is waited for.
+        floor: the greatest epoch that tables have seen: leases that somebody deleted count on.
 
     Raises:
         InUseError: another holds it.
@@ -129,7 +135,8 @@ def hold(root: str, name: str, otherwise: str, wait: float = 0.0) -> Iterator[He
     # 1.
     _await_turn(beats, name, otherwise, wait)
     # 2.
-    held = Held(name, _next_epoch(f"{root}/_checkpoints/leases/epochs", name), otherwise)
+    epoch = _next_epoch(f"{root}/_checkpoints/leases/epochs", name, floor)
+    held = Held(name, epoch, otherwise)
     # 3.
     with _mortal_file() as lock:
         beats.begin(held, lock)
@@ -264,7 +271,7 @@ def _beat(beats: Heartbeats, held: Held, ended: threading.Event) -> None:
         log.warning("lease_lost", lease=held.name)
 
 
-def _next_epoch(table: str, name: str) -> int:
+def _next_epoch(table: str, name: str, floor: int = 0) -> int:
     """Take the next epoch of a lease.
 
     Raises:
@@ -272,7 +279,7 @@ def _next_epoch(table: str, name: str) -> int:
     """
     for number in range(_ATTEMPTS):
         try:
-            return _commit_epoch(_epochs(table), name)
+            return _commit_epoch(_epochs(table), name, floor)
         except CommitFailedError:
             if number == _ATTEMPTS - 1:
                 raise DeltaError(f"{table}: {name} is wanted by too many: start again") from None
@@ -290,8 +297,8 @@ def _epochs(table: str) -> DeltaTable:
         return DeltaTable.create(table, _NO_ROWS, mode="ignore", name="leases")
 
 
-def _commit_epoch(epochs: DeltaTable, name: str) -> int:
-    epoch = (epochs.transaction_version(name) or 0) + 1
+def _commit_epoch(epochs: DeltaTable, name: str, floor: int) -> int:
+    epoch = max(epochs.transaction_version(name) or 0, floor) + 1
     taken = CommitProperties(app_transactions=[Transaction(name, epoch)])
     epochs.create_write_transaction([], "append", epochs.schema(), commit_properties=taken)
     return epoch

@@ -23,6 +23,7 @@ class BatchFacts:
         started_at: unix seconds; rows have it as `scored_at`.
         scoring: name of the scoring model.
         models: registered models that are applied.
+        generation: which pass over the topic it is; 0 where there is no other.
     """
 
     run_id: str
@@ -32,6 +33,7 @@ class BatchFacts:
     config_hash: str
     code_version: str
     models: tuple[Choice, ...] = ()
+    generation: int = 0
 
     @classmethod
     def of(
@@ -42,10 +44,18 @@ class BatchFacts:
         model: ScoringModel,
         code_version: str,
         models: tuple[Choice, ...] = (),
+        generation: int = 0,
     ) -> BatchFacts:
         """The facts of a batch that a model scores."""
         return cls(
-            run_id, batch_id, started_at, model.name, model.config_hash, code_version, models
+            run_id,
+            batch_id,
+            started_at,
+            model.name,
+            model.config_hash,
+            code_version,
+            models,
+            generation,
         )
 
 
@@ -109,6 +119,7 @@ def _shared(facts: BatchFacts) -> dict[str, Any]:
     return {
         "run_id": facts.run_id,
         "batch_id": facts.batch_id,
+        "generation": facts.generation,
         "scored_at": started_at,
         "rejected_at": started_at,
         "ingested_at": started_at,

@@ -191,8 +191,7 @@ def commit_files(
     warehouse: Warehouse,
     files: Sequence[DataFile],
     transaction: tuple[str, int] | None,
-    *,
-    repeated: bool = False,
+    attempt: tuple[str, int] | None = None,
 ) -> None:
     """Commit the files of a batch: transactions, then rejects, then scores.
 
@@ -200,12 +199,13 @@ def commit_files(
         warehouse: whose tasks wrote the files.
         files: all files of the batch.
         transaction: (run id, batch id), which each table takes only once; None to take it always.
-        repeated: whether the files are what a table may lack of a batch that it has taken.
+        attempt: which attempt at the batch it is, where a table may lack something of a batch that
+            it has taken: see `Warehouse.append`.
     """
     for table in (TRANSACTIONS, REJECTS, SCORES):
         ours = [file for file in files if file.table == table.name]
         once = transaction and (f"{transaction[0]}/{table.name}", transaction[1])
-        warehouse.append(table, ours, once, repeated=repeated)
+        warehouse.append(table, ours, once, attempt)
 
 
 class _Counts:

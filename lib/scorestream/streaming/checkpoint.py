@@ -13,8 +13,10 @@ from pyspark.sql import SparkSession
 
 from scorestream.errors import CheckpointError, ScorestreamError
 from scorestream.frozen import Frozen
+from scorestream.streaming.coverage import Span, Spans
 
 STATE_FILE: Final = "scorestream.json"
+GENERATION_FILE: Final = "scorestream-generation.json"
 METADATA_FILE: Final = "metadata"
 # Logs of Spark: offsets of each batch that was planned, and which of them are done.
 OFFSETS: Final = "offsets"
@@ -33,9 +35,7 @@ class StreamState(Frozen):
     Attributes:
         topic: the input topic.
         topic_id: the cluster's id of it, which changes when the topic is recreated.
-        start: first offset of each partition, empty for all there is or only what is new.
-        held: last offset of each partition that the warehouse held already at the start;
-            between `start` and `held` some offsets may lack, and are the only ones to score.
+        start: what earlier versions began with, as `held`; nothing goes by them any more.
         tables: the ids of the tables by name; empty for one of an earlier version.
     """
 
@@ -133,9 +133,44 @@ class Checkpoint:
 
     def write_state(self, state: StreamState) -> None:
         """Keep what the checkpoint is started for."""
-        stream = self._files.create(self._path(STATE_FILE), True)
+        self._write(STATE_FILE, state.model_dump())
+
+    def generation(self) -> int | None:
+        """Which pass over the topic it is of; None: a checkpoint of an earlier version."""
+        if not self._files.exists(self._path(GENERATION_FILE)):
+            return None
         try:
-            stream.write(bytearray(json.dumps(state.model_dump()).encode()))
+            return int(json.loads(self._text(GENERATION_FILE))["generation"])
+        except (ValueError, KeyError, TypeError):
+            # A start that was cut off while it wrote this.
+            return None
+
+    def write_generation(self, generation: int) -> None:
+        """Keep which pass over the topic it is of, where earlier versions do not look."""
+        self._write(GENERATION_FILE, {"generation": generation})
+
+    def proven(self, topic: str, done: int) -> Spans:
+        """The offsets of all batches up to one that is done, by partition.
+
+        Raises:
+            CheckpointError: a file is damaged, or lacks.
+        """
+        if done < 0:
+            return {}
+        ends = self._offsets(f"{OFFSETS}/{done}", topic)
+        first = self._offsets(_FIRST_OFFSETS, topic)
+        # A partition that came later is read from its first offset on.
+        return {p: Span(min(first.get(p, 0), end), end) for p, end in ends.items()}
+
+    def _offsets(self, name: str, topic: str) -> dict[int, int]:
+        """The offsets of a topic in a file of Spark's, whose last line has them."""
+        found = self._mapping(name, self._text(name).splitlines()[-1]).get(topic, {})
+        return {int(partition): int(offset) for partition, offset in found.items()}
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        stream = self._files.create(self._path(name), True)
+        try:
+            stream.write(bytearray(json.dumps(content).encode()))
         finally:
             stream.close()
 

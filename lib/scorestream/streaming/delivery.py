@@ -13,17 +13,18 @@ from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
 from scorestream.core.pipeline import ScoringModel
-from scorestream.io.delta.files import Condition, DataFile
+from scorestream.io.delta.files import DataFile
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.connection import consumer_options
 from scorestream.io.kafka.fetching import OffsetRange, planned_ranges, split_ranges, task_count
-from scorestream.scoring.publishing import publish, stored_files, written_files
+from scorestream.scoring.publishing import PUBLISHED, publish, written_files
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import ScoringReport, commit_files
 from scorestream.serving.serving import Serving
 from scorestream.settings import Settings
 from scorestream.spark.careful import Care
 from scorestream.spark.tasks import run_exchange, run_tasks, tried_once
+from scorestream.streaming.coverage import Coverage, spans_of
 from scorestream.streaming.metrics import BatchSummary
 from scorestream.streaming.start import Start
 from scorestream.streaming.stored import Stored, in_ranges
@@ -40,21 +41,23 @@ MOST_RECORDS_A_BUCKET = 50_000
 class Delivery:
     """What is done with every micro-batch (Spark's ``foreachBatch``).
 
-    Each batch goes through four steps; their order is what makes a crash harmless:
+    Only what is not delivered yet is looked at. That goes through five steps; their order is what
+    makes a crash harmless:
 
     1. Find out which versions of the registered models serve. Score once, in the tasks: fetch what
        Spark planned, score it, apply the models, write the rows of all tables into data files that
-       nobody knows of yet. Then make sure that the topic is the one that the offsets are of.
+       nobody knows of yet. Then make sure that the topic is the one that the offsets are of, and
+       that no other stream has taken over.
     2. Commit the files of transactions, rejects and scores to Delta, in a transaction of the run
        and batch.
     3. Publish to Kafka what the committed files hold.
-    4. Spark commits the checkpoint when this returns; then the listener commits the consumer
+    4. Record in `coverage` that the offsets are delivered.
+    5. Spark commits the checkpoint when this returns; then the listener commits the consumer
        group's offsets.
 
-    The first batch after a restart may be the repetition of one that was cut off, and so may every
-    batch of a new checkpoint that begins below what the warehouse holds. There the stored rows
-    decide, whatever has changed since: only offsets that neither `scores` nor `rejects` holds are
-    scored, and Kafka gets the stored rows.
+    What was stored beyond the coverage when the stream started may have been cut off between any of
+    these, under whatever run. There the stored rows decide, whatever has changed since: only
+    offsets that neither `scores` nor `rejects` holds are scored, and Kafka gets the stored rows.
     """
 
     settings: Settings
@@ -65,9 +68,12 @@ class Delivery:
     start: Start
     gate: Callable[[SparkSession], None]
     report: Callable[[BatchSummary], None]
-    check_topic: Callable[[], None]
+    check: Callable[[], None]
     serving: Serving
-    _first: bool = field(default=True, init=False)
+    coverage: Coverage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.coverage = self.start.coverage
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
         """Deliver one micro-batch; raising leaves it to be repeated by the next start."""
@@ -80,25 +86,53 @@ class Delivery:
         began = time.monotonic()
         started = time.time()
         models = self.serving.refreshed()
-        facts = BatchFacts.of(run_id, batch_id, started, self.model, self.code_version, models)
-        may_be_stored = (self._first and self.start.may_repeat) or self._overlaps(ranges)
-        stored = Stored.of(self.warehouse, self._ours(facts)) if may_be_stored else None
+        generation = self.coverage.generation
+        facts = BatchFacts.of(
+            run_id, batch_id, started, self.model, self.code_version, models, generation
+        )
+        lacking = self._begin(ranges)
+        stored = self.start.uncovered.of(lacking)
         # 1.
-        reports = self._score(ranges, facts, stored)
-        self.check_topic()
+        reports = self._score(lacking, facts, stored) if lacking else []
+        self.check()
         # 2.
         files = [file for report in reports for file in report.files]
-        # What a repetition writes is only what lacked, which another commit of the same batch does
-        # not hold; a further crash is repeated likewise.
-        commit_files(self.warehouse, files, (run_id, batch_id), repeated=stored is not None)
-        if not files:
-            # By its number the next start knows the tables for those of the checkpoint.
-            self.warehouse.mark(SCORES, (f"{run_id}/{SCORES.name}", batch_id))
+        self._commit(files, facts)
         # 3.
-        self._publish(files, ranges, facts, stored)
-        self._first = False
+        self._publish(files, lacking, stored)
+        # 4.
+        self._record(ranges, facts)
         self.serving.learn(use for report in reports for use in report.models)
         self.report(BatchSummary.of(reports, batch_id, time.monotonic() - began))
+
+    def _begin(self, ranges: Sequence[OffsetRange]) -> list[OffsetRange]:
+        """What of the ranges is not delivered; where new partitions begin is recorded first."""
+        begun = self.coverage.begun(ranges)
+        if begun != self.coverage:
+            self._write(begun)
+        # Where a gap would be left, nothing is done.
+        self.coverage.with_delivered(spans_of(ranges))
+        return self.coverage.lacking(ranges)
+
+    def _commit(self, files: Sequence[DataFile], facts: BatchFacts) -> None:
+        # What a repetition writes is only what lacked, which another commit of the same batch does
+        # not hold; each attempt has the number of another record.
+        attempt = (self.coverage.attempts, self.coverage.sequence)
+        commit_files(self.warehouse, files, (facts.run_id, facts.batch_id), attempt)
+        if not files:
+            # By its number the next start knows the tables for those of the checkpoint.
+            self.warehouse.mark(SCORES, (f"{facts.run_id}/{SCORES.name}", facts.batch_id))
+
+    def _record(self, ranges: Sequence[OffsetRange], facts: BatchFacts) -> None:
+        delivered = self.coverage.with_delivered(spans_of(ranges))
+        if delivered == self.coverage:
+            return
+        self._write(delivered.after(facts.run_id, facts.batch_id))
+
+    def _write(self, coverage: Coverage) -> None:
+        tables = self.start.records.tables(coverage.generation)
+        self.coverage = coverage.next(tables, self.start.uncovered.is_delivered(coverage))
+        self.start.records.write(self.coverage)
 
     def _score(
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
@@ -145,27 +179,12 @@ class Delivery:
         self,
         files: Sequence[DataFile],
         ranges: Sequence[OffsetRange],
-        facts: BatchFacts,
         stored: Stored | None,
     ) -> None:
+        written = written_files(self.warehouse, files)
         if stored:
-            ours = self._ours(facts)
-            held = stored_files(self.warehouse, ours)
-            publish(self.spark, self.settings, held, (ours, in_ranges(ranges)))
+            held = [(table, uri) for table in PUBLISHED for uri in stored.files[table]]
+            conditions = (stored.condition, in_ranges(ranges))
+            publish(self.spark, self.settings, [*held, *written], conditions)
         else:
-            publish(self.spark, self.settings, written_files(self.warehouse, files))
-
-    def _overlaps(self, ranges: Sequence[OffsetRange]) -> bool:
-        """Whether the batch has offsets at or below those that the warehouse held at the start."""
-        held = self.start.state.held
-        return any(r.start <= held.get(r.partition, -1) for r in ranges)
-
-    def _ours(self, facts: BatchFacts) -> Condition:
-        """Condition on rows of this batch, or of the offsets held before this run."""
-        state = self.start.state
-        held = [
-            OffsetRange(state.topic, p, state.start.get(p, 0), last + 1)
-            for p, last in state.held.items()
-        ]
-        batch = [("run_id", "=", facts.run_id), ("batch_id", "=", facts.batch_id)]
-        return [batch, *in_ranges(held)]
+            publish(self.spark, self.settings, written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -20,6 +21,7 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster
 from scorestream.io.kafka.connection import UNKNOWN_SECONDS
 from scorestream.io.kafka.fetching import read_stream
+from scorestream.io.lease import Held, hold
 from scorestream.io.locks import exclusive_lock
 from scorestream.scoring.model import load_scoring_model
 from scorestream.scoring.reference_data import current_reference, keep_copy
@@ -28,7 +30,7 @@ from scorestream.serving.serving import Serving
 from scorestream.settings import Settings, as_location
 from scorestream.spark.session import build_session
 from scorestream.spark.watchdog import Watchdog
-from scorestream.streaming.checkpoint import Checkpoint
+from scorestream.streaming.checkpoint import Checkpoint, StreamState
 from scorestream.streaming.delivery import Delivery
 from scorestream.streaming.disk import full_disk_explained
 from scorestream.streaming.listener import ProgressLine, StreamListener
@@ -40,12 +42,15 @@ from scorestream.streaming.start import (
     starting_state,
 )
 from scorestream.streaming.stop import StopSignal
+from scorestream.tables import BATCH_TABLES, COVERAGE
 from scorestream.version import code_version
 
 log = structlog.get_logger()
 
 # What Spark's planning and a task's fetch say of offsets that are not there any more.
 _LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
+_FENCED: Final = (COVERAGE, *BATCH_TABLES)
+_OTHERWISE: Final = "give this one another SCORESTREAM_WAREHOUSE"
 _CRASHED: Final = "Python worker exited unexpectedly"
 _TOO_LONG: Final = r"a task did not get on for \S+ s, \d+ times"
 # What Kafka's own client says, which only plans.
@@ -80,7 +85,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     """Run the stream until it ends.
 
     1. topics: a broker that answers, and all three topics
-    2. lock: no other stream on this checkpoint
+    2. lock and lease: no other stream on this checkpoint, nor on this topic and warehouse
     3. session, tables, reference data, scoring model
     4. start: registered models, then after the checkpoint, or after what the warehouse holds
     5. run until drained, stopped or failed
@@ -98,12 +103,20 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     default = f"{settings.warehouse}/_checkpoints/stream_scores"
     location = as_location(options.checkpoint or default)
     places = full_disk_explained(settings.warehouse, location)
-    with places, exclusive_lock(location), ProgressLine() as line:
+    warehouse = Warehouse(settings.warehouse)
+    with (
+        places,
+        exclusive_lock(location, _OTHERWISE),
+        _lease(warehouse, settings) as held,
+        ProgressLine() as line,
+    ):
         # 3.
         spark = build_session("stream_scores", settings, location)
         stop.handle_signals()
-        warehouse = Warehouse(settings.warehouse)
         warehouse.create_tables()
+        warehouse.fence = held.fence
+        for table in _FENCED:
+            warehouse.fence_off(table)
         reference = current_reference(settings, warehouse)
         keep_copy(reference, warehouse)
         conf = settings.scorestream_conf
@@ -116,7 +129,9 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         listener = StreamListener(cluster, metrics, line)
         spark.streams.addListener(listener)
         checkpoint = Checkpoint(spark, location)
-        start = starting_state(spark, checkpoint, warehouse, cluster, options.reprocess)
+        start = starting_state(
+            spark, checkpoint, warehouse, cluster, options.reprocess, options.starting_offsets
+        )
         delivery = Delivery(
             settings,
             spark,
@@ -126,7 +141,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
             start,
             stop.gate,
             listener.report,
-            partial(refuse_recreated, cluster, start.state),
+            partial(_check, held, cluster, start.state),
             serving,
         )
         query = _start(options, cluster, delivery, location)
@@ -135,6 +150,18 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         with Watchdog(spark, settings.scorestream_task_seconds, signs):
             _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
         _finish(query, stop, listener)
+
+
+def _lease(warehouse: Warehouse, settings: Settings) -> AbstractContextManager[Held]:
+    """The only right to store what comes of the input topic, whatever machine asks for it."""
+    name = f"stream-{settings.kafka_input_topic}"
+    return hold(warehouse.root, name, _OTHERWISE, floor=warehouse.last_epoch(name, _FENCED))
+
+
+def _check(held: Held, cluster: KafkaCluster, state: StreamState) -> None:
+    """Refuse to commit for another topic than the checkpoint's, or after another stream's start."""
+    held.check()
+    refuse_recreated(cluster, state)
 
 
 def _start(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Final, Literal
 
+import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -13,8 +16,20 @@ from scorestream.errors import CheckpointError
 from scorestream.io.delta.spark import read
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.cluster import KafkaCluster, Offsets
-from scorestream.streaming.checkpoint import Checkpoint, StreamState
-from scorestream.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS
+from scorestream.streaming.checkpoint import Checkpoint, Progress, StreamState
+from scorestream.streaming.coverage import (
+    Coverage,
+    CoverageTable,
+    Span,
+    StoredBatches,
+    behind,
+    proven_of_before,
+    rows_of,
+)
+from scorestream.streaming.stored import Uncovered
+from scorestream.tables import BATCH_TABLES
+
+log = structlog.get_logger()
 
 StartingOffsets = Literal["earliest", "latest"]
 # As long as Spark waits when it plans a batch.
@@ -29,11 +44,43 @@ class Start:
 
     Attributes:
         state: what the checkpoint was first started for.
-        may_repeat: whether the first batch may be one that was cut off, and stored in part.
+        records: where it is recorded what is delivered.
+        coverage: what was delivered before.
+        uncovered: what the warehouse holds beyond that.
     """
 
     state: StreamState
-    may_repeat: bool
+    records: CoverageTable
+    coverage: Coverage
+    uncovered: Uncovered
+
+    @classmethod
+    def after(
+        cls,
+        state: StreamState,
+        coverage: Coverage,
+        warehouse: Warehouse,
+        partitions: Iterable[int],
+        run_id: str = "",
+    ) -> Start:
+        """A start after what is delivered, which is recorded as its beginning.
+
+        Args:
+            state: what the checkpoint was first started for.
+            coverage: what is delivered.
+            warehouse: with the tables.
+            partitions: all of the topic.
+            run_id: the query's id, if it has begun already.
+        """
+        records = CoverageTable(warehouse, state.topic)
+        newest = records.newest()
+        ours = rows_of(coverage.generation, newest.generation if newest else 0, run_id)
+        uncovered = Uncovered.find(warehouse, coverage, ours, partitions)
+        # Its number is new, so that no attempt at a batch has that of an earlier start's.
+        settled = uncovered.is_delivered(coverage)
+        begun = coverage.next(records.tables(coverage.generation), settled)
+        records.write(begun)
+        return cls(state, records, begun, uncovered)
 
 
 def starting_state(
@@ -42,49 +89,179 @@ def starting_state(
     warehouse: Warehouse,
     cluster: KafkaCluster,
     reprocess: bool,
+    default: StartingOffsets = "earliest",
 ) -> Start:
-    """What this start goes by: the checkpoint's own state, or for a new one what is stored.
+    """What this start goes by: the checkpoint, and what is recorded as delivered.
+
+    Nobody else may store anything of the topic meanwhile.
+
+    Args:
+        spark: the session.
+        checkpoint: a new one, or one that has begun.
+        warehouse: with the tables.
+        cluster: with the topic.
+        reprocess: a new checkpoint begins the next pass over the topic.
+        default: where a pass begins, if the warehouse holds nothing of it.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or for another topic or warehouse; or one of
-            them was recreated since, or brought back from an older copy.
+            them, or the topic, was recreated since, or brought back from an older copy.
         KafkaError: the broker does not answer, or a transaction hides where the stream goes on.
     """
+    known, progress = checkpoint.read_state(), checkpoint.progress()
+    # One of an earlier version that no query has begun with knows nothing that counts.
+    if known is None or (progress is None and checkpoint.generation() is None):
+        return _begun(spark, checkpoint, warehouse, cluster, reprocess, default)
     topic = cluster.settings.kafka_input_topic
-    topic_id = cluster.topic_id(topic)
-    known = checkpoint.read_state()
-    if known is not None:
-        _refuse_other_topic(known, topic, topic_id)
-        refuse_other_tables(known, warehouse)
-        refuse_older_copies(known, checkpoint, warehouse)
-        if reprocess:
-            raise CheckpointError(
-                f"--reprocess needs a new checkpoint, {checkpoint.location} has begun already: "
-                "give another with --checkpoint"
-            )
-        cluster.refuse_hidden(topic, checkpoint.next_offsets(topic))
-        return Start(known, may_repeat=True)
-    held, complete = ({}, {}) if reprocess else _held_offsets(spark, warehouse, topic)
-    _refuse_lost_offsets(held, cluster.written_offsets(topic), topic)
-    start = {p: complete[p] + 1 for p in complete}
-    cluster.refuse_hidden(topic, start)
-    tables = table_ids(warehouse)
-    state = StreamState(topic=topic, topic_id=topic_id, start=start, held=held, tables=tables)
+    _refuse_other_topic(known, topic, cluster.topic_id(topic))
+    refuse_other_tables(known, warehouse)
+    refuse_older_copies(known, checkpoint, warehouse)
+    if reprocess:
+        raise CheckpointError(
+            f"--reprocess needs a new checkpoint, {checkpoint.location} has begun already: "
+            "give another with --checkpoint"
+        )
+    cluster.refuse_hidden(topic, checkpoint.next_offsets(topic))
+    coverage = _resumed(CoverageTable(warehouse, topic), known, checkpoint, progress)
+    ends = cluster.end_offsets(topic)
+    start = Start.after(known, coverage, warehouse, ends, _run(progress))
+    checkpoint.write_generation(coverage.generation)
+    return start
+
+
+def _begun(
+    spark: SparkSession,
+    checkpoint: Checkpoint,
+    warehouse: Warehouse,
+    cluster: KafkaCluster,
+    reprocess: bool,
+    default: StartingOffsets,
+) -> Start:
+    """What a new checkpoint begins with."""
+    topic = cluster.settings.kafka_input_topic
+    topic_id, ends = cluster.topic_id(topic), cluster.end_offsets(topic)
+    records = CoverageTable(warehouse, topic)
+    empty = Coverage(topic, topic_id, tables=records.tables(0), settled=True)
+    coverage = _joined(records, empty, reprocess)
+    if coverage is None:
+        coverage = _first(spark, warehouse, empty, cluster.written_offsets(topic), reprocess)
+    cluster.refuse_hidden(topic, coverage.starts)
+    if default == "latest" and coverage.settled and not coverage.spans:
+        coverage = replace(coverage, spans={p: Span(end, end) for p, end in ends.items()})
+    state = StreamState(topic=topic, topic_id=topic_id, tables=table_ids(warehouse))
+    start = Start.after(state, coverage, warehouse, ends)
+    checkpoint.write_generation(coverage.generation)
     checkpoint.write_state(state)
-    return Start(state, may_repeat=False)
+    return start
+
+
+def _resumed(
+    records: CoverageTable, state: StreamState, checkpoint: Checkpoint, progress: Progress | None
+) -> Coverage:
+    """What is delivered where a checkpoint goes on: what is recorded, and what it proves itself."""
+    generation = checkpoint.generation()
+    if generation is None:
+        generation = _generation_of_before(records, progress)
+    newest = records.newest(generation)
+    if newest is None:
+        newest = Coverage(state.topic, state.topic_id, generation, run_id=_run(progress))
+    if lost := behind(newest.tables, records.tables(generation)):
+        raise CheckpointError(
+            f"{', '.join(lost)} in {records.root} is an older copy than when {state.topic} was "
+            "last delivered; use a new --checkpoint, which starts after what the tables hold"
+        )
+    # Of a run that another has followed, the records know better.
+    if progress is None or newest.run_id != progress.run_id:
+        return newest
+    return newest.with_delivered(checkpoint.proven(state.topic, progress.done))
+
+
+def _run(progress: Progress | None) -> str:
+    return progress.run_id if progress else ""
+
+
+def _generation_of_before(records: CoverageTable, progress: Progress | None) -> int:
+    """Which pass a checkpoint of an earlier version is of: the first, unless another has that."""
+    newest = records.newest()
+    if newest is None:
+        return 0
+    # A start that was cut off before the checkpoint knew.
+    own = progress is not None and newest.run_id == progress.run_id
+    return newest.generation + (not own)
+
+
+def _joined(records: CoverageTable, empty: Coverage, reprocess: bool) -> Coverage | None:
+    """What is delivered where a new checkpoint begins, or the next pass; None: no record."""
+    newest = records.newest()
+    if newest is None:
+        return None
+    if reprocess:
+        return newest.next_generation(empty)
+    if newest.topic_id != empty.topic_id:
+        raise CheckpointError(
+            f"topic {newest.topic} was recreated since the warehouse holds some of it: its offsets "
+            "count anew; use another SCORESTREAM_WAREHOUSE, or --reprocess"
+        )
+    return records.believed(newest.generation)
+
+
+def _first(
+    spark: SparkSession,
+    warehouse: Warehouse,
+    empty: Coverage,
+    written: Offsets,
+    reprocess: bool,
+) -> Coverage:
+    """What is delivered where there is no record: nothing, or what an earlier version stored.
+
+    Within a run a batch is planned when the one before it is done. So of each run the newest batch
+    alone may have been cut off, and what follows the earliest of these is looked at once more.
+    """
+    if not _holds_rows(warehouse, empty.topic):
+        return empty
+    if reprocess:
+        return empty.next_generation(empty)
+    batches = _stored_batches(spark, warehouse, empty.topic)
+    _refuse_lost_offsets({b.partition: b.last for b in batches}, written, empty.topic)
+    starts = proven_of_before(batches)
+    log.warning("no_coverage_of_an_earlier_version", topic=empty.topic, starts=starts)
+    return replace(empty, settled=False, spans={p: Span(at, at) for p, at in starts.items()})
+
+
+def _holds_rows(warehouse: Warehouse, topic: str) -> bool:
+    """Whether the tables may hold anything of a topic, by the statistics of their files."""
+    return any(warehouse.files(table, [[("source_topic", "=", topic)]]) for table in BATCH_TABLES)
+
+
+def _stored_batches(spark: SparkSession, warehouse: Warehouse, topic: str) -> list[StoredBatches]:
+    """What each run has stored of each partition of a topic."""
+    columns = ["run_id", "batch_id", "source_partition", "source_offset"]
+    tables = (
+        read(spark, warehouse, table).where(F.col("source_topic") == topic).select(*columns)
+        for table in BATCH_TABLES
+    )
+    rows = reduce(DataFrame.unionAll, tables)
+    newest = rows.groupBy("run_id").agg(F.max("batch_id").alias("newest"))
+    done = F.when(F.col("batch_id") < F.col("newest"), F.col("source_offset"))
+    found = (
+        rows.join(newest, "run_id")
+        .groupBy("run_id", "source_partition")
+        .agg(F.max(done).alias("proven"), F.max("source_offset").alias("last"))
+    )
+    return [StoredBatches(r.source_partition, r.proven, r.last) for r in found.collect()]
 
 
 def starting_offsets(start: Start, partitions: list[int], default: StartingOffsets) -> str:
     """The option `startingOffsets` of Spark's Kafka source; it counts for a new checkpoint only.
 
-    Partitions without a start of their own begin where `default` says, those of a warehouse that
-    holds this topic already at their first offset: what lies there was never scored.
+    Partitions of which nothing is known begin where `default` says, or if others are known at
+    their first offset: what lies there was never scored.
     """
-    state = start.state
-    if not state.held:
+    starts = start.coverage.starts
+    if not starts and not any(start.uncovered.files.values()):
         return default
-    first = {p: state.start.get(p, _EARLIEST) for p in partitions}
-    return json.dumps({state.topic: {str(p): offset for p, offset in first.items()}})
+    first = {p: starts.get(p, _EARLIEST) for p in partitions}
+    return json.dumps({start.state.topic: {str(p): offset for p, offset in first.items()}})
 
 
 def refuse_recreated(
@@ -184,43 +361,3 @@ def _refuse_lost_offsets(held: Offsets, ends: Offsets, topic: str) -> None:
             f"the warehouse holds offsets of {topic} that the topic does not have (partition: "
             f"offset {ahead}): it was recreated; use another SCORESTREAM_WAREHOUSE, or --reprocess"
         )
-
-
-def _held_offsets(spark: SparkSession, warehouse: Warehouse, topic: str) -> tuple[Offsets, Offsets]:
-    """The last offset held of each partition: in all, and leaving out the newest batch.
-
-    Only the newest batch can have been cut off between the tables, so that everything before it
-    is known to be complete. It may have come no further than `transactions`.
-    """
-    if all(warehouse.is_empty(table) for table in BATCH_TABLES):
-        return {}, {}
-    exploded = _last_exploded(spark, warehouse, topic)
-    stored = _stored_offsets(spark, warehouse, topic)
-    newest = stored.agg(F.max(F.struct("at", "run_id", "batch_id"))).first()
-    if newest is None or newest[0] is None:
-        return exploded, {}
-    run_id, batch_id = newest[0].run_id, newest[0].batch_id
-    complete = (F.col("run_id") != run_id) | (F.col("batch_id") != batch_id)
-    last = stored.groupBy("source_partition").agg(
-        F.max("source_offset"), F.max(F.when(complete, F.col("source_offset")))
-    )
-    rows = last.collect()
-    held = {p: max(last, exploded.get(p, -1)) for p, last, _ in rows}
-    return exploded | held, {p: done for p, _, done in rows if done is not None}
-
-
-def _last_exploded(spark: SparkSession, warehouse: Warehouse, topic: str) -> Offsets:
-    """The last offset of each partition that `transactions` holds."""
-    rows = read(spark, warehouse, TRANSACTIONS).where(F.col("source_topic") == topic)
-    return dict(rows.groupBy("source_partition").agg(F.max("source_offset")).collect())
-
-
-def _stored_offsets(spark: SparkSession, warehouse: Warehouse, topic: str) -> DataFrame:
-    """(run_id, batch_id, source_partition, source_offset, at) of every message of the topic."""
-    columns = ("run_id", "batch_id", "source_partition", "source_offset")
-    of_topic = F.col("source_topic") == topic
-    scores = read(spark, warehouse, SCORES).where(of_topic)
-    rejects = read(spark, warehouse, REJECTS).where(of_topic)
-    return scores.select(*columns, F.col("scored_at").alias("at")).unionAll(
-        rejects.select(*columns, F.col("rejected_at").alias("at"))
-    )

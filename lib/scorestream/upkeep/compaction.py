@@ -22,9 +22,10 @@ from scorestream.io.delta.upkeep import (
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.reasons import reason
 from scorestream.settings import Settings
-from scorestream.tables import REJECTS, REPLAYS, SCORES, TRANSACTIONS, Table
+from scorestream.tables import COVERAGE, REJECTS, REPLAYS, SCORES, TRANSACTIONS, Table
+from scorestream.upkeep.superseded import drop_superseded
 
-COMPACTED: Final = (SCORES, TRANSACTIONS, REJECTS, REPLAYS)
+COMPACTED: Final = (SCORES, TRANSACTIONS, REJECTS, COVERAGE, REPLAYS)
 # Readers and tasks may be busy with a file for this long after it was last seen in the log.
 LEAST_HOURS_KEPT: Final = 24
 
@@ -81,6 +82,8 @@ def compact_tables(effort: Effort, settings: Settings) -> None:
 
 def _bring_into_shape(warehouse: Warehouse, table: Table, effort: Effort) -> Compacted:
     before = warehouse.file_count(table)
+    if table == COVERAGE:
+        drop_superseded(warehouse)
     filled = fill_wallet_keys(warehouse, table)
     due = is_due(warehouse, table, effort)
     work = cluster if due else compact

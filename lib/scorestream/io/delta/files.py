@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +34,8 @@ STATISTICS: Final = frozenset(
         "source_offset",
         "run_id",
         "batch_id",
+        "generation",
+        "sequence",
     }
 )
 
@@ -119,14 +121,52 @@ class TableWriter:
 
 
 def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
-    """Rows of one data file that meet all conditions, which are on columns read.
+    """Rows of one data file that meet all conditions.
 
-    Columns that are younger than the file are null.
+    Row groups that cannot have such a row, by their statistics, are not read; of the others first
+    the columns of the conditions, and the rest only where a row meets them.
+
+    Args:
+        uri: the file.
+        columns: what is read; those that are younger than the file are null.
+        conditions: on columns of these; none, or an empty one: all rows.
     """
+    asked = [condition for condition in conditions if condition]
     filesystem, path = filesystem_of(uri)
     # Without pyarrow's dataset module, whose import alone takes longer than a micro-batch.
     with pq.ParquetFile(path, filesystem=filesystem) as file:
-        rows = file.read(columns.names, use_threads=False)
+        if not asked:
+            return _shaped(file.read(columns.names, use_threads=False), columns)
+        groups = [
+            number
+            for number in range(file.metadata.num_row_groups)
+            if all(_may_meet(_bounds(file.metadata.row_group(number)), each) for each in asked)
+        ]
+        parts = [_met(file, number, columns, asked) for number in groups]
+    return pa.concat_tables([columns.empty_table(), *parts])
+
+
+def _met(
+    file: pq.ParquetFile, group: int, columns: pa.Schema, conditions: Sequence[Condition]
+) -> pa.Table:
+    """Rows of a row group that meet all conditions."""
+    asked = {name for each in conditions for terms in each for name, _, _ in terms}
+    # Where only keys are wanted, they are read at once.
+    names = asked if set(columns.names) - STATISTICS else set(columns.names)
+    keys = pa.schema([columns.field(name) for name in columns.names if name in names])
+    rows = _shaped(file.read_row_group(group, keys.names, use_threads=False), keys)
+    rows = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
+    for condition in conditions:
+        rows = rows.filter(pq.filters_to_expression(condition))
+    if not rows.num_rows:
+        return columns.empty_table()
+    if set(columns.names) == names:
+        return rows.select(columns.names)
+    found = file.read_row_group(group, columns.names, use_threads=False)
+    return _shaped(found.take(rows["row"]), columns)
+
+
+def _shaped(rows: pa.Table, columns: pa.Schema) -> pa.Table:
     found = set(rows.column_names)
     arrays = [
         rows[field.name].cast(field.type)
@@ -134,10 +174,41 @@ def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
         else pa.nulls(rows.num_rows, field.type)
         for field in columns
     ]
-    rows = pa.Table.from_arrays(arrays, schema=columns)
-    for condition in conditions:
-        rows = rows.filter(pq.filters_to_expression(condition))
-    return rows
+    return pa.Table.from_arrays(arrays, schema=columns)
+
+
+def _bounds(group: pq.RowGroupMetaData) -> dict[str, tuple[Any, Any] | None]:
+    """Least and greatest value of the columns that have such statistics; None: all are null."""
+    found = [group.column(index) for index in range(group.num_columns)]
+    names = {column.path_in_schema for column in found}
+    return dict.fromkeys(STATISTICS - names) | {
+        column.path_in_schema: (column.statistics.min, column.statistics.max)
+        for column in found
+        if column.path_in_schema in STATISTICS
+        and column.statistics is not None
+        and column.statistics.has_min_max
+    }
+
+
+def _may_meet(bounds: Mapping[str, tuple[Any, Any] | None], condition: Condition) -> bool:
+    """Whether a row group may have a row that meets a condition, by what is known of it."""
+    return any(
+        all(name not in bounds or _has_room(bounds[name], *rest) for name, *rest in terms)
+        for terms in condition
+    )
+
+
+def _has_room(bounds: tuple[Any, Any] | None, operator: str, value: Any) -> bool:
+    """Whether between two bounds there may be a value as a condition asks for."""
+    if bounds is None:
+        return operator not in {"=", "<", ">="}
+    lowest, highest = bounds
+    rooms = {
+        "=": lambda: lowest <= value <= highest,
+        "<": lambda: lowest < value,
+        ">=": lambda: highest >= value,
+    }
+    return bool(rooms[operator]()) if operator in rooms else True
 
 
 def _statistics(metadata: pq.FileMetaData) -> str:

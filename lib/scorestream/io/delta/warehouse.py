@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,10 +31,10 @@ from scorestream.errors import DeltaError
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.evolution import missing_columns, missing_properties, table_properties
 from scorestream.io.delta.features import arrow_dataset, refuse_unreadable
-from scorestream.io.delta.files import Condition, DataFile
+from scorestream.io.delta.files import Condition, DataFile, TableWriter
 from scorestream.io.delta.log import is_whole, refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
-from scorestream.io.lease import taken_over
+from scorestream.io.lease import fence_of, taken_over
 from scorestream.io.reasons import reason
 from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
@@ -48,6 +48,13 @@ _LOWEST: Final = "min.wallet_key"
 _HIGHEST: Final = "max.wallet_key"
 _NO_KEY: Final = "null_count.wallet_key"
 _KEY_BOUNDS: Final = ("path", _LOWEST, _HIGHEST, _NO_KEY)
+
+
+class FileBounds(NamedTuple):
+    """A data file, and the greatest value that it has of some columns."""
+
+    uri: str
+    highest: Mapping[str, Any]
 
 
 class Warehouse:
@@ -91,10 +98,13 @@ class Warehouse:
             # Two jobs that start at the same moment may both make it, or add the same columns.
             retried(f"table {self.path(table)}", lambda: self._create(table))
         except (DeltaRsError, OSError, ValueError) as error:
-            raise DeltaError(
-                f"table {table.name} at {self.path(table)} cannot be used: {reason(error)}; check "
-                "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
-            ) from error
+            raise self._unusable(table, error) from error
+
+    def _unusable(self, table: Table, error: Exception) -> DeltaError:
+        return DeltaError(
+            f"table {table.name} at {self.path(table)} cannot be used: {reason(error)}; check "
+            "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
+        )
 
     def _create(self, table: Table) -> None:
         path = self.path(table)
@@ -149,6 +159,37 @@ class Warehouse:
         # Its own spelling of the folder is that of a URI; our names of files are plain.
         return [f"{root}/{uri.rpartition('/')[2]}" for uri in uris]
 
+    def bounds(
+        self, table: Table, condition: Condition | None, columns: Sequence[str]
+    ) -> list[FileBounds]:
+        """The files that may hold rows of a condition, with the greatest values of columns."""
+        files = set(self.files(table, condition))
+        root = self.path(table)
+        actions = pa.table(self._log(table).get_add_actions(flatten=True))
+        greatest = [f"max.{name}" for name in columns]
+        return (
+            [
+                FileBounds(f"{root}/{row['path']}", {name: row[f"max.{name}"] for name in columns})
+                for row in actions.select(["path", *greatest]).to_pylist()
+                if f"{root}/{row['path']}" in files
+            ]
+            if files
+            else []
+        )
+
+    def version(self, table: Table) -> int:
+        """The newest version of the table."""
+        return self._log(table).version()
+
+    def files_of_version(self, table: Table, version: int) -> frozenset[str]:
+        """URIs of the files of a version of a table; none where the log begins after it."""
+        root = self.path(table)
+        try:
+            uris = DeltaTable(root, version=version).file_uris()
+        except (DeltaRsError, OSError, ValueError):
+            return frozenset()
+        return frozenset(f"{root}/{uri.rpartition('/')[2]}" for uri in uris)
+
     def wallet_files(self) -> list[WalletFile]:
         """All data files of `transactions`, with the wallets that they may hold."""
         root = self.path(TRANSACTIONS)
@@ -175,8 +216,7 @@ class Warehouse:
         table: Table,
         files: Sequence[DataFile],
         transaction: tuple[str, int] | None,
-        *,
-        repeated: bool = False,
+        attempt: tuple[str, int] | None = None,
     ) -> None:
         """Commit files that tasks have written.
 
@@ -185,18 +225,49 @@ class Warehouse:
             files: all or nothing of them; none: no commit.
             transaction: (application id, version); nothing is committed if the table holds that
                 version of the application already. None commits always.
-            repeated: commit in any case, and note the transaction.
+            attempt: another one, that decides this in its place: of what a table may lack of a
+                version that it has taken. Each attempt has a greater version.
 
         Raises:
             DeltaError: the commit failed.
+            InUseError: a later holder of the lease has been there.
         """
         if not files:
             return
-        self._append(table, files, transaction, repeated)
+        self._append(table, files, transaction, attempt)
+
+    def add_rows(self, table: Table, rows: pa.Table) -> None:
+        """Append rows that the driver has, as `append` does.
+
+        Raises:
+            DeltaError: the commit failed.
+            InUseError: a later holder of the lease has been there.
+        """
+        writer = TableWriter(self.root, table)
+        writer.write(rows)
+        self._append(table, [file for file in (writer.close(),) if file], None)
 
     def mark(self, table: Table, transaction: tuple[str, int]) -> None:
         """Note that the table holds a version of an application which had no rows for it."""
         self._append(table, [], transaction)
+
+    def last_epoch(self, name: str, tables: Iterable[Table]) -> int:
+        """The greatest epoch of a lease that tables have seen; 0: none has, or is there.
+
+        Raises:
+            DeltaError: a table cannot be read.
+            DamagedTableError: a commit of a table's log cannot be read.
+        """
+        return max(self._last_epoch(fence_of(name), table) for table in tables)
+
+    def _last_epoch(self, application: str, table: Table) -> int:
+        refuse_damaged_log(self.path(table))
+        try:
+            return self.transaction_version(table, application) or 0
+        except TableNotFoundError:
+            return 0
+        except (DeltaRsError, OSError, ValueError) as error:
+            raise self._unusable(table, error) from error
 
     def fence_off(self, table: Table) -> None:
         """Have a table refuse, from now on, what holders of the lease before ours append.
@@ -211,22 +282,24 @@ class Warehouse:
         table: Table,
         files: Sequence[DataFile],
         transaction: tuple[str, int] | None,
-        repeated: bool = False,
+        attempt: tuple[str, int] | None = None,
     ) -> None:
-        def attempt() -> None:
+        once = attempt or transaction
+
+        def commit() -> None:
             log = self._log(table)
             _refuse_late(log, self.fence)
-            if transaction is not None and not repeated and _holds(log, transaction):
+            if once is not None and _holds(log, once):
                 return
             log.create_write_transaction(
                 [_add_action(file) for file in files],
                 "append",
                 log.schema(),
-                commit_properties=_commit_properties(transaction, self.fence),
+                commit_properties=_commit_properties(transaction, attempt, self.fence),
                 post_commithook_properties=_AFTER_COMMIT,
             )
 
-        self._commit(table, attempt)
+        self._commit(table, commit)
 
     def _log(self, table: Table) -> DeltaTable:
         """The log of a table as it is now.
