@@ -60,6 +60,7 @@ PLACES: Final = (
     Place("_checkpoints/*", "plans, offsets and locks", Treatment.TOLD),
     Place("_models/*", "copies of registered models", Treatment.TOLD),
     Place("_mlflow/*", "the store of trainings and models", Treatment.TOLD),
+    Place("_progress/*", "signs of life of long tasks", Treatment.NOTHING),
     Place("_demo/*", "generated wallets of the demo", Treatment.DELETED),
     Place("*comparison.md", "a report of `compare_scores`", Treatment.DELETED),
     Place("*comparison.svg", "a picture of `compare_scores`", Treatment.DELETED),

@@ -20,7 +20,7 @@ LIBRARY = PROJECT_ROOT / "lib" / "scorestream"
 OURS = {
     *("action", "breakdown", "code_version", "config_hash", "error_code", "features", "feature"),
     *("models", "protocol", "replay_id", "run_id", "scoring", "source_topic", "state", "symbol"),
-    *("tags", "topic_ends", "zscore"),
+    *("tags", "topic_ends", "topic_id", "zscore"),
 }
 # Where the library makes a path below the warehouse, by what follows the warehouse's own.
 BELOW = re.compile(r"\{(?:self\.)?_?(?:\w+\.)?(?:warehouse|root)(?:\.root)?\}/([^\"'`]*)")
