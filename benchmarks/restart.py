@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorestream.io.delta.files import described, new_name, read_file
-from scorestream.io.delta.upkeep import GROUP_ROWS
+from scorestream.io.delta.rewriting import GROUP_ROWS
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.fetching import OffsetRange
 from scorestream.streaming.coverage import Coverage, CoverageTable, Span
