@@ -147,19 +147,21 @@ def two_machines(site: Site) -> str:
 
 
 def _elsewhere(site: Site) -> Job:
-    """A stream as another machine would start it, which has both folders mounted elsewhere."""
-    for name in ("checkpoint", "warehouse"):
-        mounted = site.folder / f"mounted-{name}"
-        if not mounted.exists():
-            mounted.symlink_to(site.folder / name)
-    machine = {"point": "scorestream.io.lease:machine_id", "call": 0, "times": 0}
+    """A stream as another machine would start it, on the same checkpoint and warehouse."""
+    said = {
+        "scorestream.io.lease:machine_id": "another",
+        "scorestream.io.locks:_lock_file": str(site.folder / "another-machine.lock"),
+    }
+    faults = [
+        {"point": point, "call": 0, "times": 0, "action": f"return:{text}"}
+        for point, text in said.items()
+    ]
     return site.start(
         "--available-now",
         "--checkpoint",
-        (site.folder / "mounted-checkpoint").as_uri(),
-        inject=[machine | {"action": "return:another"}],
-        SCORESTREAM_WAREHOUSE=(site.folder / "mounted-warehouse").as_uri(),
-        TMPDIR=str(site.folder),
+        (site.folder / "checkpoint").as_uri(),
+        inject=faults,
+        SCORESTREAM_WAREHOUSE=site.warehouse.as_uri(),
     )
 
 

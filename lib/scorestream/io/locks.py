@@ -26,7 +26,7 @@ def exclusive_lock(
     Raises:
         InUseError: another process of this machine uses it.
     """
-    path = _lock_path(location)
+    path = Path(_lock_file(location))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         try:
@@ -38,10 +38,10 @@ def exclusive_lock(
         yield
 
 
-def _lock_path(given: str) -> Path:
+def _lock_file(given: str) -> str:
     location = as_location(given)
     if "://" not in location:
-        return Path(f"{location}.lock")
+        return f"{location}.lock"
     # A remote folder cannot be locked; this still keeps two streams of one machine apart.
     name = hashlib.sha256(location.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"scorestream-{name}.lock"
+    return f"{tempfile.gettempdir()}/scorestream-{name}.lock"

@@ -254,11 +254,9 @@ class CoverageTable:
 
     def tables(self, generation: int) -> Tables:
         """What the tables have come to."""
-        warehouse, application = self._warehouse, attempts_of(self._topic, generation)
+        application = attempts_of(self._topic, generation)
         return {
-            table.name: TableState(
-                warehouse.version(table), warehouse.transaction_version(table, application) or 0
-            )
+            table.name: TableState(*self._warehouse.standing(table, application))
             for table in BATCH_TABLES
         }
 

@@ -181,6 +181,14 @@ class Warehouse:
         """The newest version of the table."""
         return self._log(table).version()
 
+    def standing(self, table: Table, application: str) -> tuple[int, int]:
+        """The newest version of the table, and the last of an application that it holds; 0: none.
+
+        Both are of one look at the log.
+        """
+        log = self._log(table)
+        return log.version(), log.transaction_version(application) or 0
+
     def files_of_version(self, table: Table, version: int) -> frozenset[str]:
         """URIs of the files of a version of a table; none where the log begins after it."""
         root = self.path(table)
