@@ -29,6 +29,7 @@ from scorestream.scoring.task import commit_files, score_records, write_scored
 from scorestream.settings import Settings
 from scorestream.tables import PROTOCOL_THRESHOLDS, SCORES, TOKENS, TRANSACTIONS
 from scorestream.upkeep import compaction, forget
+from scorestream.upkeep.forgotten import OneWallet
 
 SPAWN = multiprocessing.get_context("spawn")
 SECONDS = 120
@@ -55,7 +56,7 @@ def compacting(root: str, cluster_percent: int | None = None) -> None:
 
 
 def forgetting(root: str) -> None:
-    options = forget.ForgetOptions(forget.OneWallet.of(FORGOTTEN), wait_seconds=0)
+    options = forget.ForgetOptions(OneWallet.of(FORGOTTEN), wait_seconds=0)
     forget.forget(options, Settings(scorestream_warehouse=root))
 
 
