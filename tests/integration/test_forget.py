@@ -248,7 +248,8 @@ def test_rejects_go_in_whatever_form_their_bytes_hold_the_address(
     ]
     append(warehouse, model, short, 1)
     forget(wallet("bob"), settings)
-    assert [row["value"] for row in warehouse.rows(REJECTS)] == [*kept, b"bob and eve"]
+    left = sorted(row["value"] for row in warehouse.rows(REJECTS))
+    assert left == sorted([*kept, b"bob and eve"])
 
 
 def test_a_dry_run_counts_and_changes_nothing(

@@ -33,7 +33,7 @@ from scorestream.io.delta.forgetting import (
 )
 from scorestream.io.delta.log import entries_with, retention
 from scorestream.io.delta.upkeep import fill_wallet_keys, upkeep_lock
-from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.delta.warehouse import Warehouse, refuse_unknown_features
 from scorestream.io.filesystem import delete_files
 from scorestream.io.reasons import reason
 from scorestream.places import Treatment
@@ -134,10 +134,17 @@ class _Forgetting:
 
     def _is_writable(self, table: Table) -> bool:
         """Whether rows of a table that is none of ours can be taken out."""
-        if not DeltaTable(self.warehouse.path(table)).metadata().partition_columns:
-            return True
-        self.stays.append(f"{self.warehouse.path(table)}: has partitions, and was not looked at")
-        return False
+        path = self.warehouse.path(table)
+        log = DeltaTable(path)
+        try:
+            refuse_unknown_features(log, table)
+        except DeltaError as error:
+            self.stays.append(f"{path}: was not looked at: {error}")
+            return False
+        if log.metadata().partition_columns:
+            self.stays.append(f"{path}: was not looked at: it has partitions")
+            return False
+        return True
 
     def _take_out(self, table: Table) -> None:
         what = self.options.what
@@ -237,7 +244,8 @@ class _Forgetting:
     def _note(self, table: Table, dead: Dead, named: int) -> None:
         """Remember what is left of a table."""
         if dead.unknown:
-            self.failed.append(
+            # Older versions hold the rows all the same where nobody has asked to purge.
+            (self.failed if self.options.purge else self.stays).append(
                 f"{table.name}: {len(dead.unknown)} files hold some that no commit names, as those "
                 f"of running tasks: {', '.join(dead.unknown[:3])}: run it again in "
                 f"{UNKNOWN_HOURS} hours"
