@@ -38,6 +38,8 @@ from models import (
     write_csv,
 )
 from scorestream.errors import DriftFound, InputError, ModelError
+from scorestream.io import csv_files
+from scorestream.io.delta import features
 from scorestream.io.mlflow.loading import LoadedModel, load
 from scorestream.io.mlflow.store import ModelStore
 from scorestream.settings import Settings
@@ -104,7 +106,8 @@ def check_scored(given: list[dict[str, Any]], scored: list[dict[str, Any]]) -> N
 def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables of some hundred rows are read in several batches, as larger ones are."""
     monkeypatch.setattr(ingest, "BATCH_ROWS", 64)
-    monkeypatch.setattr(ingest, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(features, "BATCH_ROWS", 64)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 4096)
 
 
 @pytest.mark.usefixtures("in_batches")

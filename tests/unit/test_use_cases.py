@@ -56,7 +56,7 @@ def test_the_explainable_model_has_positive_coefficients() -> None:
         (LOANS, "guards={mape: {}}", "guards.mape: 'mape' is none of accuracy"),
         (LOANS, "guards={roc_auc: {tolerance: -1}}", "guards.roc_auc.tolerance: "),
         (DIAMONDS, "guards={mape: {}}", "guards.mape: is search.metric, by which"),
-        (DIAMONDS, "blend=[xgboost]", "blending: there are no two members"),
+        (DIAMONDS, "blend=[xgboost]", "blending: a single member"),
         (LOANS, "ids=[income_annum]", "columns.income_annum: is a target, an id"),
         (LOANS, "columns.error={kind: number}", "is the name of a column that results have"),
         (LOANS, "columns.education.min=1", "columns.education: "),

@@ -105,8 +105,8 @@ def _metric_problems(use_case: UseCase) -> Iterator[str]:
 
 
 def _candidate_problems(use_case: UseCase) -> Iterator[str]:
-    if use_case.blending == "fitted" and len(use_case.blend) < 2:
-        yield "blending: there are no two members (blend) to weigh"
+    if use_case.blending == "fitted" and len(use_case.blend) == 1:
+        yield "blending: a single member (blend) has nothing to be weighed against"
     for name in use_case.blend:
         if name not in use_case.candidates:
             yield f"blend: {name!r} is no candidate"
