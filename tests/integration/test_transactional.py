@@ -231,12 +231,9 @@ def test_compacted_offsets_are_passed_over_and_tombstones_come(installation: Ins
     )
     keys = [b"a", b"b", b"a", b"b", b"a", b"c", b"b", b"last"]
     values = [b"0", b"1", b"2", b"3", b"4", b"5", None, b"7"]
-    installation.publish(
-        [
-            Record(key, value, START_MS + number * DAY_MS)
-            for number, (key, value) in enumerate(zip(keys, values, strict=True))
-        ]
-    )
+    for number, (key, value) in enumerate(zip(keys, values, strict=True)):
+        # One by one: a segment ends between the batches of a producer.
+        installation.publish([Record(key, value, START_MS + number * DAY_MS)])
     left = {4: b"4", 5: b"5", 6: None, 7: b"7"}
     wait_until(lambda: fetched(installation, 8) == left, 60)
     for start, end in ((0, 4), (0, 3), (1, 5), (2, 2)):

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden import golden_records
@@ -53,6 +53,7 @@ def test_the_first_and_the_last_moment_are_scored(timestamp: int, model: DexV1) 
     assert score["as_of"] == timestamp // 1000
 
 
+@settings(deadline=None)
 @given(timestamps=st.lists(st.one_of(INT64, st.sampled_from(NO_MOMENTS)), min_size=1, max_size=9))
 def test_every_row_has_times_that_a_calendar_has(timestamps: list[int], model: DexV1) -> None:
     rows = rows_of(timestamps, model)
