@@ -24,6 +24,8 @@ OURS = {
 }
 # Where the library makes a path below the warehouse, by what follows the warehouse's own.
 BELOW = re.compile(r"\{(?:self\.)?_?(?:\w+\.)?(?:warehouse|root)(?:\.root)?\}/([^\"'`]*)")
+# Folders that a module has a name for.
+FOLDER = re.compile(r"^FOLDER: Final = \"(_\w+)\"", re.MULTILINE)
 
 
 def texts(table: Table) -> Iterator[str]:
@@ -42,12 +44,11 @@ def test_each_column_of_texts_is_said_to_hold_addresses_or_not(table: Table) -> 
 
 def test_each_path_below_the_warehouse_is_a_declared_place() -> None:
     declared = {place.pattern for place in PLACES} - {"*"}
+    texts = [file.read_text(encoding="utf-8") for file in LIBRARY.rglob("*.py")]
     found = {
-        match[1]
-        for file in LIBRARY.rglob("*.py")
-        for match in BELOW.finditer(file.read_text(encoding="utf-8"))
+        match[1] for text in texts for kind in (BELOW, FOLDER) for match in kind.finditer(text)
     }
-    assert "_checkpoints/upkeep" in found
+    assert found >= {"_checkpoints/upkeep", "_models"}
     paths = {path for path in found if path.startswith("_")}
     for path in paths:
         plain = re.sub(r"\{[^}]*\}", "x", path)
