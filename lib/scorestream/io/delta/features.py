@@ -39,7 +39,7 @@ def reader_features(log: DeltaTable) -> set[str]:
 
 def renamed_columns(log: DeltaTable) -> list[str]:
     """Columns that have, or a field in which has, another name in the table's files."""
-    if "delta.columnMapping.mode" not in log.metadata().configuration:
+    if log.metadata().configuration.get("delta.columnMapping.mode", "none") == "none":
         return []
     return [field.name for field in pa.schema(log.schema()) if _is_renamed(field)]
 
