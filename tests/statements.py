@@ -190,6 +190,49 @@ HOSTILE_SPARK: Final = (
 HARMLESS_SPARK: Final = frozenset(s for s in HOSTILE_SPARK if "'${" in s)
 
 HONEST_SPARK: Final = (
+    "SELECT 1 WHERE " + " OR ".join(f"1 = {i}" for i in range(300)),
+    "SELECT * FROM scores QUALIFY row_number() OVER (PARTITION BY wallet_key ORDER BY as_of) = 1",
+    "SELECT * FROM IDENTIFIER('scores') NATURAL JOIN (SELECT 1 AS nothing)",
+    "SELECT wallet_key FROM scores DISTRIBUTE BY wallet_key",
+    "SELECT wallet_key FROM scores CLUSTER BY wallet_key LIMIT ALL",
+    "SELECT /*+ REPARTITION(2) */ * FROM scores TABLESAMPLE (5 ROWS)",
+    "(SELECT 1) UNION (SELECT 2) MINUS (SELECT 2)",
+    "SELECT ALL zscore FROM scores s WHERE s.tags IS NOT NULL HAVING true",
+    "SELECT sum(zscore) AS z FROM scores HAVING z > 0",
+    "SELECT scoring, sum(zscore) FROM scores GROUP BY scoring WITH CUBE",
+    "SELECT features.*, s.breakdown.lp.* FROM scores AS s",
+    "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY final_score) FROM scores",
+    (
+        "SELECT last_value(zscore) IGNORE NULLS OVER (ORDER BY as_of ROWS BETWEEN 2 PRECEDING AND "
+        "CURRENT ROW) FROM scores"
+    ),
+    "SELECT 'a' LIKE ANY ('a%', 'b%'), 'a' LIKE 'b' ESCAPE '!', 1 IS DISTINCT FROM 2",
+    "SELECT 'a' COLLATE UNICODE, count(DISTINCT 1)",
+    "SELECT CASE scoring WHEN 'a' THEN 1 END, zscore <=> 1, -zscore, NOT true FROM scores",
+    "SELECT CAST(NULL AS STRUCT<a: INT>), MAP('a', 1)['a'], parse_json('{\"a\": 1}'):a::int",
+    "SELECT * FROM scores s, LATERAL explode(s.tags) AS t(tag)",
+    "SELECT * FROM explode(array(1, 2)) AS t(a)",
+    "SELECT * FROM stack(2, 1, 2)",
+    "SELECT inline(array(struct(1, 2)))",
+    (
+        "WITH RECURSIVE n(i) MAX RECURSION LEVEL 9 AS (VALUES (1) UNION ALL SELECT i + 1 FROM n "
+        "WHERE i < 5) SELECT * FROM n"
+    ),
+    "WITH a(x) AS (SELECT 1) SELECT * FROM (WITH b AS (SELECT x FROM a) SELECT * FROM b)",
+    "FROM scores SELECT zscore",
+    (
+        "FROM scores |> AGGREGATE sum(zscore) AS z GROUP BY scoring |> EXTEND z + 1 AS y "
+        "|> SET y = 2 |> DROP z |> AS t |> ORDER BY y |> SELECT t.y"
+    ),
+    "FROM scores |> JOIN rejects USING (as_of) |> SELECT as_of |> UNION ALL (SELECT 1)",
+    "FROM VALUES (1), (2) t(a) |> PIVOT (sum(a) FOR a IN (1, 2))",
+    (
+        "SELECT * FROM scores WHERE (wallet_key, as_of) IN "
+        "(SELECT wallet_key, max(as_of) FROM scores GROUP BY 1)"
+    ),
+    "SELECT * FROM scores s WHERE EXISTS (SELECT * FROM rejects r WHERE r.as_of = s.as_of)",
+    "SHOW TABLES LIKE 'score*'",
+    "DESCRIBE EXTENDED scores",
     "SELECT 1",
     "SELECT error AS explain, error_code AS delete, 'DROP TABLE x' AS `insert` FROM rejects",
     "WITH x AS (SELECT 1) SELECT * FROM x",
@@ -216,7 +259,7 @@ HONEST_SPARK: Final = (
     "SELECT * FROM VALUES (1), (2) t(a) PIVOT (sum(a) FOR a IN (1, 2))",
     "SELECT * FROM scores UNPIVOT (points FOR part IN (lp_score, swap_score))",
     "SELECT transform(tags, x -> upper(x)), filter(tags, x -> x LIKE 'M%') FROM scores",
-    "SELECT features.num_swaps, features['num_swaps'], tags[0], models['x'].value FROM scores",
+    "SELECT features.num_swaps, features['num_swaps'], array(1)[0], models['x'].value FROM scores",
     "SELECT CAST('1' AS INT), '1'::int, try_cast('a' AS INT), DATE '2026-01-01', INTERVAL 1 DAY",
     "SELECT CASE WHEN true THEN 1 ELSE 2 END, if(true, 1, 2), coalesce(NULL, 1), nullif(1, 1)",
     "SELECT current_date, current_timestamp, extract(YEAR FROM now()), date_trunc('DAY', now())",

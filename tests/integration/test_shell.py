@@ -21,7 +21,9 @@ from scorestream.errors import DeltaError, QueryError
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import PROJECT_ROOT
+from scorestream.showing import spreadsheet_text
 from scorestream.sql.duckdb_reading import confine, reading_statement
+from scorestream.sql.output import Format
 from scorestream.sql.shell import Shell
 from scorestream.tables import RELATIONS
 from statements import HARMLESS_DUCKDB, HONEST_DUCKDB, HOSTILE_DUCKDB, VARIABLE, found_in
@@ -205,6 +207,29 @@ def test_what_does_not_fit_into_memory_is_written_elsewhere(
         rows = "SELECT hash(i) AS b, i FROM range(6_000_000) t(i) ORDER BY b"
         connection.execute(f"CREATE TABLE big AS {rows}")
         assert list(tmp_path.iterdir()) == []
+
+
+HOSTILE_VALUES = ["[/x]", "\x1b[2J", "a\nb", "\u202eevil", "=1+1", "-5", "\u009bm", "it's"]
+
+
+def printed(warehouse: Warehouse, form: Format, capsys: pytest.CaptureFixture[str]) -> str:
+    values = ", ".join("('" + value.replace("'", "''") + "')" for value in HOSTILE_VALUES)
+    Shell(warehouse, form).run(f'FROM (VALUES {values}) AS t("=x")')
+    return capsys.readouterr().out
+
+
+def test_values_are_shown_as_they_are(
+    filled: Warehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = printed(filled, "table", capsys)
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert [value for value in HOSTILE_VALUES if value.isprintable() and value not in shown] == []
+    lines = printed(filled, "json", capsys).splitlines()
+    assert [json.loads(line)["=x"] for line in lines] == HOSTILE_VALUES
+    rows = csv.reader(io.StringIO(printed(filled, "csv", capsys), newline=""))
+    assert [value for (value,) in rows] == ["=x", *HOSTILE_VALUES]
+    rows = csv.reader(io.StringIO(printed(filled, "sheet", capsys), newline=""))
+    assert [value for (value,) in rows] == ["'=x", *map(spreadsheet_text, HOSTILE_VALUES)]
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

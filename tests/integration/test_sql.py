@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from analysed import Rows, by_duckdb, by_spark
@@ -21,8 +24,11 @@ from scorestream.errors import QueryError
 from scorestream.io.delta.duck import connect, refresh
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.settings import PROJECT_ROOT
+from scorestream.showing import spreadsheet_text, visible
 from scorestream.sql.functions import FUNCTIONS, TABLE_FUNCTIONS
-from scorestream.sql.spark_reading import ReadingSession
+from scorestream.sql.output import Format
+from scorestream.sql.query import print_rows
+from scorestream.sql.spark_reading import NODES, ReadingSession
 from scorestream.tables import RELATIONS, TABLES, VIEWS
 from statements import (
     HARMLESS_SPARK,
@@ -164,13 +170,12 @@ def test_a_jvm_that_the_archive_of_classes_does_not_fit_tells_nothing_among_the_
 
 
 def answer(reading: ReadingSession, sql: str) -> str | None:
-    """The rows as text; None where the statement is refused."""
+    """The rows as text; None where the statement is refused, or fails."""
     try:
-        rows = reading.read(sql)
-    except QueryError as error:
+        return str(reading.read(sql).limit(100).collect())
+    except (QueryError, PySparkException) as error:
         assert_nothing_is_shown(sql, str(error))
         return None
-    return str(rows.limit(100).collect())
 
 
 def assert_nothing_is_shown(sql: str, text: str) -> None:
@@ -219,6 +224,16 @@ def test_a_condition_reads_no_table_and_runs_nothing(
         assert_nothing_is_shown(condition, str(caught.value))
 
 
+def test_nodes_are_those_of_this_spark(spark: SparkSession) -> None:
+    jvm: Any = spark._jvm
+    loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+
+    def is_there(name: str) -> bool:
+        return loader.getResource(f"{name.replace('.', '/')}.class") is not None
+
+    assert [name for name in NODES if not (is_there(name) or is_there(f"{name}$"))] == []
+
+
 def test_functions_are_those_of_this_spark(spark: SparkSession) -> None:
     state = spark.newSession()._jsparkSession.sessionState()
     for registry, named in (
@@ -232,3 +247,44 @@ def test_functions_are_those_of_this_spark(spark: SparkSession) -> None:
 def test_a_session_for_reading_leaves_others_as_they_are(spark: SparkSession) -> None:
     ReadingSession(spark, RELATIONS)
     assert spark.sql("SELECT reflect('java.lang.Math', 'abs', -1)").collect()[0][0] == "1"
+
+
+HOSTILE_VALUES = [
+    "[weth/usdc] 0.3%",
+    "[/x]",
+    "\x1b[2J",
+    "a\nb",
+    "\u202eevil",
+    "=1+1",
+    "-5",
+    "\u009bm",
+]
+
+
+def printed(spark: SparkSession, form: Format) -> str:
+    rows = spark.createDataFrame([(value,) for value in HOSTILE_VALUES], "`[red]x` string")
+    out = io.StringIO()
+    print_rows(rows, form, out)
+    return out.getvalue()
+
+
+def test_a_table_shows_values_as_they_are(spark: SparkSession) -> None:
+    shown = [line.strip("│ ") for line in printed(spark, "table").splitlines() if "│" in line]
+    assert shown == [visible(value) for value in HOSTILE_VALUES]
+    assert "[red]x" in printed(spark, "table")
+
+
+def test_what_programs_read_is_exact(spark: SparkSession) -> None:
+    lines = printed(spark, "json").splitlines()
+    assert [json.loads(line)["[red]x"] for line in lines] == HOSTILE_VALUES
+    rows = csv.reader(io.StringIO(printed(spark, "csv"), newline=""))
+    assert [value for (value,) in rows] == ["[red]x", *HOSTILE_VALUES]
+    rows = csv.reader(io.StringIO(printed(spark, "sheet"), newline=""))
+    assert [value for (value,) in rows] == ["[red]x", *map(spreadsheet_text, HOSTILE_VALUES)]
+
+
+def test_a_plan_keeps_its_lines(analysed: Warehouse, spark: SparkSession) -> None:
+    out = io.StringIO()
+    print_rows(ReadingSession(spark, RELATIONS).read("EXPLAIN SELECT '\x1b[2J'"), "table", out)
+    assert "== Physical Plan ==\\n" not in out.getvalue()
+    assert "\x1b" not in out.getvalue()

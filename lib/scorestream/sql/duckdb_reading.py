@@ -103,7 +103,10 @@ def _refuse_what_does_not_read(
     [(tree,)] = connection.execute(
         "SELECT json_serialize_sql(CAST(? AS VARCHAR))", [statements[0].query]
     ).fetchall()
-    parsed = json.loads(tree)
+    try:
+        parsed = json.loads(tree)
+    except RecursionError:
+        raise QueryError("the statement is nested too deeply") from None
     if parsed["error"]:
         raise QueryError(f"sql only reads tables and views: {parsed['error_message']}")
     nodes = list(_nodes(parsed["statements"]))
@@ -123,11 +126,14 @@ def _kind(statement: duckdb.Statement) -> str:
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """All objects of a tree."""
-    if isinstance(tree, dict):
-        yield tree
-    for part in tree.values() if isinstance(tree, dict) else tree:
-        if isinstance(part, dict | list):
-            yield from _nodes(part)
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
 
 
 def _named_queries(nodes: Collection[dict[str, Any]]) -> set[str]:

@@ -37,9 +37,14 @@ def run_query(sql: str, form: Format, settings: Settings) -> None:
     register(spark, warehouse)
     rows = ReadingSession(spark, RELATIONS).read(sql)
     try:
-        _PRINTERS[form](rows, sys.stdout)
+        print_rows(rows, form, sys.stdout)
     except PySparkException as error:
         raise QueryError(reason(error)) from None
+
+
+def print_rows(rows: DataFrame, form: Format, out: TextIO) -> None:
+    """Print rows; a table is cut, the other forms hold all."""
+    _PRINTERS[form](rows, out)
 
 
 def _print_json(rows: DataFrame, out: TextIO) -> None:
@@ -89,7 +94,7 @@ def _print_table(rows: DataFrame, out: TextIO) -> None:
 
 def _is_of_spark(rows: DataFrame) -> bool:
     """Whether the rows are what Spark says of tables and plans: that may have several lines."""
-    plan = rows._jdf.queryExecution().analyzed()
+    plan = rows._jdf.queryExecution().commandExecuted()
     return str(plan.nodeName()) == "CommandResult"
 
 

@@ -36,37 +36,42 @@ def _classes(package: str, names: str) -> frozenset[str]:
     return frozenset(f"{_SQL}{package}.{name}" for name in names.split())
 
 
-# What the parser makes of a statement that reads; kinds of expressions are those of their package.
-_NODES: Final = (
+# Nodes that the parser makes of a statement that reads; expressions are those of their package.
+NODES: Final = (
     _classes(
         "catalyst.plans.logical",
-        """Aggregate AsOfJoin CTERelationDef CTERelationRef Deduplicate Distinct Except Expand
-        Filter Generate GlobalLimit GlobalLimitAndOffset InnerJoin Intersect Join JoinHint JoinHint$
-        LateralJoin LimitAll LimitAll$ LocalLimit LocalRelation Offset OneRowRelation Pivot Project
-        Range Sample Sort SubqueryAlias Tail TableAlias Union Unpivot UnresolvedHint View Window
-        WithCTE WithWindowDefinition LimitByDistinct
-        DescribeColumn DescribeFunction DescribeRelation ShowColumns ShowCreateTable ShowFunctions
-        ShowTableProperties ShowTables ShowTablesExtended ShowViews""",
+        """
+        Aggregate AsOfJoin DataFrameDropColumns Deduplicate Distinct Except Expand
+        Filter Generate GlobalLimit Intersect Join LateralJoin LimitAll LocalLimit
+        LocalRelation NearestByJoin Offset OneRowRelation Pivot Project Range
+        RebalancePartitions Repartition RepartitionByExpression Sample Sort
+        SubqueryAlias Tail Union Unpivot UnresolvedHint UnresolvedWith Window
+        WithWindowDefinition DescribeColumn DescribeFunction DescribeRelation
+        ShowColumns ShowCreateTable ShowFunctions ShowTableProperties ShowTables
+        ShowTablesExtended ShowViews
+        """,
     )
     | _classes(
         "catalyst.analysis",
-        """CurrentNamespace CurrentNamespace$ MultiAlias RelationTimeTravel TimeTravelSpec
-        UnresolvedAlias UnresolvedAttribute UnresolvedDeserializer UnresolvedExtractValue
-        UnresolvedFunction UnresolvedFunctionName UnresolvedGenerator UnresolvedHaving
-        UnresolvedInlineTable UnresolvedOrdinal UnresolvedRegex UnresolvedRelation UnresolvedStar
-        UnresolvedStarExcept UnresolvedStarExceptOrReplace UnresolvedStarWithColumns
-        UnresolvedSubqueryColumnAliases UnresolvedTVFAliases UnresolvedTable
-        UnresolvedTableOrView UnresolvedTableValuedFunction UnresolvedView UnresolvedWith
-        UnresolvedWindowExpression""",
+        """CurrentNamespace MultiAlias RelationTimeTravel ResolvedInlineTable UnresolvedAlias
+        UnresolvedAttribute UnresolvedExtractValue UnresolvedFunction UnresolvedFunctionName
+        UnresolvedGenerator UnresolvedHaving UnresolvedInlineTable UnresolvedOrdinal
+        UnresolvedPipeAggregateOrdinal UnresolvedQualify UnresolvedRegex UnresolvedRelation
+        UnresolvedSeed UnresolvedStar UnresolvedStarExceptOrReplace UnresolvedStarWithColumns
+        UnresolvedSubqueryColumnAliases UnresolvedTVFAliases UnresolvedTable UnresolvedTableOrView
+        UnresolvedTableValuedFunction UnresolvedView UnresolvedWithinGroup""",
     )
     | _classes("execution.command", "DescribeQueryCommand ExplainCommand")
-    | _classes("execution", "CodegenMode$ CostMode$ ExtendedMode$ FormattedMode$ SimpleMode$")
     | _classes("delta.commands", "DescribeDeltaDetailCommand DescribeDeltaHistory")
 )
+_EXPRESSIONS: Final = f"{_SQL}catalyst.expressions."
 _NAMED: Final = _classes(
     "catalyst.analysis", "UnresolvedRelation UnresolvedTable UnresolvedTableOrView UnresolvedView"
 )
-_PACKAGES: Final = tuple(f"{_SQL}{name}" for name in ("catalyst.expressions", "catalyst.plans"))
+# Nothing that could be refused is inside.
+_WHOLE: Final = _classes("catalyst.plans.logical", "LocalRelation") | _classes(
+    "catalyst.expressions", "Literal"
+)
 _READ: Final = frozenset(
     _LOGICAL + name
     for name in ("CTERelationRef", "LocalRelation", "OneRowRelation", "Range", "UnionLoopRef")
@@ -123,10 +128,10 @@ class ReadingSession:
     def _parsed(self, parse: Callable[[Any], Any]) -> Any:
         """What Spark's parser makes of a text, if it has nothing in it that does not read."""
         parsed = parse(self._state.sqlParser())
-        parts = [(_class(part), part) for part in self._parts(parsed)]
+        parts = list(self._parts(parsed))
         known = {*self._relations, *_named_queries(parts)}
         for kind, part in parts:
-            refused = _refused(kind, part, known)
+            refused = self._refused(kind, part, known)
             if refused:
                 raise QueryError(f"query only reads tables and views, and {refused} is none")
         return parsed
@@ -152,24 +157,38 @@ class ReadingSession:
         table = leaf.catalogTable()
         return table.isDefined() and table.get().identifier().table() in self._relations
 
-    def _parts(self, found: Any) -> Iterator[Any]:
-        """All that a plan is made of, itself included: nodes, and what lies in lists and pairs."""
-        if not isinstance(found, JavaObject):
-            return
-        kind = _class(found)
-        if kind.startswith(f"{_SQL}types."):
-            return
-        yield found
-        if kind in {f"{_LOGICAL}LocalRelation", f"{_SQL}catalyst.expressions.Literal"}:
-            return
-        if is_instance_of(self._gateway, found, "scala.collection.Iterable"):
-            inner = found.iterator()
-        elif is_instance_of(self._gateway, found, "scala.Product"):
-            inner = found.productIterator()
-        else:
-            return
-        while inner.hasNext():
-            yield from self._parts(inner.next())
+    def _parts(self, plan: Any) -> Iterator[tuple[str, Any]]:
+        """All that a plan is made of, with its class: nodes, and what lies in lists and pairs."""
+        waiting = [plan]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, JavaObject):
+                kind = _class(part)
+                yield kind, part
+                waiting.extend(self._inside(kind, part))
+
+    def _inside(self, kind: str, part: Any) -> Iterator[Any]:
+        if kind in _WHOLE or kind.startswith(f"{_SQL}types."):
+            return iter(())
+        if is_instance_of(self._gateway, part, "scala.collection.Iterable"):
+            return _items(part)
+        if is_instance_of(self._gateway, part, "scala.Product"):
+            return _rest(part.productIterator())
+        return iter(())
+
+    def _refused(self, kind: str, part: Any, known: Collection[str]) -> str | None:
+        """What a part of a plan is that may not be there."""
+        if kind == f"{_SQL}util.CaseInsensitiveStringMap":
+            return None if part.isEmpty() else "a relation with options"
+        if kind in _NAMED:
+            names = list(_items(part.multipartIdentifier()))
+            ours = names[:-1] in _OUR_SCHEMAS and names[-1].lower() in known
+            return None if ours else ".".join(names)
+        if kind.removesuffix("$") in NODES or kind.startswith(_EXPRESSIONS):
+            return None
+        # What is no node (names, modes, hints) does nothing.
+        is_node = is_instance_of(self._gateway, part, f"{_SQL}catalyst.trees.TreeNode")
+        return kind.rpartition(".")[2] if is_node else None
 
     @contextmanager
     def _in_session(self) -> Iterator[None]:
@@ -204,23 +223,9 @@ def _keep(registry: Any, names: Collection[str]) -> None:
 def _named_queries(parts: Collection[tuple[str, Any]]) -> Iterator[str]:
     """Names of WITH; those that could be a file's are left out."""
     for kind, part in parts:
-        if kind == f"{_SQL}catalyst.analysis.UnresolvedWith":
+        if kind == f"{_LOGICAL}UnresolvedWith":
             names = (pair._1() for pair in _items(part.cteRelations()))
             yield from (name.lower() for name in names if re.fullmatch(r"\w+", name))
-
-
-def _refused(kind: str, part: Any, known: Collection[str]) -> str | None:
-    """What a part of a plan is that may not be there."""
-    if not kind.startswith("org.") or kind.rpartition(".")[0] in _PACKAGES:
-        return None
-    if kind == f"{_SQL}util.CaseInsensitiveStringMap":
-        return None if part.isEmpty() else "a relation with options"
-    if kind not in _NODES:
-        return kind.rpartition(".")[2]
-    if kind not in _NAMED:
-        return None
-    names = list(_items(part.multipartIdentifier()))
-    return None if names[:-1] in _OUR_SCHEMAS and names[-1].lower() in known else ".".join(names)
 
 
 def _class(part: Any) -> str:
@@ -229,6 +234,9 @@ def _class(part: Any) -> str:
 
 
 def _items(sequence: Any) -> Iterator[Any]:
-    found = sequence.iterator()
-    while found.hasNext():
-        yield found.next()
+    return _rest(sequence.iterator())
+
+
+def _rest(iterator: Any) -> Iterator[Any]:
+    while iterator.hasNext():
+        yield iterator.next()
