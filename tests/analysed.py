@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from scorestream.io.kafka.producing import Record
 from scorestream.local.samples import sample_records
 from scorestream.scoring.rows import BatchFacts
 from scorestream.scoring.task import commit_files, score_records, write_scored
+from scorestream.streaming.coverage import Coverage, CoverageTable, Span
 from scorestream.tables import TABLES, VIEWS
 
 Rows = list[dict[str, Any]]
@@ -46,6 +48,9 @@ def fill(warehouse: Warehouse, model: DexV1) -> None:
     later = [_later(wallet) for wallet in golden_wallets()[:AGAIN]]
     write(warehouse, model, first, 0)
     write(warehouse, model, later, len(first))
+    delivered = Coverage("topic", "id", spans={0: Span(0, len(first) + len(later))}, run_id="run")
+    records = CoverageTable(warehouse, delivered.topic)
+    records.write(replace(delivered, sequence=1, tables=records.tables(0), settled=True))
 
 
 def write(warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int) -> None:

@@ -11,7 +11,7 @@ from scorestream.io.kafka.producing import Record
 
 _SWAP: Final = b'{"document_id": "0", "action": "swap", "timestamp": 0, "poolId": "the end"}'
 _ENTRY: Final = b'{"protocolType": "dexes", "transactions": [' + _SWAP + b"]}"
-POISON: Final = Record(None, b'{"wallet_address": "0xDead", "data": [' + _ENTRY + b"]}", 0)
+POISON: Final = Record(None, b'{"wallet_address": "0xDead", "data": [' + _ENTRY + b"]}", 1000)
 
 
 class Mortal(DexV1):

@@ -192,7 +192,7 @@ def test_a_batch_that_was_cut_off_is_finished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second, third = increments()
-    broken = [Record(None, b"nonsense", 1), record("ahead", [parts(eligible()[0])[0][0]], 1)]
+    broken = [Record(None, b"nonsense", 1000), record("ahead", [parts(eligible()[0])[0][0]], 1)]
     stream = Stream(topic, spark, warehouse, model)
     stream.delivery.deliver(stream.publish(first), "stream", 0)
     ranges = stream.publish([*second, *broken])

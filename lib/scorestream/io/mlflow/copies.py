@@ -49,6 +49,7 @@ class ModelCopies:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         self._root = f"{settings.warehouse}/{FOLDER}"
+        self._is_own = settings.mlflow_tracking_uri is None
         self._store = ModelStore.of(settings)
 
     def resolve(self, reference: str) -> Version:
@@ -113,7 +114,7 @@ class ModelCopies:
         # In another registry the same reference is another model.
         store = sha256(self._store.shown.encode()).hexdigest()[:8]
         # The warehouse's own registry moves with it.
-        registry = "own" if self._store.artifacts else store
+        registry = "own" if self._is_own else store
         return f"{self._root}/{name}/{quote(reference, safe='@')}.{registry}.json"
 
     def _older(self, name: str, reference: str) -> str:
