@@ -26,7 +26,8 @@ from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.kafka.fetching import read_stream
 from scorestream.local.ports import HOST, free_port
 from scorestream.reference import load_conf_reference
-from scorestream.scoring.reference_data import keep_copy
+from scorestream.scoring import reference_data
+from scorestream.scoring.reference_data import current_reference
 from scorestream.settings import PROJECT_ROOT
 from secure_broker import KEY_PASSWORD, PASSWORD, SecureBroker, secure_broker
 
@@ -83,10 +84,15 @@ def test_what_is_looked_for_is_found(leaks: Leaks) -> None:
 
 
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
-def test_a_stream_tells_no_secret(level: str, job: Installation, leaks: Leaks) -> None:
+def test_a_stream_tells_no_secret(
+    level: str, job: Installation, leaks: Leaks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     warehouse = Warehouse(job.settings.warehouse)
     warehouse.create_tables()
-    keep_copy(load_conf_reference(PROJECT_ROOT / "conf"), warehouse)
+    # What the database gave before it went away.
+    given = load_conf_reference(PROJECT_ROOT / "conf")
+    monkeypatch.setattr(reference_data, "fetch_reference", lambda *_: given)
+    current_reference(job.settings, warehouse)
     job.publish(golden_records()[:MESSAGES])
     run_and_look(job, level, leaks)
     leaks.look_into(job.folder)

@@ -211,7 +211,7 @@ def _cleaner_pause(broker: LocalBroker, milliseconds: str) -> None:
     )
     resource = ConfigResource(
         ConfigResource.Type.BROKER,
-        "",
+        "1",
         incremental_configs=[entry],
     )
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
