@@ -1,6 +1,6 @@
 """Messages made to exhaust memory, decoded in a process that may not have much.
 
-python tests/bombs.py prints what became of each, as JSON.
+python tests/bombs.py 50 prints what became of each, of 50 MB, as JSON.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Final
 
 MEGABYTE: Final = 1024 * 1024
-# What the process may take for a message of 50 MB, beyond what it has at its start.
-MOST_BYTES: Final = 768 * MEGABYTE
+# Of each, in MB; who imports this only reads what becomes of them.
+SIZE: Final = int(sys.argv[1]) if __name__ == "__main__" else 0
+# What the process may take for a message, beyond what it has at its start; and of any size.
+MOST_BYTES: Final = 14 * SIZE * MEGABYTE
+ALWAYS_BYTES: Final = 68 * MEGABYTE
 INVALID: Final = "invalid_type"
 ROW: Final = b'{"document_id":"1","action":"x","timestamp":1}'
 
@@ -27,8 +30,8 @@ def _message(
 
 
 def _many(piece: bytes) -> bytes:
-    """About 50 MB of a piece, again and again."""
-    return piece * (50 * MEGABYTE // len(piece))
+    """As many MB as asked for, of a piece again and again."""
+    return piece * (SIZE * MEGABYTE // len(piece))
 
 
 def _list(element: bytes) -> bytes:
@@ -40,11 +43,14 @@ def _text(piece: bytes) -> bytes:
 
 
 LONE: Final = rb"\ud800"
-# By name, how it is made and what becomes of it; 50 MB each.
+# By name, how it is made and what becomes of it.
 BOMBS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
     "arrays": (lambda: _many(b"["), "too_deep"),
     "arrays, closed": (lambda: _many(b"[") + _many(b"]"), "too_deep"),
-    "objects": (lambda: _message(_many(b'{"x":') + b"0" + b"}" * 10**7), "too_deep"),
+    "objects": (
+        lambda: _message(_many(b'{"x":') + b"0" + b"}" * (SIZE * MEGABYTE // 5)),
+        "too_deep",
+    ),
     "zeros": (lambda: _message(b"[" + _list(b"0") + b"]"), "scored"),
     "zeros, then a fault": (lambda: _message(b"[" + _list(b"0") + b"]", wallet=b"5"), INVALID),
     "zeros, cut off": (lambda: b"[" + _list(b"0"), "invalid_json"),
@@ -89,7 +95,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
     _decoded(_message())
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    most = pages * resource.getpagesize() + MOST_BYTES
+    most = pages * resource.getpagesize() + MOST_BYTES + ALWAYS_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     print(json.dumps({name: _decoded(make()) for name, (make, _) in BOMBS.items()}))
 

@@ -1,19 +1,13 @@
-"""Fuzzing as `make fuzz` does it, in processes of its own."""
+"""Fuzzing as `make fuzz` does it, in processes of its own; for longer in `tests/verify`."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 from chaos.fuzzing.corpus import CORPUS
 
-from bombs import BOMBS
-from scorestream.settings import PROJECT_ROOT
+from fuzzed import check_bombs, check_nothing_breaks, fuzz
 
 # The exact parser fails on what it should reject.
 BROKEN = """
@@ -37,34 +31,13 @@ sys.exit(__main__.main())
 """
 
 
-def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
-    folders = [os.environ.get("PYTHONPATH", ""), *("lib", "tests", ".")]
-    path = os.pathsep.join(str(PROJECT_ROOT / folder) for folder in folders)
-    command = ["-c", code, *arguments] if code else ["-m", "chaos.fuzzing", *arguments]
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=PROJECT_ROOT,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize(("engine", "seconds"), [("coverage", "35"), ("random", "10")])
-def test_nothing_breaks_for_as_long_as_we_have(engine: str, seconds: str, tmp_path: Path) -> None:
-    done = run("--seconds", seconds, "--engine", engine, "--findings", str(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("nothing broke\n")
-    runs = re.findall(r"(\d+) runs", done.stdout)
-    assert int(runs[-1]) > 0
-    assert re.search(r"scored +\d+", done.stdout)
-    assert list(tmp_path.iterdir()) == []
+def test_nothing_breaks_for_as_long_as_we_have(tmp_path: Path) -> None:
+    check_nothing_breaks("random", 5, tmp_path)
 
 
 def test_the_same_seed_gives_the_same_messages(tmp_path: Path) -> None:
     arguments = ("--engine", "random", "--runs", "3", "--seconds", "300")
-    told = [run(*arguments, "--findings", str(tmp_path)).stdout for _ in range(2)]
+    told = [fuzz(*arguments, "--findings", str(tmp_path)).stdout for _ in range(2)]
     counts = [re.findall(r"^  (\w+) +(\d+)$", text, re.MULTILINE) for text in told]
     assert counts[0] == counts[1]
     assert sum(int(count) for _, count in counts[0]) >= 3
@@ -80,7 +53,7 @@ def test_what_breaks_something_is_kept_and_named(tmp_path: Path) -> None:
         f'{{"engine": "random", "seconds": 60, "runs": 0, "seed": 1, "corpus": "{corpus}", '
         f'"work": "{tmp_path}", "findings": "{findings}"}}'
     )
-    done = run(plan, code=BROKEN + "from chaos.fuzzing.seeded import main\nmain()")
+    done = fuzz(plan, code=BROKEN + "from chaos.fuzzing.seeded import main\nmain()")
     assert done.returncode == 3, done.stdout + done.stderr
     [kept] = findings.iterdir()
     assert b"MISTAKE" in kept.read_bytes()
@@ -91,23 +64,16 @@ def test_what_breaks_something_is_kept_and_named(tmp_path: Path) -> None:
 
 def test_an_engine_that_hangs_is_killed_and_called_broken(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text("import time\ntime.sleep(3600)")
-    done = run("--seconds", "1", "--engine", "random", code=HANGING.format(tmp_path))
+    done = fuzz("--seconds", "1", "--engine", "random", code=HANGING.format(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "BROKEN: the engine hangs, and was killed 1 s after it should have ended" in done.stdout
 
 
 def test_an_empty_corpus_is_one_clear_error(tmp_path: Path) -> None:
-    done = run("--corpus", str(tmp_path))
+    done = fuzz("--corpus", str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith("InputError: ")
 
 
 def test_bombs_cost_no_more_memory_than_they_may() -> None:
-    told = subprocess.run(
-        [sys.executable, str(PROJECT_ROOT / "tests" / "bombs.py")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == {name: code for name, (_, code) in BOMBS.items()}
+    check_bombs(10)
