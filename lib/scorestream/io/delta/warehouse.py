@@ -314,14 +314,21 @@ class Warehouse:
 
         It is kept open and read on: to read all of it takes longer with every file that was ever
         added or removed.
+
+        Raises:
+            DamagedTableError: a commit of it cannot be read.
         """
         path = self.path(table)
         log = self._logs.get(path)
-        # Whoever made the table anew, or lost its newest commit, begins anew here as well.
-        if log is not None and is_whole(path, log.version()):
-            log.update_incremental()
-        else:
-            log = self._logs[path] = DeltaTable(path)
+        try:
+            # Whoever made the table anew, or lost its newest commit, begins anew here as well.
+            if log is not None and is_whole(path, log.version()):
+                log.update_incremental()
+            else:
+                log = self._logs[path] = DeltaTable(path)
+        except (DeltaRsError, OSError):
+            refuse_damaged_log(path)
+            raise
         refuse_unreadable(log)
         return log
 
