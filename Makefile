@@ -71,7 +71,7 @@ unit: setup ## the tests that need no Spark, in a minute
 check: lint unit ## lint, types and unit tests, in less than two minutes: before every commit
 
 # Three processes take file after file, the long ones of e2e first: tests wait about as long as they compute.
-test: check ## all that proves that the product is right, in a quarter of an hour
+test: check ## all that proves that the product is right
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration
 
 # An area is a file of tests/verify.
