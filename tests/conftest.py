@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from golden import configured_model
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 
 Report = pytest.TestReport
+
+# No test measures time.
+hypothesis.settings.register_profile("scorestream", deadline=None)
+hypothesis.settings.load_profile("scorestream")
 
 
 @pytest.hookimpl(wrapper=True)
