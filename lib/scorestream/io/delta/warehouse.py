@@ -40,6 +40,9 @@ from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
 # To look for expired entries takes longer with every entry: upkeep does that now and then.
 _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
+# A commit that takes longer may have come after the entries it is about were deleted; that takes at
+# least ten minutes.
+_LONG_SECONDS: Final = 60.0
 # So many commits of others may come between the log's reading and a commit in the place of files.
 _RACES: Final = 100
 # Up to this version of readers a data file holds all there is to know of its rows.
@@ -299,6 +302,7 @@ class Warehouse:
             _refuse_late(log, self.fence)
             if once is not None and _holds(log, once):
                 return
+            began = time.monotonic()
             log.create_write_transaction(
                 [_add_action(file) for file in files],
                 "append",
@@ -306,6 +310,8 @@ class Warehouse:
                 commit_properties=_commit_properties(transaction, attempt, self.fence),
                 post_commithook_properties=_AFTER_COMMIT,
             )
+            if time.monotonic() - began > _LONG_SECONDS:
+                _refuse_unseen(DeltaTable(self.path(table)), files)
 
         self._commit(table, commit)
 
@@ -450,6 +456,20 @@ def _refuse_late(log: DeltaTable, fence: tuple[str, int] | None) -> None:
         name, epoch = fence
         if (log.transaction_version(name) or 0) > epoch:
             raise taken_over(name.partition("/")[2])
+
+
+def _refuse_unseen(log: DeltaTable, files: Sequence[DataFile]) -> None:
+    """Refuse to believe in a commit that readers do not see.
+
+    A process that was stopped in the midst of it for many minutes may have made it under a number
+    that others had used, and whose entry was deleted as an old one.
+    """
+    named = _names(log)
+    if not named.issuperset(file.path for file in files):
+        raise DeltaError(
+            "a commit took so long that its place in the log was gone, or its files were joined "
+            "with others meanwhile: the next start finds out"
+        )
 
 
 def _names(log: DeltaTable) -> set[str]:
