@@ -42,8 +42,8 @@ from scorestream.streaming.start import (
     starting_state,
 )
 from scorestream.streaming.stop import StopSignal
-from scorestream.tables import BATCH_TABLES, COVERAGE
 from scorestream.streaming.tidying import Tidying
+from scorestream.tables import BATCH_TABLES, COVERAGE
 from scorestream.version import code_version
 
 log = structlog.get_logger()
