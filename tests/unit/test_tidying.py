@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from scorestream.errors import DeltaError
 from scorestream.io.delta import tidying, vacuum
 from scorestream.io.delta.files import DataFile, TableWriter
+from scorestream.io.delta.log import RETENTION
 from scorestream.io.delta.tidying import VERSIONS_KEPT, shorten_log, tidy
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.streaming.tidying import Tidying
@@ -95,13 +96,13 @@ def test_what_is_young_stays(warehouse: Warehouse, seconds: float) -> None:
 
 def test_the_table_may_say_how_long_versions_are_kept(warehouse: Warehouse) -> None:
     DeltaTable(warehouse.path(TRANSACTIONS)).alter.set_table_properties(
-        {tidying.RETENTION: "interval 2 days"}
+        {RETENTION: "interval 2 days"}
     )
     age(warehouse, 3_000, DAY)
     shorten_log(warehouse, TRANSACTIONS)
     assert len(versions(warehouse)) == 3_002
     DeltaTable(warehouse.path(TRANSACTIONS)).alter.set_table_properties(
-        {tidying.RETENTION: "interval 2 hours"}
+        {RETENTION: "interval 2 hours"}
     )
     shorten_log(warehouse, TRANSACTIONS)
     assert versions(warehouse) == [3_000, 3_001, 3_002]

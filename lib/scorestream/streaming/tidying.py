@@ -9,9 +9,10 @@ import structlog
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import ScorestreamError
-from scorestream.io.delta.tidying import tidy
+from scorestream.io.delta.tidying import SMALL_FILES, shorten_log, tidy
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.tables import BATCH_TABLES
+from scorestream.tables import BATCH_TABLES, COVERAGE, Table
+from scorestream.upkeep.superseded import drop_superseded
 
 log = structlog.get_logger()
 
@@ -38,10 +39,18 @@ class Tidying:
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):
-            for table in BATCH_TABLES:
+            for table in (*BATCH_TABLES, COVERAGE):
                 try:
-                    tidy(self._warehouse, table)
+                    self._tidy(table)
                 except (ScorestreamError, DeltaRsError, OSError) as error:
                     log.warning(
                         "not_tidied", table=table.name, reason=str(error).partition("\n")[0]
                     )
+
+    def _tidy(self, table: Table) -> None:
+        if table != COVERAGE:
+            tidy(self._warehouse, table)
+            return
+        shorten_log(self._warehouse, table)
+        if self._warehouse.file_count(table) >= SMALL_FILES:
+            drop_superseded(self._warehouse)

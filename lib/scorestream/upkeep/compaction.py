@@ -84,7 +84,7 @@ def compact_tables(effort: Effort, settings: Settings) -> None:
 def _bring_into_shape(warehouse: Warehouse, table: Table, effort: Effort) -> Compacted:
     before = warehouse.file_count(table)
     if table == COVERAGE:
-        drop_superseded(warehouse)
+        retried(f"records of {warehouse.path(table)}", lambda: drop_superseded(warehouse))
     filled = fill_wallet_keys(warehouse, table)
     due = is_due(warehouse, table, effort)
     work = cluster if due else compact

@@ -6,26 +6,24 @@ with every commit that was ever made.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Final
 
 from deltalake import DeltaTable
 
+from scorestream.io.delta.log import RETENTION, expire_log
 from scorestream.io.delta.upkeep import Effort, compact
 from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.filesystem import delete_files, modified_files
+from scorestream.io.filesystem import modified_files
 from scorestream.tables import Table
 
 # So many versions can be had, and all of the last minutes; more where the table says how long.
 VERSIONS_KEPT: Final = 2_000
 LEAST_SECONDS_KEPT: Final = 600
-RETENTION: Final = "delta.logRetentionDuration"
 SMALL_FILES: Final = 256
 # In the process of a stream, which has other work to do.
 EFFORT: Final = Effort(memory_megabytes=256)
-_ENTRY: Final = re.compile(r".*/(\d{20})\.[^/]*(?:json|parquet|crc)$")
 
 
 def tidy(warehouse: Warehouse, table: Table) -> None:
@@ -50,27 +48,21 @@ def shorten_log(warehouse: Warehouse, table: Table) -> None:
     log.cleanup_metadata()
     if RETENTION in log.metadata().configuration:
         return
-    found = modified_files(f"{warehouse.path(table)}/_delta_log", "")
-    delete_files(expired(found, log.version(), time.time()))
+    found = modified_files(f"{warehouse.path(table)}/_delta_log", ".checkpoint.parquet")
+    expire_log(warehouse.path(table), first_kept(found, log.version(), time.time()))
 
 
-def expired(entries: Sequence[tuple[str, float]], version: int, now: float) -> list[str]:
-    """The files of a log before the last checkpoint that the versions to keep begin with.
+def first_kept(checkpoints: Sequence[tuple[str, float]], version: int, now: float) -> int:
+    """The version of the last checkpoint from which all versions to keep can be read; 0: none.
 
     Args:
-        entries: URIs of files, and when each was written, in unix seconds.
+        checkpoints: URIs, and when each was written, in unix seconds.
         version: the newest one.
         now: unix seconds.
     """
-    versions = {uri: int(match[1]) for uri, _ in entries if (match := _ENTRY.match(uri))}
-    first = max(
-        (
-            versions[uri]
-            for uri, written in entries
-            if uri.endswith(".checkpoint.parquet")
-            and versions.get(uri, version) <= version - VERSIONS_KEPT
-            and written <= now - LEAST_SECONDS_KEPT
-        ),
-        default=0,
+    versions = (
+        int(uri.rpartition("/")[2].partition(".")[0])
+        for uri, written in checkpoints
+        if written <= now - LEAST_SECONDS_KEPT
     )
-    return [uri for uri, number in versions.items() if number < first]
+    return max((each for each in versions if each <= version - VERSIONS_KEPT), default=0)

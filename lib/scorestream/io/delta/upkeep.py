@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from scorestream.core.wallets import wallet_keys
 from scorestream.io.delta.commits import retried
+from scorestream.io.delta.features import refuse_unreadable
 from scorestream.io.delta.rewriting import (
     MEGABYTE,
     Files,
@@ -26,7 +27,7 @@ from scorestream.io.delta.rewriting import (
     in_order,
     written,
 )
-from scorestream.io.delta.warehouse import Warehouse, refuse_unknown_features
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.locks import exclusive_lock
 from scorestream.tables import Table
 
@@ -100,7 +101,7 @@ def _with_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
 def _files(warehouse: Warehouse, table: Table) -> Files:
     """All files of the newest version."""
     log = DeltaTable(warehouse.path(table))
-    refuse_unknown_features(log, table)
+    refuse_unreadable(log)
     schema = pa.schema([field.remove_metadata() for field in pa.schema(log.schema())])
     rows = pa.table(log.get_add_actions(flatten=True)).to_pylist()
     stored = [

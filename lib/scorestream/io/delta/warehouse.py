@@ -45,8 +45,6 @@ _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
 _LONG_SECONDS: Final = 60.0
 # So many commits of others may come between the log's reading and a commit in the place of files.
 _RACES: Final = 100
-# Up to this version of readers a data file holds all there is to know of its rows.
-_PLAIN_READER: Final = 1
 _LOWEST: Final = "min.wallet_key"
 _HIGHEST: Final = "max.wallet_key"
 _NO_KEY: Final = "null_count.wallet_key"
@@ -383,7 +381,6 @@ class Warehouse:
         properties = _commit_properties(transaction, reason=reason, retries=0)
         for _ in range(_RACES):
             log = self._log(table)
-            refuse_unknown_features(log, table)
             live = _names(log)
             # It was made, although the answer was another.
             if added and live.issuperset(file.path for file in added):
@@ -423,21 +420,6 @@ class Warehouse:
             merge.when_matched_update_all().when_not_matched_insert_all().execute()
 
         self._commit(table, attempt)
-
-
-def refuse_unknown_features(log: DeltaTable, table: Table) -> None:
-    """Refuse to write files anew of which the log has more to say than that they are there.
-
-    Raises:
-        DeltaError: another program has deleted rows beside the files, renamed columns, or the like.
-    """
-    protocol = log.protocol()
-    if protocol.min_reader_version > _PLAIN_READER:
-        features = ", ".join(protocol.reader_features or ()) or protocol.min_reader_version
-        raise DeltaError(
-            f"table {table.name} has been given features of Delta that upkeep does not know "
-            f"({features}): its files are left as they are"
-        )
 
 
 def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:
