@@ -5,8 +5,8 @@
 writes the log of a table that so many commits have been made to, the newest of them two hours ago;
 as many files as `--removed` says were joined with others then. It prints one JSON line: the entries
 that the log has, milliseconds of further commits (every 20th writes a checkpoint), and the memory
-they take. With `--tidy` the table is one of this version, and was tidied before, as a stream does
-twice a minute; else it is one of an earlier version.
+they take. With `--tidy` the table is one of this version, which a stream has tidied twice a minute;
+else it is one of an earlier version, whose log has every entry.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from scorestream.tables import TRANSACTIONS
 
 RUN: Final = "run/transactions"
 HOURS_AGO: Final = 2
+# At two batches a second.
+TIDIED_EVERY: Final = 60
 # Two checkpoints are among them.
 MEASURED: Final = 40
 # As an earlier version had it: 30 days of versions, a week of removed files.
@@ -50,7 +52,8 @@ def make_log(warehouse: Warehouse, commits: int, removed: int, kept: bool) -> No
     moment = round((time.time() - HOURS_AGO * 3600) * 1000)
     _write(log, first, [_removed(number, moment) for number in range(removed)])
     DeltaTable(warehouse.path(TRANSACTIONS)).create_checkpoint()
-    for version in range(first + 1, commits + 1):
+    begin = first if kept else max(first, commits - VERSIONS_KEPT - TIDIED_EVERY)
+    for version in range(begin + 1, commits + 1):
         _write(log, version, [])
     _copy_checkpoint(log, first, [commits - VERSIONS_KEPT - 1, commits - 1])
     for entry in log.iterdir():

@@ -153,6 +153,28 @@ def test_a_stream_tidies_beside_its_commits(
     assert sorted(offsets) == sorted(3 * list(range(batch)))
 
 
+def test_a_stream_that_ends_does_not_wait_for_files_to_be_joined(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidying, "SMALL_FILES", 2)
+    warehouse.append(TRANSACTIONS, [written(warehouse, i) for i in range(4)], None)
+    present = set(Path(warehouse.path(TRANSACTIONS)).iterdir())
+    asked = []
+
+    def ends() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise DeltaError("the stream ends")
+
+    with pytest.raises(DeltaError):
+        tidy(warehouse, TRANSACTIONS, ends)
+    assert set(Path(warehouse.path(TRANSACTIONS)).iterdir()) == present
+    running = Tidying(warehouse.root, seconds=0.001)
+    with running:
+        pass
+    assert not running._thread.is_alive()
+
+
 def test_what_cannot_be_joined_leaves_nothing_behind(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,15 +8,17 @@ from typing import Final, Self
 import structlog
 from deltalake.exceptions import DeltaError as DeltaRsError
 
-from scorestream.errors import ScorestreamError
+from scorestream.errors import DeltaError, ScorestreamError
 from scorestream.io.delta.tidying import SMALL_FILES, shorten_log, tidy
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.reasons import reason
 from scorestream.tables import BATCH_TABLES, COVERAGE, Table
 from scorestream.upkeep.superseded import drop_superseded
 
 log = structlog.get_logger()
 
 SECONDS: Final = 30.0
+MOST_SECONDS_WAITED: Final = 10.0
 
 
 class Tidying:
@@ -34,8 +36,10 @@ class Tidying:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        # What it writes just now is known to nobody yet: there is nothing to wait for.
+        # An interpreter must not end beside a thread that is in Arrow or DuckDB; joining files ends
+        # at once, and what else may take long is harmless.
         self._ended.set()
+        self._thread.join(MOST_SECONDS_WAITED)
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):
@@ -43,14 +47,17 @@ class Tidying:
                 try:
                     self._tidy(table)
                 except (ScorestreamError, DeltaRsError, OSError) as error:
-                    log.warning(
-                        "not_tidied", table=table.name, reason=str(error).partition("\n")[0]
-                    )
+                    if not self._ended.is_set():
+                        log.warning("not_tidied", table=table.name, reason=reason(error))
 
     def _tidy(self, table: Table) -> None:
         if table != COVERAGE:
-            tidy(self._warehouse, table)
+            tidy(self._warehouse, table, self._refuse_at_the_end)
             return
         shorten_log(self._warehouse, table)
         if self._warehouse.file_count(table) >= SMALL_FILES:
             drop_superseded(self._warehouse)
+
+    def _refuse_at_the_end(self) -> None:
+        if self._ended.is_set():
+            raise DeltaError("the stream ends: files are joined by the next one")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -61,12 +61,14 @@ class Files:
         root: the warehouse.
         schema: the columns of the table, those of other versions of this code among them.
         stored: the files.
+        check: is called again and again while they are read; raises where that is to end.
     """
 
     root: str
     table: Table
     schema: pa.Schema
     stored: Sequence[StoredFile]
+    check: Callable[[], None] = lambda: None
 
     @property
     def names(self) -> list[str]:
@@ -81,7 +83,9 @@ class Files:
     def rows(self) -> Iterator[pa.RecordBatch]:
         """Their rows, file after file; columns that are younger than a file are null."""
         for name in self.names:
-            yield from _rows(f"{self.root}/{self.table.name}/{name}", self.schema)
+            for batch in _rows(f"{self.root}/{self.table.name}/{name}", self.schema):
+                self.check()
+                yield batch
 
 
 def _rows(uri: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -129,6 +133,7 @@ def written(files: Files, rows: Iterable[pa.RecordBatch], target_bytes: int) -> 
     writer = _Writer(files, target_bytes)
     try:
         for batch in rows:
+            files.check()
             writer.write(batch)
         return writer.close()
     except BaseException as error:

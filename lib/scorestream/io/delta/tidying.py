@@ -7,7 +7,7 @@ with every commit that was ever made.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from deltalake import DeltaTable
@@ -26,15 +26,20 @@ SMALL_FILES: Final = 256
 EFFORT: Final = Effort(memory_megabytes=256)
 
 
-def tidy(warehouse: Warehouse, table: Table) -> None:
+def tidy(warehouse: Warehouse, table: Table, check: Callable[[], None] = lambda: None) -> None:
     """Shorten the log, and join some small files if there are many.
+
+    Args:
+        warehouse: where the table is.
+        table: one with rows of batches.
+        check: is called again and again meanwhile; raises where that is to end.
 
     Raises:
         DeltaError, deltalake.exceptions.DeltaError, OSError: this time it was not done.
     """
     shorten_log(warehouse, table)
     if warehouse.file_count(table) >= SMALL_FILES:
-        compact(warehouse, table, EFFORT, at_least=SMALL_FILES, most=1)
+        compact(warehouse, table, EFFORT, at_least=SMALL_FILES, most=1, check=check)
 
 
 def shorten_log(warehouse: Warehouse, table: Table) -> None:

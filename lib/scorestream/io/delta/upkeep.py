@@ -7,7 +7,7 @@ for an early and clear answer. Appends disturb nothing and are not disturbed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -118,6 +118,7 @@ def compact(
     *,
     at_least: int = 2,
     most: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Join small files, in a commit for each new file, whose rows are in the order of the wallets.
 
@@ -126,6 +127,7 @@ def compact(
         effort: up to which size, in how much memory.
         at_least: fewer small files than these are left as they are.
         most: how many new files are made; None: all that can be.
+        check: is called again and again meanwhile; raises where that is to end.
 
     Raises:
         CommitFailedError: some of them were taken meanwhile; what was joined before stays so.
@@ -134,7 +136,7 @@ def compact(
     every = _files(warehouse, table)
     small = _small(every.stored, target)
     for stored in bins(small, target)[:most] if len(small) >= at_least else ():
-        files = replace(every, stored=stored)
+        files = replace(every, stored=stored, check=check)
         # A wallet is then looked up in a few rows of each file, as in a table that is clustered.
         keyed = CLUSTER_COLUMN in table.columns.names
         rows = _in_order(files, effort) if keyed else files.rows()

@@ -32,9 +32,10 @@ def vacuum(warehouse: Warehouse, table: Table, hours: int | None) -> int | None:
     unneeded = _unneeded(warehouse, table)
     noted = _noted(warehouse, table)
     since = {name: min(noted.get(name, now), now) for name in unneeded}
-    gone = [] if hours is None else [n for n, at in since.items() if at <= now - hours * _HOUR]
+    limit = 0.0 if hours is None else now - hours * _HOUR
+    gone = [name for name, at in since.items() if at <= limit]
     delete_files(f"{warehouse.path(table)}/{name}" for name in gone)
-    _note(warehouse, table, {name: at for name, at in since.items() if name not in set(gone)})
+    _note(warehouse, table, {name: at for name, at in since.items() if at > limit})
     return None if hours is None else len(gone)
 
 
