@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,8 +14,8 @@ from benchmarks import cluster, latency
 from benchmarks.against import PeerRates, measure_peers
 from benchmarks.limits import LIMITS, rate
 from benchmarks.machine import Site
+from benchmarks.run import run_json
 from benchmarks.workload import Workload
-from scorestream.settings import PROJECT_ROOT
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class Size:
         peer_messages: messages for the slow, the middling and the fast peers.
         long_wallets: wallets of the long backfills.
         restart_rows: rows of `scores` for a start after a batch was cut off.
+        aged: commits that a table has had, and files that were joined in it.
     """
 
     messages: int
@@ -53,6 +52,7 @@ class Size:
     peer_messages: tuple[int, int, int]
     long_wallets: tuple[int, ...]
     restart_rows: tuple[int, ...]
+    aged: tuple[tuple[int, int], ...]
 
 
 FULL: Final = Size(
@@ -69,6 +69,7 @@ FULL: Final = Size(
     peer_messages=(400, 5_000, 20_000),
     long_wallets=(250_000, 1_000_000),
     restart_rows=(1_000_000, 100_000_000),
+    aged=((1_000, 0), (10_000, 0), (100_000, 0), (1_000_000, 0), (1_000, 400_000)),
 )
 QUICK: Final = Size(
     messages=1_000,
@@ -84,6 +85,7 @@ QUICK: Final = Size(
     peer_messages=(50, 200, 1_000),
     long_wallets=(1_000,),
     restart_rows=(10_000,),
+    aged=((1_000, 0), (3_000, 1_000)),
 )
 
 
@@ -101,6 +103,7 @@ class Results:
         long: what `benchmarks.long` printed.
         restarts: what `benchmarks.restart` printed.
         models: what `benchmarks.models` printed.
+        aged: what `benchmarks.aged` printed of each, not tidied and tidied.
     """
 
     size: Size
@@ -113,6 +116,7 @@ class Results:
     long: list[dict[str, float]] = field(default_factory=list)
     restarts: list[dict[str, Any]] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
+    aged: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
 
 
 def measure_all(site: Site, size: Size) -> Results:
@@ -128,6 +132,7 @@ def measure_all(site: Site, size: Size) -> Results:
         _long,
         _restarts,
         _models,
+        _aged,
     )
     for part in parts:
         started = time.monotonic()
@@ -183,19 +188,6 @@ def _drain(site: Site, size: Size, options: dict[str, object]) -> dict[str, Any]
     for name, value in given.items():
         arguments.append(f"--{name}" if value is True else f"--{name}={value}")
     return run_json("benchmarks.drain", f"--folder={site.folder}", *arguments)
-
-
-def run_json(module: str, *arguments: str) -> dict[str, Any]:
-    """Run a module as a process; what its last line on stdout says."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=PROJECT_ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return said
 
 
 def _backfill(site: Site, results: Results) -> None:
@@ -254,3 +246,10 @@ def _models(site: Site, results: Results) -> None:
         f"--wallets={results.size.messages}",
         f"--repeats={results.size.repeats}",
     )
+
+
+def _aged(site: Site, results: Results) -> None:
+    for commits, removed in results.size.aged:
+        given = (f"--folder={site.folder}", f"--commits={commits}", f"--removed={removed}")
+        before, after = (run_json("benchmarks.aged", *given, *tidy) for tidy in ((), ("--tidy",)))
+        results.aged.append((before, after))

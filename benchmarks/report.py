@@ -40,6 +40,7 @@ def write_report(results: Results, folder: Path) -> None:
         long=_long(results),
         restarts=_restarts(results),
         models=_models(results.models),
+        aged=_aged(results),
     )
     # Both are tracked files: the code's own state is asked for before they change.
     (folder / "benchmarks.md").write_text(text, encoding="utf-8")
@@ -175,6 +176,21 @@ def _models(found: Mapping[str, Any]) -> str:
         costs = [seconds * a_wallet for seconds in each["seconds"]]
         rows.append([name, _spread(costs), f"{each['first']:.1f}", f"{each['megabytes']:,.0f}"])
     return _table(["model", "µs a wallet", "first call, s", "MB a worker"], rows)
+
+
+def _aged(results: Results) -> str:
+    rows = [
+        [f"{before['commits']:,}", f"{removed:,}", *_commits(before), *_commits(after)]
+        for (_, removed), (before, after) in zip(results.size.aged, results.aged, strict=True)
+    ]
+    figures = ["entries", "ms, median", "ms, longest", "MB"]
+    return _table(["commits made", "files joined", *figures, *figures], rows)
+
+
+def _commits(found: Mapping[str, Any]) -> list[str]:
+    taken = found["milliseconds"]
+    figures = (statistics.median(taken), max(taken), found["megabytes"])
+    return [f"{found['entries']:,}", *(f"{figure:,.0f}" for figure in figures)]
 
 
 def _rate_of(results: Results, name: str) -> float:

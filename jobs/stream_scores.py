@@ -15,7 +15,9 @@ def parse_arguments() -> StreamOptions:
     parser.add_argument(
         "--available-now", action="store_true", help="end when what is there now is processed"
     )
-    parser.add_argument("--trigger", metavar="INTERVAL", help='for instance "1 second"')
+    parser.add_argument(
+        "--trigger", metavar="INTERVAL", help='time between batches (default: "500 milliseconds")'
+    )
     parser.add_argument(
         "--starting-offsets",
         choices=("earliest", "latest"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from golden import golden_records, golden_wallets
 
 BATCHES = ("--max-offsets-per-trigger", "50")
 COMMIT = "deltalake.table:DeltaTable.create_write_transaction"
+REPLACE = "scorestream.io.delta.warehouse:Warehouse.replace"
 APPEND = "scorestream.io.delta.warehouse:Warehouse.append"
 CONFLICTS = 3
 # The log and a plan of a batch fit in, data files do not.
@@ -51,6 +54,36 @@ def busy_tables(site: Site) -> str:
         _ends_well(backfill)
     site.finish(job)
     # The backfill's rows are counted with the stream's: only draining tells the end of its backlog.
+    site.drain()
+    site.check()
+    return f"{len(job.events('batch'))} batches meanwhile"
+
+
+@scenario(
+    "two upkeeps at once, on two machines",
+    injected="compact_tables is stopped (SIGSTOP) before its first commit; another one with the "
+    "file: URI of the warehouse, on which the lock is none, does all of it; the first goes on; a "
+    "stream and its own tidying beside them",
+    expected="both end well; nothing lost, nothing double",
+    quick=True,
+)
+def two_upkeeps(site: Site) -> str:
+    with site.load():
+        job = site.start(*BATCHES)
+        job.wait_for_batch(3)
+        upkeep = ("compact_tables", "--cluster-percent", "0")
+        first = site.start(*upkeep, inject=[{"point": REPLACE, "call": 0, "action": "stop"}])
+        first.wait_for("the stop", lambda: bool(site.struck()), CAUGHT_UP_SECONDS)
+        site.faulted()
+        lock = {"point": "scorestream.io.locks:_lock_file", "call": 0, "times": 0}
+        elsewhere = lock | {"action": f"return:{site.folder / 'another-machine.lock'}"}
+        second = site.start(
+            *upkeep, inject=[elsewhere], SCORESTREAM_WAREHOUSE=site.warehouse.as_uri()
+        )
+        _ends_well(second)
+        os.kill(site.struck()[0], signal.SIGCONT)
+        _ends_well(first)
+    site.finish(job)
     site.drain()
     site.check()
     return f"{len(job.events('batch'))} batches meanwhile"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, TableFeatures, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from golden import golden_records, golden_wallets
@@ -201,17 +201,3 @@ def test_the_log_gets_a_checkpoint_and_loses_what_is_too_old(
     assert len(left) < DeltaTable(empty.path(SCORES)).version()
     append(empty, model, 3)
     assert_each_row_once(empty, 4)
-
-
-@pytest.mark.parametrize("effort", [ALWAYS, NEVER])
-def test_rows_deleted_beside_their_files_do_not_come_back(
-    effort: Effort, empty: Warehouse, model: DexV1, settings: Settings
-) -> None:
-    append_all(empty, model, 2)
-    DeltaTable(empty.path(SCORES)).alter.add_feature(
-        TableFeatures.DeletionVectors, allow_protocol_versions_increase=True
-    )
-    files = empty.files(SCORES)
-    with pytest.raises(DeltaError, match=r"scores has been given features .*deletionVectors"):
-        compact_tables(effort, settings)
-    assert sorted(empty.files(SCORES)) == sorted(files)

@@ -7,6 +7,7 @@ import fnmatch
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -29,6 +30,8 @@ from pyarrow.fs import (
 _SCHEMES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _AZURE: Final = ("abfs", "abfss", "az", "azure", "adl")
 # In an object store a file comes whole, at once, in the place of the one that is there.
+# An object store takes its time for each.
+_DELETED_AT_ONCE: Final = 16
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
 # What Azurite, Microsoft's emulator, has for account and key.
 _EMULATOR: Final = {
@@ -236,9 +239,14 @@ def entries(folder: str) -> tuple[list[str], list[str]]:
 
 
 def delete_files(uris: Iterable[str]) -> None:
-    """Delete files."""
-    for uri in uris:
-        filesystem, path = filesystem_of(uri)
+    """Delete files, in any order; one that is gone already is no error."""
+    with ThreadPoolExecutor(_DELETED_AT_ONCE) as pool:
+        list(pool.map(_delete_file, uris))
+
+
+def _delete_file(uri: str) -> None:
+    filesystem, path = filesystem_of(uri)
+    with contextlib.suppress(FileNotFoundError):
         filesystem.delete_file(path)
 
 

@@ -42,6 +42,7 @@ from scorestream.streaming.start import (
     starting_state,
 )
 from scorestream.streaming.stop import StopSignal
+from scorestream.streaming.tidying import Tidying
 from scorestream.tables import BATCH_TABLES, COVERAGE
 from scorestream.version import code_version
 
@@ -51,6 +52,9 @@ log = structlog.get_logger()
 _LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
 _FENCED: Final = (COVERAGE, *BATCH_TABLES)
 _OTHERWISE: Final = "give this one another SCORESTREAM_WAREHOUSE"
+# Each batch makes a version of two tables or three. A batch takes about as long as this, so that it
+# costs no latency; without it, a faster machine would make the more versions for nothing.
+DEFAULT_TRIGGER: Final = "500 milliseconds"
 _CRASHED: Final = "Python worker exited unexpectedly"
 _TOO_LONG: Final = r"a task did not get on for \S+ s, \d+ times"
 # What Kafka's own client says, which only plans.
@@ -64,7 +68,7 @@ class StreamOptions:
 
     Attributes:
         checkpoint: folder or URI; None for the default below the warehouse.
-        trigger: interval between micro-batches, as Spark writes it; None for at once.
+        trigger: interval between micro-batches, as Spark writes it; None for `DEFAULT_TRIGGER`.
         available_now: end when everything present at the start is processed.
         starting_offsets: where a new checkpoint over an empty warehouse starts.
         max_offsets_per_trigger: most messages in a micro-batch.
@@ -147,7 +151,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         query = _start(options, cluster, delivery, location)
         # 5.
         signs = f"{settings.warehouse}/_progress/{sha256(location.encode()).hexdigest()[:16]}"
-        with Watchdog(spark, settings.scorestream_task_seconds, signs):
+        watchdog = Watchdog(spark, settings.scorestream_task_seconds, signs)
+        with watchdog, Tidying(warehouse.root):
             _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
         _finish(query, stop, listener)
 
@@ -183,7 +188,7 @@ def _start(
 def _triggered(writer: DataStreamWriter, options: StreamOptions) -> DataStreamWriter:
     if options.available_now:
         return writer.trigger(availableNow=True)
-    return writer.trigger(processingTime=options.trigger or "0 seconds")
+    return writer.trigger(processingTime=options.trigger or DEFAULT_TRIGGER)
 
 
 def _wait(query: StreamingQuery, stop: StopSignal, check_topic: Callable[[], None]) -> None:

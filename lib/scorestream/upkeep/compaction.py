@@ -9,16 +9,17 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError
 from scorestream.io.delta.commits import retried
+from scorestream.io.delta.tidying import shorten_log
 from scorestream.io.delta.upkeep import (
     Effort,
-    clean_log,
     cluster,
     compact,
     fill_wallet_keys,
     is_due,
+    make_checkpoint,
     upkeep_lock,
-    vacuum,
 )
+from scorestream.io.delta.vacuum import vacuum
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.reasons import reason
 from scorestream.settings import Settings
@@ -61,8 +62,8 @@ class Compacted:
 def compact_tables(effort: Effort, settings: Settings) -> None:
     """Bring the tables into shape, and say on stdout what became of them.
 
-    A running stream or backfill is not disturbed: files are replaced in one commit, and no row of
-    a commit made meanwhile is touched.
+    A running stream or backfill is not disturbed: files are replaced, and no row of a commit made
+    meanwhile is touched.
 
     Raises:
         DeltaError: a table cannot be read or written.
@@ -83,12 +84,12 @@ def compact_tables(effort: Effort, settings: Settings) -> None:
 def _bring_into_shape(warehouse: Warehouse, table: Table, effort: Effort) -> Compacted:
     before = warehouse.file_count(table)
     if table == COVERAGE:
-        drop_superseded(warehouse)
+        retried(f"records of {warehouse.path(table)}", lambda: drop_superseded(warehouse))
     filled = fill_wallet_keys(warehouse, table)
     due = is_due(warehouse, table, effort)
     work = cluster if due else compact
     retried(f"compaction of {warehouse.path(table)}", lambda: work(warehouse, table, effort))
-    clean_log(warehouse, table)
-    hours = effort.vacuum_hours
-    removed = None if hours is None else vacuum(warehouse, table, hours)
+    make_checkpoint(warehouse, table)
+    shorten_log(warehouse, table)
+    removed = vacuum(warehouse, table, effort.vacuum_hours)
     return Compacted(table.name, before, warehouse.file_count(table), filled, due, removed)

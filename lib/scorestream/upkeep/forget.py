@@ -22,6 +22,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.errors import DeltaError, InUseError, ModelError
+from scorestream.io.delta.features import refuse_unreadable
 from scorestream.io.delta.forgetting import (
     UNKNOWN_HOURS,
     Dead,
@@ -33,7 +34,7 @@ from scorestream.io.delta.forgetting import (
 )
 from scorestream.io.delta.log import entries_with, retention
 from scorestream.io.delta.upkeep import fill_wallet_keys, upkeep_lock
-from scorestream.io.delta.warehouse import Warehouse, refuse_unknown_features
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import delete_files
 from scorestream.io.reasons import reason
 from scorestream.places import Treatment
@@ -137,7 +138,7 @@ class _Forgetting:
         path = self.warehouse.path(table)
         log = DeltaTable(path)
         try:
-            refuse_unknown_features(log, table)
+            refuse_unreadable(log)
         except DeltaError as error:
             self.stays.append(f"{path}: was not looked at: {error}")
             return False

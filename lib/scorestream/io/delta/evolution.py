@@ -16,6 +16,9 @@ from scorestream.tables import Table
 
 # A new checkpoint of the log after so many commits: each reader replays what came since.
 CHECKPOINT_INTERVAL: Final = "20"
+# How long a checkpoint names files that were removed; with hundreds of thousands of them it would
+# take seconds and gigabytes. `vacuum` does not go by it.
+REMOVED_FILES_NAMED: Final = "interval 1 hours"
 STATISTICS_COLUMNS: Final = "delta.dataSkippingStatsColumns"
 
 
@@ -59,7 +62,10 @@ def _takes(present: pa.DataType, ours: pa.DataType) -> bool:
 
 def table_properties(table: Table) -> dict[str, str]:
     """The properties that a table is made with."""
-    properties = {"delta.checkpointInterval": CHECKPOINT_INTERVAL}
+    properties = {
+        "delta.checkpointInterval": CHECKPOINT_INTERVAL,
+        "delta.deletedFileRetentionDuration": REMOVED_FILES_NAMED,
+    }
     columns = [name for name in table.columns.names if name in STATISTICS]
     if columns:
         # Else readers look at the statistics of the first 32 columns only; and delta-rs would show

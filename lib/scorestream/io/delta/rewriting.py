@@ -6,8 +6,9 @@ and every row be there twice; so files are written here and committed by `Wareho
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -16,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scorestream.errors import DeltaError
 from scorestream.io.delta.files import (
     COMPRESSION,
     ROW_GROUP_BYTES,
@@ -23,7 +25,7 @@ from scorestream.io.delta.files import (
     described,
     new_name,
 )
-from scorestream.io.filesystem import filesystem_of
+from scorestream.io.filesystem import delete_files, filesystem_of
 from scorestream.tables import Table
 
 # A reader of one wallet reads a group: small enough to be quick, large enough to pack well.
@@ -59,12 +61,14 @@ class Files:
         root: the warehouse.
         schema: the columns of the table, those of other versions of this code among them.
         stored: the files.
+        check: is called again and again while they are read; raises where that is to end.
     """
 
     root: str
     table: Table
     schema: pa.Schema
     stored: Sequence[StoredFile]
+    check: Callable[[], None] = lambda: None
 
     @property
     def names(self) -> list[str]:
@@ -79,7 +83,9 @@ class Files:
     def rows(self) -> Iterator[pa.RecordBatch]:
         """Their rows, file after file; columns that are younger than a file are null."""
         for name in self.names:
-            yield from _rows(f"{self.root}/{self.table.name}/{name}", self.schema)
+            for batch in _rows(f"{self.root}/{self.table.name}/{name}", self.schema):
+                self.check()
+                yield batch
 
 
 def _rows(uri: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -119,11 +125,23 @@ def in_order(files: Files, column: str, memory_megabytes: int) -> Iterator[pa.Re
 
 
 def written(files: Files, rows: Iterable[pa.RecordBatch], target_bytes: int) -> list[DataFile]:
-    """Write rows into new files of the table, each of about a size."""
+    """Write rows into new files of the table, each of about a size; all of them, or none.
+
+    Raises:
+        DeltaError: the files they come from cannot be read, or the memory is too little.
+    """
     writer = _Writer(files, target_bytes)
-    for batch in rows:
-        writer.write(batch)
-    return writer.close()
+    try:
+        for batch in rows:
+            files.check()
+            writer.write(batch)
+        return writer.close()
+    except BaseException as error:
+        writer.give_up()
+        if not isinstance(error, duckdb.Error | pa.ArrowException):
+            raise
+        why = str(error).partition("\n")[0]
+        raise DeltaError(f"files of {files.table.name} cannot be written anew: {why}") from error
 
 
 class _Writer:
@@ -152,6 +170,14 @@ class _Writer:
         self._end_file()
         files = self._files
         return [described(files.root, files.table, name) for name in self._names]
+
+    def give_up(self) -> None:
+        """Delete what was written: on a full disk it would take the room of all else."""
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._end_file()
+        for name in self._names:
+            with contextlib.suppress(OSError):
+                delete_files([f"{self._files.root}/{self._files.table.name}/{name}"])
 
     def _add(self, batch: pa.RecordBatch) -> None:
         self._pending.append(batch)

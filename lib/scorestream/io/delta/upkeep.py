@@ -7,7 +7,7 @@ for an early and clear answer. Appends disturb nothing and are not disturbed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from scorestream.core.wallets import wallet_keys
 from scorestream.io.delta.commits import retried
+from scorestream.io.delta.features import refuse_unreadable
 from scorestream.io.delta.rewriting import (
     MEGABYTE,
     Files,
@@ -26,7 +27,7 @@ from scorestream.io.delta.rewriting import (
     in_order,
     written,
 )
-from scorestream.io.delta.warehouse import Warehouse, refuse_unknown_features
+from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.locks import exclusive_lock
 from scorestream.tables import Table
 
@@ -100,7 +101,7 @@ def _with_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
 def _files(warehouse: Warehouse, table: Table) -> Files:
     """All files of the newest version."""
     log = DeltaTable(warehouse.path(table))
-    refuse_unknown_features(log, table)
+    refuse_unreadable(log)
     schema = pa.schema([field.remove_metadata() for field in pa.schema(log.schema())])
     rows = pa.table(log.get_add_actions(flatten=True)).to_pylist()
     stored = [
@@ -110,30 +111,53 @@ def _files(warehouse: Warehouse, table: Table) -> Files:
     return Files(warehouse.root, table, schema, stored)
 
 
-def compact(warehouse: Warehouse, table: Table, effort: Effort) -> None:
-    """Join small files, in a commit for each new file.
+def compact(
+    warehouse: Warehouse,
+    table: Table,
+    effort: Effort,
+    *,
+    at_least: int = 2,
+    most: int | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Join small files, in a commit for each new file, whose rows are in the order of the wallets.
+
+    Args:
+        warehouse: where the table is.
+        effort: up to which size, in how much memory.
+        at_least: fewer small files than these are left as they are.
+        most: how many new files are made; None: all that can be.
+        check: is called again and again meanwhile; raises where that is to end.
 
     Raises:
         CommitFailedError: some of them were taken meanwhile; what was joined before stays so.
     """
     target = effort.target_megabytes * MEGABYTE
     every = _files(warehouse, table)
-    for stored in bins(every.stored, target):
-        files = replace(every, stored=stored)
-        added = written(files, files.rows(), target)
+    small = _small(every.stored, target)
+    for stored in bins(small, target)[:most] if len(small) >= at_least else ():
+        files = replace(every, stored=stored, check=check)
+        # A wallet is then looked up in a few rows of each file, as in a table that is clustered.
+        keyed = CLUSTER_COLUMN in table.columns.names
+        rows = _in_order(files, effort) if keyed else files.rows()
+        added = written(files, rows, target)
         warehouse.replace(table, files.names, added, "compaction", changed=False)
 
 
-def bins(stored: Sequence[StoredFile], target: int) -> list[list[StoredFile]]:
+def _in_order(files: Files, effort: Effort) -> Iterator[pa.RecordBatch]:
+    return in_order(files, CLUSTER_COLUMN, effort.memory_megabytes)
+
+
+def bins(small: Sequence[StoredFile], target: int) -> list[list[StoredFile]]:
     """The files to join, together those that become one: neighbours in time.
 
     Args:
-        stored: all files of a table.
+        small: the files.
         target: bytes of a joined file.
     """
     found: list[list[StoredFile]] = [[]]
     size = 0
-    for file in sorted(_small(stored, target), key=attrgetter("written_at", "name")):
+    for file in sorted(small, key=attrgetter("written_at", "name")):
         if size + file.size > target:
             found.append([])
             size = 0
@@ -170,8 +194,7 @@ def cluster(warehouse: Warehouse, table: Table, effort: Effort) -> None:
         CommitFailedError: rows were changed, or files joined, meanwhile.
     """
     files = _files(warehouse, table)
-    rows = in_order(files, CLUSTER_COLUMN, effort.memory_megabytes)
-    added = written(files, rows, effort.target_megabytes * MEGABYTE)
+    added = written(files, _in_order(files, effort), effort.target_megabytes * MEGABYTE)
     mark = (CLUSTERED, sum(file.records for file in added))
     warehouse.replace(table, files.names, added, "clustering", changed=False, transaction=mark)
 
@@ -179,18 +202,3 @@ def cluster(warehouse: Warehouse, table: Table, effort: Effort) -> None:
 def make_checkpoint(warehouse: Warehouse, table: Table) -> None:
     """Make a checkpoint of the log: readers begin there, whatever was before."""
     DeltaTable(warehouse.path(table)).create_checkpoint()
-
-
-def clean_log(warehouse: Warehouse, table: Table) -> None:
-    """Make a checkpoint of the log; entries older than `delta.logRetentionDuration` go."""
-    make_checkpoint(warehouse, table)
-    DeltaTable(warehouse.path(table)).cleanup_metadata()
-
-
-def vacuum(warehouse: Warehouse, table: Table, hours: int) -> int:
-    """Delete the files that no version of the last hours needs; how many.
-
-    Files that tasks wrote and nobody committed go, too.
-    """
-    log = DeltaTable(warehouse.path(table))
-    return len(log.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True))

@@ -40,10 +40,11 @@ from scorestream.tables import COMMENTS, TABLES, TRANSACTIONS, Table
 
 # To look for expired entries takes longer with every entry: upkeep does that now and then.
 _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
+# A commit that takes longer may have come after the entries it is about were deleted; that takes at
+# least ten minutes.
+_LONG_SECONDS: Final = 60.0
 # So many commits of others may come between the log's reading and a commit in the place of files.
 _RACES: Final = 100
-# Up to this version of readers a data file holds all there is to know of its rows.
-_PLAIN_READER: Final = 1
 _LOWEST: Final = "min.wallet_key"
 _HIGHEST: Final = "max.wallet_key"
 _NO_KEY: Final = "null_count.wallet_key"
@@ -299,6 +300,7 @@ class Warehouse:
             _refuse_late(log, self.fence)
             if once is not None and _holds(log, once):
                 return
+            began = time.monotonic()
             log.create_write_transaction(
                 [_add_action(file) for file in files],
                 "append",
@@ -306,6 +308,8 @@ class Warehouse:
                 commit_properties=_commit_properties(transaction, attempt, self.fence),
                 post_commithook_properties=_AFTER_COMMIT,
             )
+            if time.monotonic() - began > _LONG_SECONDS:
+                _refuse_unseen(DeltaTable(self.path(table)), files)
 
         self._commit(table, commit)
 
@@ -377,7 +381,6 @@ class Warehouse:
         properties = _commit_properties(transaction, reason=reason, retries=0)
         for _ in range(_RACES):
             log = self._log(table)
-            refuse_unknown_features(log, table)
             live = _names(log)
             # It was made, although the answer was another.
             if added and live.issuperset(file.path for file in added):
@@ -419,21 +422,6 @@ class Warehouse:
         self._commit(table, attempt)
 
 
-def refuse_unknown_features(log: DeltaTable, table: Table) -> None:
-    """Refuse to write files anew of which the log has more to say than that they are there.
-
-    Raises:
-        DeltaError: another program has deleted rows beside the files, renamed columns, or the like.
-    """
-    protocol = log.protocol()
-    if protocol.min_reader_version > _PLAIN_READER:
-        features = ", ".join(protocol.reader_features or ()) or protocol.min_reader_version
-        raise DeltaError(
-            f"table {table.name} has been given features of Delta that upkeep does not know "
-            f"({features}): its files are left as they are"
-        )
-
-
 def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:
     application, version = transaction
     done = log.transaction_version(application)
@@ -450,6 +438,20 @@ def _refuse_late(log: DeltaTable, fence: tuple[str, int] | None) -> None:
         name, epoch = fence
         if (log.transaction_version(name) or 0) > epoch:
             raise taken_over(name.partition("/")[2])
+
+
+def _refuse_unseen(log: DeltaTable, files: Sequence[DataFile]) -> None:
+    """Refuse to believe in a commit that readers do not see.
+
+    A process that was stopped in the midst of it for many minutes may have made it under a number
+    that others had used, and whose entry was deleted as an old one.
+    """
+    named = _names(log)
+    if not named.issuperset(file.path for file in files):
+        raise DeltaError(
+            "a commit took so long that its place in the log was gone, or its files were joined "
+            "with others meanwhile: the next start finds out"
+        )
 
 
 def _names(log: DeltaTable) -> set[str]:
