@@ -29,9 +29,9 @@ from pyarrow.fs import (
 # Hadoop's names of object stores, which pyarrow knows by others.
 _SCHEMES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _AZURE: Final = ("abfs", "abfss", "az", "azure", "adl")
-# In an object store a file comes whole, at once, in the place of the one that is there.
 # An object store takes its time for each.
 _DELETED_AT_ONCE: Final = 16
+# In an object store a file comes whole, at once, in the place of the one that is there.
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
 # What Azurite, Microsoft's emulator, has for account and key.
 _EMULATOR: Final = {

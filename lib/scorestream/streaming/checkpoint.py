@@ -125,11 +125,7 @@ class Checkpoint:
     def next_offsets(self, topic: str) -> dict[int, int]:
         """Where the newest planned batch ends, by partition; empty if none was planned."""
         newest = self._newest(OFFSETS)
-        if newest < 0:
-            return {}
-        name = f"{OFFSETS}/{newest}"
-        *_, source = self._text(name).splitlines()
-        return {int(p): int(at) for p, at in self._mapping(name, source).get(topic, {}).items()}
+        return self._offsets(f"{OFFSETS}/{newest}", topic) if newest >= 0 else {}
 
     def write_state(self, state: StreamState) -> None:
         """Keep what the checkpoint is started for."""

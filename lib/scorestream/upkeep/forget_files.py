@@ -104,22 +104,22 @@ def file_holds(uri: str, what: OneWallet) -> bool:
 
 def _blocks(uri: str, overlap: int) -> Iterator[bytes]:
     """The bytes of a file in parts that overlap; of one that is gone by now, none."""
-    filesystem, path = filesystem_of(uri)
-    kept = b""
     try:
-        with filesystem.open_input_stream(path, compression="detect") as file:
-            while block := file.read(BLOCK_BYTES):
-                kept = kept[-overlap:] + block
-                yield kept
+        yield from _parts(uri, overlap, compression="detect")
     except FileNotFoundError:
         return
     except OSError:
         # It is not what its name's ending says.
-        with filesystem.open_input_stream(path, compression=None) as file:
-            kept = b""
-            while block := file.read(BLOCK_BYTES):
-                kept = kept[-overlap:] + block
-                yield kept
+        yield from _parts(uri, overlap, compression=None)
+
+
+def _parts(uri: str, overlap: int, compression: str | None) -> Iterator[bytes]:
+    filesystem, path = filesystem_of(uri)
+    part = b""
+    with filesystem.open_input_stream(path, compression=compression) as file:
+        while block := file.read(BLOCK_BYTES):
+            part = part[-overlap:] + block
+            yield part
 
 
 def _treat(warehouse: Warehouse, path: str, place: Place, what: OneWallet) -> None:

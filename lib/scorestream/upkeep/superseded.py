@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.io.delta.files import TableWriter, read_file
+from scorestream.io.delta.files import read_file, written_file
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.tables import COVERAGE
 
@@ -42,9 +42,8 @@ def drop_superseded(warehouse: Warehouse, kept: int = KEPT) -> None:
     if left.num_rows == rows.num_rows:
         return
     left = left.sort_by([(name, "ascending") for name in (*_PASS, "sequence")])
-    writer = TableWriter(warehouse.root, COVERAGE)
-    writer.write(left.select(COVERAGE.columns.names).cast(COVERAGE.columns))
-    written = [file for file in (writer.close(),) if file]
+    left = left.select(COVERAGE.columns.names).cast(COVERAGE.columns)
+    written = written_file(warehouse.root, COVERAGE, left)
     names = [uri.rpartition("/")[2] for uri in files]
     warehouse.replace(COVERAGE, names, written, "compact_tables")
 

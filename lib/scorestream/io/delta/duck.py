@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 from scorestream.errors import DeltaError
 from scorestream.io.delta.features import arrow_dataset
 from scorestream.io.delta.warehouse import Warehouse
+from scorestream.io.reasons import reason
 from scorestream.tables import TABLES, VIEWS, Table
 
 # The schema `empty` holds the tables' columns and no rows.
@@ -58,10 +59,9 @@ def refresh(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, stateme
             rows = _rows(connection, table, DeltaTable(warehouse.path(table)))
             show(connection, table, rows)
         except (DeltaRsError, OSError, duckdb.Error) as error:
-            reason = str(error).partition("\n")[0]
             raise DeltaError(
-                f"table {table.name} at {warehouse.path(table)} cannot be read: {reason}; check "
-                "SCORESTREAM_WAREHOUSE, and that a job has made the tables"
+                f"table {table.name} at {warehouse.path(table)} cannot be read: {reason(error)}; "
+                "check SCORESTREAM_WAREHOUSE, and that a job has made the tables"
             ) from error
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -43,6 +43,7 @@ STATISTICS: Final = frozenset(
 # A condition on rows, as delta-rs and pyarrow both take it: or-ed lists of and-ed
 # (column, operator, value).
 Condition = list[list[tuple[str, str, Any]]]
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
 class DataFile(msgspec.Struct, frozen=True):
@@ -120,6 +121,14 @@ class TableWriter:
         self._writer.write_table(rows, row_group_size=rows.num_rows)
 
 
+def written_file(root: str, table: Table, rows: pa.Table) -> list[DataFile]:
+    """Write rows with exactly the table's columns into a new file; no rows, no file."""
+    writer = TableWriter(root, table)
+    writer.write(rows)
+    file = writer.close()
+    return [file] if file else []
+
+
 def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
     """Rows of one data file that meet all conditions.
 
@@ -136,7 +145,7 @@ def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
     # Without pyarrow's dataset module, whose import alone takes longer than a micro-batch.
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         if not asked:
-            return _shaped(file.read(columns.names, use_threads=False), columns)
+            return conformed(file.read(columns.names, use_threads=False), columns)
         groups = [
             number
             for number in range(file.metadata.num_row_groups)
@@ -154,7 +163,7 @@ def _met(
     # Where only keys are wanted, they are read at once.
     names = asked if set(columns.names) - STATISTICS else set(columns.names)
     keys = pa.schema([columns.field(name) for name in columns.names if name in names])
-    rows = _shaped(file.read_row_group(group, keys.names, use_threads=False), keys)
+    rows = conformed(file.read_row_group(group, keys.names, use_threads=False), keys)
     rows = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
     for condition in conditions:
         rows = rows.filter(pq.filters_to_expression(condition))
@@ -163,18 +172,19 @@ def _met(
     if set(columns.names) == names:
         return rows.select(columns.names)
     found = file.read_row_group(group, columns.names, use_threads=False)
-    return _shaped(found.take(rows["row"]), columns)
+    return conformed(found.take(rows["row"]), columns)
 
 
-def _shaped(rows: pa.Table, columns: pa.Schema) -> pa.Table:
-    found = set(rows.column_names)
+def conformed(rows: Rows, columns: pa.Schema) -> Rows:
+    """Rows with exactly these columns, in their order and types; those that they lack are null."""
+    found = set(rows.schema.names)
     arrays = [
         rows[field.name].cast(field.type)
         if field.name in found
         else pa.nulls(rows.num_rows, field.type)
         for field in columns
     ]
-    return pa.Table.from_arrays(arrays, schema=columns)
+    return type(rows).from_arrays(arrays, schema=columns)
 
 
 def _bounds(group: pq.RowGroupMetaData) -> dict[str, tuple[Any, Any] | None]:

@@ -22,6 +22,7 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.files import COMPRESSION, Condition, DataFile, described, new_name
 from scorestream.io.delta.log import Named, expire_log, is_made, names_in_log
+from scorestream.io.delta.upkeep import make_checkpoint
 from scorestream.io.delta.warehouse import Warehouse
 from scorestream.io.filesystem import filesystem_of, modified_files
 from scorestream.tables import Table
@@ -70,7 +71,7 @@ def take_out(warehouse: Warehouse, table: Table, what: Forgotten) -> Taken:
     """
     place = warehouse.path(table)
     taken = retried(f"forgetting in {place}", lambda: _take_out(warehouse, table, what))
-    DeltaTable(place).create_checkpoint()
+    make_checkpoint(warehouse, table)
     return taken
 
 
@@ -179,10 +180,9 @@ def dead_files(
 
 def forget_versions(warehouse: Warehouse, table: Table) -> Named:
     """End the versions of before now: the log begins at a checkpoint; what it named before."""
-    log = DeltaTable(warehouse.path(table))
-    log.create_checkpoint()
+    version = make_checkpoint(warehouse, table)
     before = names_in_log(warehouse.path(table))
-    expire_log(warehouse.path(table), log.version())
+    expire_log(warehouse.path(table), version)
     return before
 
 

@@ -22,10 +22,12 @@ from scorestream.io.delta.files import (
     COMPRESSION,
     ROW_GROUP_BYTES,
     DataFile,
+    conformed,
     described,
     new_name,
 )
 from scorestream.io.filesystem import delete_files, filesystem_of
+from scorestream.io.reasons import reason
 from scorestream.tables import Table
 
 # A reader of one wallet reads a group: small enough to be quick, large enough to pack well.
@@ -92,18 +94,7 @@ def _rows(uri: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     filesystem, path = filesystem_of(uri)
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
-            yield _as_now(batch, schema)
-
-
-def _as_now(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    found = set(batch.schema.names)
-    arrays = [
-        batch[field.name].cast(field.type)
-        if field.name in found
-        else pa.nulls(len(batch), field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+            yield conformed(batch, schema)
 
 
 def in_order(files: Files, column: str, memory_megabytes: int) -> Iterator[pa.RecordBatch]:
@@ -140,8 +131,9 @@ def written(files: Files, rows: Iterable[pa.RecordBatch], target_bytes: int) -> 
         writer.give_up()
         if not isinstance(error, duckdb.Error | pa.ArrowException):
             raise
-        why = str(error).partition("\n")[0]
-        raise DeltaError(f"files of {files.table.name} cannot be written anew: {why}") from error
+        raise DeltaError(
+            f"files of {files.table.name} cannot be written anew: {reason(error)}"
+        ) from error
 
 
 class _Writer:

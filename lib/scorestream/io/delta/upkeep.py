@@ -199,6 +199,8 @@ def cluster(warehouse: Warehouse, table: Table, effort: Effort) -> None:
     warehouse.replace(table, files.names, added, "clustering", changed=False, transaction=mark)
 
 
-def make_checkpoint(warehouse: Warehouse, table: Table) -> None:
-    """Make a checkpoint of the log: readers begin there, whatever was before."""
-    DeltaTable(warehouse.path(table)).create_checkpoint()
+def make_checkpoint(warehouse: Warehouse, table: Table) -> int:
+    """Make a checkpoint of the log, at which readers begin whatever was before; its version."""
+    log = DeltaTable(warehouse.path(table))
+    log.create_checkpoint()
+    return log.version()

@@ -31,7 +31,7 @@ from scorestream.errors import DeltaError
 from scorestream.io.delta.commits import retried
 from scorestream.io.delta.evolution import missing_columns, missing_properties, table_properties
 from scorestream.io.delta.features import arrow_dataset, refuse_unreadable
-from scorestream.io.delta.files import Condition, DataFile, TableWriter
+from scorestream.io.delta.files import Condition, DataFile, written_file
 from scorestream.io.delta.log import is_whole, refuse_damaged_log
 from scorestream.io.delta.lookup import WalletFile
 from scorestream.io.lease import fence_of, taken_over
@@ -165,18 +165,16 @@ class Warehouse:
     ) -> list[FileBounds]:
         """The files that may hold rows of a condition, with the greatest values of columns."""
         files = set(self.files(table, condition))
+        if not files:
+            return []
         root = self.path(table)
         actions = pa.table(self._log(table).get_add_actions(flatten=True))
         greatest = [f"max.{name}" for name in columns]
-        return (
-            [
-                FileBounds(f"{root}/{row['path']}", {name: row[f"max.{name}"] for name in columns})
-                for row in actions.select(["path", *greatest]).to_pylist()
-                if f"{root}/{row['path']}" in files
-            ]
-            if files
-            else []
-        )
+        return [
+            FileBounds(f"{root}/{row['path']}", {name: row[f"max.{name}"] for name in columns})
+            for row in actions.select(["path", *greatest]).to_pylist()
+            if f"{root}/{row['path']}" in files
+        ]
 
     def version(self, table: Table) -> int:
         """The newest version of the table."""
@@ -252,9 +250,7 @@ class Warehouse:
             DeltaError: the commit failed.
             InUseError: a later holder of the lease has been there.
         """
-        writer = TableWriter(self.root, table)
-        writer.write(rows)
-        self._append(table, [file for file in (writer.close(),) if file], None)
+        self._append(table, written_file(self.root, table, rows), None)
 
     def mark(self, table: Table, transaction: tuple[str, int]) -> None:
         """Note that the table holds a version of an application which had no rows for it."""
