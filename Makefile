@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help setup kafka kafka-stop demo sql lint unit check test verify system format bench chaos soak fuzz lock clean
 
 PY := .venv/bin/python
-BROKER := $(PY) -m scorestream.local.broker
+BROKER := $(PY) -m tools.local.broker
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,15 +54,16 @@ kafka-stop: ## stop the local broker; its data stays
 	@if [ -x $(PY) ]; then $(BROKER) stop; fi
 
 demo: setup ## samples through a real broker and the real job, and what came of them
-	@$(PY) -m scorestream.local.demo
+	@$(PY) -m tools.local.demo
 
 sql: setup ## SQL over the tables, without a JVM: a shell, or Q="SELECT …" (FORMAT=table, json, csv or sheet)
 	@$(PY) -m scorestream.sql.shell "$${Q:-}" --format "$${FORMAT:-table}"
 
-lint: setup ## ruff and mypy --strict
+lint: setup ## ruff, mypy --strict, and the import contracts
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo --no-cache >.venv/imports.log || { cat .venv/imports.log; exit 1; }
 
 # pytest-xdist: a few processes, each with Spark and a broker of its own where its tests ask for them.
 unit: setup ## the tests that need no Spark, in a minute
@@ -93,33 +94,33 @@ format: setup ## mend what ruff can mend
 	@$(PY) -m ruff format --quiet .
 
 bench: setup .bench/.done ## measure everything, peers too: docs/benchmarks.md (BENCH="--quick --output DIR": minutes)
-	@PYTHONPATH=lib:. .bench/venv/bin/python -m benchmarks $(BENCH)
+	@PYTHONPATH=lib:. .bench/venv/bin/python -m tools.benchmarks $(BENCH)
 
 chaos: setup ## break the job in every way that we know of (CHAOS="--quick", "--only 'broker.*'")
-	@PYTHONPATH=lib:tests:. $(PY) -m chaos $(CHAOS)
+	@PYTHONPATH=lib:. $(PY) -m tools.chaos $(CHAOS)
 
 soak: setup ## the stream at a steady load for an hour: does anything grow? (SOAK="--minutes 10")
-	@PYTHONPATH=lib:tests:. $(PY) -m chaos.soak $(SOAK)
+	@PYTHONPATH=lib:. $(PY) -m tools.chaos.soak $(SOAK)
 
 fuzz: setup ## hostile messages through the decoder and the scorer (FUZZ="--seconds 3600")
-	@PYTHONPATH=lib:tests:. $(PY) -m chaos.fuzzing $(FUZZ)
+	@PYTHONPATH=lib:. $(PY) -m tools.chaos.fuzzing $(FUZZ)
 
 # What the peers need is in no job's environment; Quix Streams asks for older packages than ours.
-.bench/.done: benchmarks/requirements.lock benchmarks/quix-requirements.lock
+.bench/.done: tools/benchmarks/requirements.lock tools/benchmarks/quix-requirements.lock
 	@echo "setting up .bench"
 	@for name in venv quix; do $(PY) -m venv --clear .bench/$$name; done
-	@.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
-	@.bench/quix/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/quix-requirements.lock
+	@.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/benchmarks/requirements.lock
+	@.bench/quix/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tools/benchmarks/quix-requirements.lock
 	@touch $@
 
 lock: .venv/.done ## resolve requirements.lock anew from setup.py
 	@$(PY) -m pip install --quiet uv
 	@$(PY) -m uv pip compile setup.py --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
-	@$(PY) -m uv pip compile setup.py benchmarks/requirements.in --constraint requirements.lock --universal \
-	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o benchmarks/requirements.lock
-	@$(PY) -m uv pip compile benchmarks/quix-requirements.in --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --quiet -o benchmarks/quix-requirements.lock
+	@$(PY) -m uv pip compile setup.py tools/benchmarks/requirements.in --constraint requirements.lock --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o tools/benchmarks/requirements.lock
+	@$(PY) -m uv pip compile tools/benchmarks/quix-requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet -o tools/benchmarks/quix-requirements.lock
 
 include deploy/package.mk
 

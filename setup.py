@@ -42,6 +42,7 @@ WITH_LIBFUZZER = (
 DEV = [
     f"atheris~=3.0; {WITH_LIBFUZZER}",
     "hypothesis~=6.150",
+    "import-linter~=2.0",
     "jsonschema~=4.26",
     "mypy>=1.19,<3",
     "orjson~=3.11",

@@ -7,13 +7,13 @@ import re
 import sys
 from pathlib import Path
 
-from scorestream.backfill.job import run_backfill
-from scorestream.backfill.planning import BackfillOptions
-from scorestream.cli.options import moment, span
-from scorestream.cli.run import run_job
+from scorestream.infra.cli.options import moment, span
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.backfill.job import run_backfill
+from scorestream.wallets.backfill.planning import BackfillOptions
 
 # Each wallet is scored at each of them: more would be a slip of the pen.
-MOST_MOMENTS = 10_000
+MAX_MOMENTS = 10_000
 
 
 def parse_arguments() -> BackfillOptions:
@@ -97,8 +97,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _range(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[int, ...]:
     start, end = given.as_of_range
     moments = range(start, end + 1, given.every)
-    if not 0 < len(moments) <= MOST_MOMENTS:
-        parser.error(f"{len(moments):,} moments: expected 1 to {MOST_MOMENTS:,}")
+    if not 0 < len(moments) <= MAX_MOMENTS:
+        parser.error(f"{len(moments):,} moments: expected 1 to {MAX_MOMENTS:,}")
     return tuple(moments)
 
 

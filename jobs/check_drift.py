@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.run import run_job
-from scorestream.training.apply.drift_job import DriftOptions, check_drift
+from scorestream.infra.cli.run import run_job
+from scorestream.tabular.drift.job import DriftOptions, check_drift
 
 
 def parse_arguments() -> DriftOptions:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.options import at_least
-from scorestream.cli.run import run_job
-from scorestream.io.delta.upkeep import Effort
-from scorestream.upkeep.compaction import LEAST_HOURS_KEPT, compact_tables
+from scorestream.infra.cli.options import at_least
+from scorestream.infra.cli.run import run_job
+from scorestream.infra.delta.optimize import Effort
+from scorestream.wallets.maintenance.compact_tables import MIN_HOURS_KEPT, compact_tables
 
 
 def parse_arguments() -> Effort:
@@ -35,10 +35,10 @@ def parse_arguments() -> Effort:
     )
     parser.add_argument(
         "--vacuum-hours",
-        type=at_least(LEAST_HOURS_KEPT),
+        type=at_least(MIN_HOURS_KEPT),
         metavar="N",
         help="also delete the files that no version of the last N hours needs; at least "
-        f"{LEAST_HOURS_KEPT} (default: keep all, and the time travel with them)",
+        f"{MIN_HOURS_KEPT} (default: keep all, and the time travel with them)",
     )
     given = parser.parse_args()
     return Effort(

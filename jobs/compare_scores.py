@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.options import at_least
-from scorestream.cli.run import run_job
-from scorestream.comparison.figures import Side
-from scorestream.comparison.job import CompareOptions, compare_scores
+from scorestream.infra.cli.options import at_least
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.comparison.figures import Side
+from scorestream.wallets.comparison.job import CompareOptions, compare_scores
 
 
 def parse_arguments() -> CompareOptions:

@@ -6,10 +6,10 @@ import argparse
 import sys
 import time
 
-from scorestream.cli.options import at_least, moment, span
-from scorestream.cli.run import run_job
-from scorestream.upkeep.forget import FORGETTABLE, ForgetOptions, forget
-from scorestream.upkeep.forgotten import OlderThan, OneWallet
+from scorestream.infra.cli.options import at_least, moment, span
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.maintenance.forget import FORGETTABLE, ForgetOptions, forget
+from scorestream.wallets.maintenance.forget_rows import OlderThan, OneWallet
 
 
 def parse_arguments() -> ForgetOptions:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.options import at_least, moment
-from scorestream.cli.run import run_job
-from scorestream.local.wallets import GenerateOptions, generate_wallets
+from scorestream.infra.cli.options import at_least, moment
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.datasets.generated.messages import GenerateOptions, generate_wallets
 
 # All of them are held in memory at once.
-MOST_WALLETS = 100_000
-MOST_DAYS = 3_650
+MAX_WALLETS = 100_000
+MAX_DAYS = 3_650
 NEW_YEAR_2026 = 1_767_225_600
 
 
@@ -38,8 +38,8 @@ def parse_arguments() -> GenerateOptions:
         help="messages as JSON lines, .jsonl or .jsonl.gz; the truth is written beside, .truth.csv",
     )
     given = parser.parse_args()
-    if given.wallets > MOST_WALLETS or given.days > MOST_DAYS:
-        parser.error(f"at most {MOST_WALLETS:,} wallets and {MOST_DAYS:,} days")
+    if given.wallets > MAX_WALLETS or given.days > MAX_DAYS:
+        parser.error(f"at most {MAX_WALLETS:,} wallets and {MAX_DAYS:,} days")
     return GenerateOptions(given.wallets, given.days, given.seed, given.until, given.output)
 
 

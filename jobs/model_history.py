@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.run import run_job
-from scorestream.training.runs.history import model_history
+from scorestream.infra.cli.run import run_job
+from scorestream.tabular.training.runs.history import model_history
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh model_history", description=__doc__)
 parser.add_argument("--name", required=True, help="for instance loan-approval")

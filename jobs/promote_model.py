@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.options import at_least
-from scorestream.cli.run import run_job
-from scorestream.training.runs.promotion import promote_model, rollback_model
+from scorestream.infra.cli.options import at_least
+from scorestream.infra.cli.run import run_job
+from scorestream.tabular.training.runs.promotion import promote_model, rollback_model
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh promote_model", description=__doc__)
 parser.add_argument("--name", required=True, help="for instance loan-approval")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.run import run_job
+from scorestream.infra.cli.run import run_job
 from scorestream.sql.query import run_query
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh query", description=__doc__)

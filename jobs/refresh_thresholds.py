@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.options import at_least, moment
-from scorestream.cli.run import run_job
-from scorestream.thresholds.job import RefreshOptions, refresh_thresholds
+from scorestream.infra.cli.options import at_least, moment
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.reference.refresh_thresholds import RefreshOptions, refresh_thresholds
 
 
 def parse_arguments() -> RefreshOptions:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.run import run_job
-from scorestream.upkeep.replay import replay_rejects
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.maintenance.replay_rejects import replay_rejects
 
 parser = argparse.ArgumentParser(prog="spark-submit.sh replay_rejects", description=__doc__)
 parser.add_argument(

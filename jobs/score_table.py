@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.options import add_model_and_tables
-from scorestream.cli.run import run_job
-from scorestream.training.apply.tables import ApplyOptions, score_table
+from scorestream.infra.cli.options import add_model_and_tables
+from scorestream.infra.cli.run import run_job
+from scorestream.tabular.inference.job import ApplyOptions, score_table
 
 
 def parse_arguments() -> ApplyOptions:

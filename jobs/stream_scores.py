@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.cli.options import at_least
-from scorestream.cli.run import run_job
-from scorestream.streaming.job import StreamOptions, run_stream
+from scorestream.infra.cli.options import at_least
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.stream.job import StreamOptions, run_stream
 
 
 def parse_arguments() -> StreamOptions:

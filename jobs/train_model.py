@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from scorestream.cli.run import run_job
-from scorestream.training.job import TrainOptions, train_model
+from scorestream.infra.cli.run import run_job
+from scorestream.tabular.training.job import TrainOptions, train_model
+from scorestream.wallets.schema.views import CATALOG
 
 
 def parse_arguments() -> TrainOptions:
@@ -40,4 +41,4 @@ def parse_arguments() -> TrainOptions:
 
 if __name__ == "__main__":
     options = parse_arguments()
-    sys.exit(run_job(lambda settings: train_model(options, settings)))
+    sys.exit(run_job(lambda settings: train_model(options, settings, CATALOG)))

@@ -6,12 +6,12 @@ import argparse
 import re
 import sys
 
-from scorestream.cli.options import moment, span
-from scorestream.cli.run import run_job
-from scorestream.wallet_examples.job import ExamplesOptions, make_examples
+from scorestream.infra.cli.options import moment, span
+from scorestream.infra.cli.run import run_job
+from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
 
 # Each wallet is scored at each of them: more would be a slip of the pen.
-MOST_CUTOFFS = 1_000
+MAX_CUTOFFS = 1_000
 
 
 def parse_arguments() -> ExamplesOptions:
@@ -47,8 +47,8 @@ def parse_arguments() -> ExamplesOptions:
     given = parser.parse_args()
     start, end = given.as_of_range
     moments = range(start, end + 1, given.every)
-    if not 0 < len(moments) <= MOST_CUTOFFS:
-        parser.error(f"{len(moments):,} cutoffs: expected 1 to {MOST_CUTOFFS:,}")
+    if not 0 < len(moments) <= MAX_CUTOFFS:
+        parser.error(f"{len(moments):,} cutoffs: expected 1 to {MAX_CUTOFFS:,}")
     return ExamplesOptions(tuple(moments), given.horizon, given.output, given.truth, given.scoring)
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from golden import configured_model
-from installation import QUICK_START, Installation
-from scorestream.core.dex_v1 import DexV1
-from scorestream.io.delta.warehouse import Warehouse
-from scorestream.local.broker import LocalBroker
-from scorestream.local.ports import free_port
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from tools.local.broker import LocalBroker
+from tools.local.ports import free_port
+from tools.testkit.golden import configured_model
+from tools.testkit.installation import QUICK_START, Installation
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,7 +61,7 @@ def installation(broker: LocalBroker, tmp_path: Path) -> Installation:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    from scorestream.local.session import local_session  # noqa: PLC0415
+    from tools.local.session import local_session  # noqa: PLC0415
 
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"{QUICK_START} pyspark-shell"
     session = local_session(2, str(tmp_path_factory.mktemp("spark-warehouse")))
@@ -72,7 +72,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 @pytest.fixture
 def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[Warehouse]:
     """An empty warehouse, its tables and views known to Spark."""
-    from analysed import registered  # noqa: PLC0415
+    from tools.testkit.analysed import registered  # noqa: PLC0415
 
     with registered(spark, tmp_path) as made:
         yield made
@@ -83,7 +83,7 @@ def analysed(
     spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Warehouse]:
     """A warehouse with the golden wallets and the samples, some of them scored twice."""
-    from analysed import fill, registered  # noqa: PLC0415
+    from tools.testkit.analysed import fill, registered  # noqa: PLC0415
 
     with registered(spark, tmp_path_factory.mktemp("analysed")) as made:
         fill(made, model)

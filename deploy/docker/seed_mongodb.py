@@ -6,9 +6,9 @@ import sys
 
 from pymongo import MongoClient
 
-from scorestream.cli.run import run_job
-from scorestream.reference import load_conf_reference
-from scorestream.settings import Settings
+from scorestream.infra.cli.run import run_job
+from scorestream.infra.config.settings import Settings
+from scorestream.wallets.reference.reference_data import load_conf_reference
 
 
 def seed(settings: Settings) -> None:

@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from delivery_checks import check_every_offset_once
-from golden import golden_records
-from installation import Installation
-from scorestream.io.kafka.producing import Record
-from scorestream.io.locks import exclusive_lock
-from scorestream.local.broker import LocalBroker
-from scorestream.local.ports import free_port
+from scorestream.infra.kafka.producer import Record
+from scorestream.infra.storage.locks import exclusive_lock
+from tools.local.broker import LocalBroker
+from tools.local.ports import free_port
+from tools.testkit.delivery_checks import check_every_offset_once
+from tools.testkit.golden import golden_records
+from tools.testkit.installation import Installation
 
 pytestmark = pytest.mark.broker
 

@@ -16,9 +16,9 @@ from confluent_kafka import TopicPartition as Partition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from scorestream.errors import KafkaError
-from scorestream.local.broker import LocalBroker
-from scorestream.local.ports import free_port
+from scorestream.infra.errors import KafkaError
+from tools.local.broker import LocalBroker
+from tools.local.ports import free_port
 
 pytestmark = pytest.mark.broker
 

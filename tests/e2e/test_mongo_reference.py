@@ -12,13 +12,19 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from go_programs import has_go
-from mongo_server import NO_GO, NO_SERVER, any_server, has_server, own_server
-from scorestream.errors import ReferenceDataInvalid, ReferenceDataUnavailable
-from scorestream.io.mongo import fetch_reference
-from scorestream.reference import ReferenceData, load_conf_reference
-from scorestream.settings import PROJECT_ROOT
-from scorestream.tables import PERCENTILES
+from scorestream.infra.config.settings import PROJECT_ROOT
+from scorestream.infra.errors import ReferenceDataInvalid, ReferenceDataUnavailable
+from scorestream.wallets.reference.mongodb import fetch_reference
+from scorestream.wallets.reference.reference_data import ReferenceData, load_conf_reference
+from scorestream.wallets.schema.columns import PERCENTILES
+from tools.testkit.go_programs import has_go
+from tools.testkit.mongo_server import (
+    NO_GO,
+    NO_SERVER,
+    any_server,
+    has_server,
+    own_server,
+)
 
 # The first test may have to build the server.
 pytestmark = [pytest.mark.mongo, pytest.mark.timeout(900)]

@@ -6,9 +6,10 @@ import os
 import signal
 
 import pytest
-from chaos.parallel import run_all
-from chaos.scenario import Scenario, all_scenarios
-from chaos.site import Site
+
+from tools.chaos.parallel import run_all
+from tools.chaos.scenario import Scenario, all_scenarios
+from tools.chaos.site import Site
 
 pytestmark = pytest.mark.broker
 

@@ -19,17 +19,35 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pyspark.sql import SparkSession
 
-from canaries import Leaks, fetch, look_at_rest, look_at_web, needles, watched
-from golden import golden_records
-from installation import Installation, kill_group, offsets_of, wait_until
-from scorestream.io.delta.warehouse import Warehouse
-from scorestream.io.kafka.fetching import read_stream
-from scorestream.local.ports import HOST, free_port
-from scorestream.reference import load_conf_reference
-from scorestream.scoring import reference_data
-from scorestream.scoring.reference_data import current_reference
-from scorestream.settings import PROJECT_ROOT
-from secure_broker import KEY_PASSWORD, PASSWORD, SecureBroker, secure_broker
+from scorestream.infra.config.settings import PROJECT_ROOT
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.kafka.consumer import read_stream
+from scorestream.wallets.reference import snapshots
+from scorestream.wallets.reference.reference_data import load_conf_reference
+from scorestream.wallets.reference.snapshots import current_reference
+from scorestream.wallets.schema.views import CATALOG
+from tools.local.ports import HOST, free_port
+from tools.testkit.canaries import (
+    Leaks,
+    fetch,
+    look_at_rest,
+    look_at_web,
+    needles,
+    watched,
+)
+from tools.testkit.golden import golden_records
+from tools.testkit.installation import (
+    Installation,
+    kill_group,
+    offsets_of,
+    wait_until,
+)
+from tools.testkit.secure_broker import (
+    KEY_PASSWORD,
+    PASSWORD,
+    SecureBroker,
+    secure_broker,
+)
 
 pytestmark = pytest.mark.broker
 
@@ -87,11 +105,11 @@ def test_what_is_looked_for_is_found(leaks: Leaks) -> None:
 def test_a_stream_tells_no_secret(
     level: str, job: Installation, leaks: Leaks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warehouse = Warehouse(job.settings.warehouse)
+    warehouse = Warehouse(job.settings.warehouse, CATALOG)
     warehouse.create_tables()
     # What the database gave before it went away.
     given = load_conf_reference(PROJECT_ROOT / "conf")
-    monkeypatch.setattr(reference_data, "fetch_reference", lambda *_: given)
+    monkeypatch.setattr(snapshots, "fetch_reference", lambda *_: given)
     current_reference(job.settings, warehouse)
     job.publish(golden_records()[:MESSAGES])
     run_and_look(job, level, leaks)

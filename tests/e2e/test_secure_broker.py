@@ -11,12 +11,17 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from delivery_checks import check_every_offset_once
-from golden import differences, golden_records, golden_wallets
-from installation import JOB_SECONDS, Installation
-from scorestream.local.ports import HOST
-from scorestream.settings import PROJECT_ROOT
-from secure_broker import KEY_PASSWORD, PASSWORD, SecureBroker, secure_broker
+from scorestream.infra.config.settings import PROJECT_ROOT
+from tools.local.ports import HOST
+from tools.testkit.delivery_checks import check_every_offset_once
+from tools.testkit.golden import differences, golden_records, golden_wallets
+from tools.testkit.installation import JOB_SECONDS, Installation
+from tools.testkit.secure_broker import (
+    KEY_PASSWORD,
+    PASSWORD,
+    SecureBroker,
+    secure_broker,
+)
 
 pytestmark = pytest.mark.broker
 

@@ -12,11 +12,22 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from delivery_checks import check_every_offset_once
-from golden import broken_records, differences, golden_records, golden_wallets
-from installation import Installation, has_rows, kill_group, offsets_of, wait_until
-from scorestream.io.kafka.producing import Record
-from scorestream.local.ports import free_port
+from scorestream.infra.kafka.producer import Record
+from tools.local.ports import free_port
+from tools.testkit.delivery_checks import check_every_offset_once
+from tools.testkit.golden import (
+    broken_records,
+    differences,
+    golden_records,
+    golden_wallets,
+)
+from tools.testkit.installation import (
+    Installation,
+    has_rows,
+    kill_group,
+    offsets_of,
+    wait_until,
+)
 
 pytestmark = pytest.mark.broker
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scorestream.settings import PROJECT_ROOT
+from scorestream.infra.config.settings import PROJECT_ROOT
 
 
 @pytest.mark.timeout(1800)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from chaos.parallel import run_all
-from chaos.run import Outcome
-from chaos.scenario import all_scenarios
+
+from tools.chaos.parallel import run_all
+from tools.chaos.run import Outcome
+from tools.chaos.scenario import all_scenarios
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(1800)]
 QUICK = [scenario for scenario in all_scenarios() if scenario.quick]

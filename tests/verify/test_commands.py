@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from increments import check_last_scores, increments
-from installation import Installation
-from scorestream.settings import PROJECT_ROOT
+from scorestream.infra.config.settings import PROJECT_ROOT
+from tools.testkit.increments import check_last_scores, increments
+from tools.testkit.installation import Installation
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker, pytest.mark.timeout(900)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzzed import check_bombs, check_nothing_breaks
+from tools.testkit.fuzzed import check_bombs, check_nothing_breaks
 
 
 # The engine that watches the code needs half a minute to look at all of it.

@@ -1,1 +1,1 @@
-"""The outside systems: one package or module for each."""
+"""Only `io.mlflow.loading`, by whose name models registered before load."""

@@ -14,15 +14,20 @@ from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from scorestream.errors import QueryError
-from scorestream.io.delta.spark import register
-from scorestream.io.delta.warehouse import Warehouse
-from scorestream.settings import Settings
-from scorestream.showing import heading, spreadsheet_text, visible, visible_lines
-from scorestream.spark.session import build_session
-from scorestream.sql.output import TABLE_ROWS, Format
-from scorestream.sql.spark_reading import ReadingSession, reason
-from scorestream.tables import RELATIONS
+from scorestream.infra.config.settings import Settings
+from scorestream.infra.delta.spark_reader import register
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.display import (
+    heading,
+    spreadsheet_text,
+    visible,
+    visible_lines,
+)
+from scorestream.infra.errors import QueryError
+from scorestream.infra.spark.session import build_session
+from scorestream.infra.sql.output import TABLE_ROWS, Format
+from scorestream.infra.sql.spark_guard import ReadingSession, reason
+from scorestream.wallets.schema.views import CATALOG
 
 
 def run_query(sql: str, form: Format, settings: Settings) -> None:
@@ -32,10 +37,10 @@ def run_query(sql: str, form: Format, settings: Settings) -> None:
         QueryError: not one statement that only reads our tables and views, or it fails.
     """
     spark = build_session("query", settings)
-    warehouse = Warehouse(settings.warehouse)
+    warehouse = Warehouse(settings.warehouse, CATALOG)
     warehouse.create_tables()
     register(spark, warehouse)
-    rows = ReadingSession(spark, RELATIONS).read(sql)
+    rows = ReadingSession(spark, CATALOG.relations).read(sql)
     try:
         print_rows(rows, form, sys.stdout)
     except PySparkException as error:

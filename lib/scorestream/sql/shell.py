@@ -14,15 +14,16 @@ from typing import Any, Final, TextIO, get_args
 
 import duckdb
 
-from scorestream.cli.run import run_job
-from scorestream.errors import QueryError, ScorestreamError
-from scorestream.io.delta.duck import connect, refresh
-from scorestream.io.delta.warehouse import Warehouse
-from scorestream.settings import Settings
-from scorestream.showing import spreadsheet_text, visible_lines
-from scorestream.sql.duckdb_reading import confine, reading_statement
-from scorestream.sql.output import TABLE_ROWS, Format
-from scorestream.tables import TABLES, VIEWS
+from scorestream.infra.cli.run import run_job
+from scorestream.infra.config.settings import Settings
+from scorestream.infra.delta.duckdb_reader import connect, refresh
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.display import spreadsheet_text, visible_lines
+from scorestream.infra.errors import QueryError, ScorestreamError
+from scorestream.infra.sql.duckdb_guard import confine, reading_statement
+from scorestream.infra.sql.output import TABLE_ROWS, Format
+from scorestream.wallets.schema.tables import TABLES
+from scorestream.wallets.schema.views import CATALOG, VIEWS
 
 WIDTH: Final = 240
 FETCHED_ROWS: Final = 10_000
@@ -41,7 +42,7 @@ class Shell:
     def __init__(self, warehouse: Warehouse, form: Format) -> None:
         self._warehouse = warehouse
         self._form = form
-        self._connection = connect()
+        self._connection = connect(warehouse.catalog)
         confine(self._connection, warehouse)
 
     def run(self, sql: str) -> None:
@@ -51,7 +52,7 @@ class Shell:
             QueryError: not one statement that only reads our tables and views, or it fails.
             DeltaError: a table cannot be read.
         """
-        statement = reading_statement(self._connection, sql)
+        statement = reading_statement(self._connection, sql, self._warehouse.catalog.relations)
         refresh(self._connection, self._warehouse, statement.query)
         try:
             self._print(statement)
@@ -106,7 +107,7 @@ def run_shell(sql: str | None, form: Format, settings: Settings) -> None:
     Raises:
         ScorestreamError: a statement fails; in a terminal it is printed instead.
     """
-    shell = Shell(Warehouse(settings.warehouse), form)
+    shell = Shell(Warehouse(settings.warehouse, CATALOG), form)
     if sql is not None:
         shell.run(sql)
     elif sys.stdin.isatty():

@@ -1,4 +1,1 @@
-"""A model of a table: what it is made of, how its families learn, predict and explain.
-
-What applies one imports neither Spark nor MLflow nor `training`.
-"""
+"""Models of tables: what a model is, its training, its use, its drift."""

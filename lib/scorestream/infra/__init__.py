@@ -1,0 +1,1 @@
+"""What knows no domain: configuration, storage, Delta, Kafka, MLflow, MongoDB, Spark, commands."""

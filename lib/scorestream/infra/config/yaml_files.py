@@ -1,0 +1,38 @@
+"""What all configuration files have in common: YAML, and problems told by their path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from scorestream.infra.errors import ConfigurationError
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ConfigurationError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: must hold a mapping")
+    return content
+
+
+def problems_of(error: ValidationError) -> str:
+    """All that pydantic found wrong, in one line."""
+    return "; ".join(_problem(detail) for detail in error.errors())
+
+
+def _problem(detail: ErrorDetails) -> str:
+    if not detail["loc"]:
+        return detail["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"

@@ -1,0 +1,73 @@
+"""What keeps commits quick however long a stream runs: a short log, and few small files.
+
+A commit lists the log, and each 20th writes down all files of the table: both would take longer
+with every commit that was ever made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from deltalake import DeltaTable
+
+from scorestream.infra.delta.optimize import Effort, compact
+from scorestream.infra.delta.table import Table
+from scorestream.infra.delta.transaction_log import RETENTION, expire_log
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.storage.filesystem import modified_files
+
+# So many versions can be had, and all of the last minutes; more where the table says how long.
+VERSIONS_KEPT: Final = 2_000
+MIN_SECONDS_KEPT: Final = 600
+SMALL_FILES: Final = 256
+# In the process of a stream, which has other work to do.
+EFFORT: Final = Effort(memory_megabytes=256)
+
+
+def tidy(warehouse: Warehouse, table: Table, check: Callable[[], None] = lambda: None) -> None:
+    """Shorten the log, and join some small files if there are many.
+
+    Args:
+        warehouse: where the table is.
+        table: one with rows of batches.
+        check: is called again and again meanwhile; raises where that is to end.
+
+    Raises:
+        DeltaError, deltalake.exceptions.DeltaError, OSError: this time it was not done.
+    """
+    shorten_log(warehouse, table)
+    if warehouse.file_count(table) >= SMALL_FILES:
+        compact(warehouse, table, EFFORT, at_least=SMALL_FILES, most=1, check=check)
+
+
+def shorten_log(warehouse: Warehouse, table: Table) -> None:
+    """Delete entries of the log that no reader of the newest versions needs.
+
+    Versions are kept as long as the table says (`delta.logRetentionDuration`). Where it says
+    nothing, 30 days, but no more than the newest `VERSIONS_KEPT` and those of the last
+    `MIN_SECONDS_KEPT` seconds.
+    """
+    log = DeltaTable(warehouse.path(table))
+    log.cleanup_metadata()
+    if RETENTION in log.metadata().configuration:
+        return
+    found = modified_files(f"{warehouse.path(table)}/_delta_log", ".checkpoint.parquet")
+    expire_log(warehouse.path(table), first_kept(found, log.version(), time.time()))
+
+
+def first_kept(checkpoints: Sequence[tuple[str, float]], version: int, now: float) -> int:
+    """The version of the last checkpoint from which all versions to keep can be read; 0: none.
+
+    Args:
+        checkpoints: URIs, and when each was written, in unix seconds.
+        version: the newest one.
+        now: unix seconds.
+    """
+    versions = (
+        int(uri.rpartition("/")[2].partition(".")[0])
+        for uri, written in checkpoints
+        if written <= now - MIN_SECONDS_KEPT
+    )
+    return max((each for each in versions if each <= version - VERSIONS_KEPT), default=0)

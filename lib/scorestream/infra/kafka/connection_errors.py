@@ -1,0 +1,162 @@
+"""Why a broker will have nothing to do with us: wrong login, certificate, protocol.
+
+librdkafka tries again whatever the reason, and its calls only time out; the reason reaches the
+client's error callback.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError as Errors
+from confluent_kafka.admin import AdminClient
+
+from scorestream.infra.config.settings import Settings
+
+PROBE_SECONDS: Final = 5.0
+
+# Where and when, around the reason: `ssl://host:9093/bootstrap: … (after 8ms in state CONNECT)`.
+_AROUND: Final = re.compile(
+    r"^(?:\w+://)?(?P<server>\S+?)/(?:bootstrap|\d+): (?P<reason>.*)$", re.DOTALL
+)
+_WHEN: Final = re.compile(r" \(after \d+ms in state \w+.*$", re.DOTALL)
+
+
+class Refusal(NamedTuple):
+    """What is wrong, and which settings to mend."""
+
+    what: str
+    mend: str
+
+
+class Refusals:
+    """Hears a client's errors (`error_cb`) and says what they come to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._errors: list[Errors] = []
+
+    def __call__(self, error: Errors) -> None:
+        """Note an error."""
+        self._errors.append(error)
+
+    @property
+    def reason(self) -> str | None:
+        """What the client said last, without where and when; None if nothing."""
+        said = [_parts(e)[1] for e in self._errors if e.code() != Errors._ALL_BROKERS_DOWN]
+        return said[-1] if said else None
+
+    def forget(self, client: AdminClient) -> None:
+        """Leave out what the client has said until now."""
+        client.poll(0)
+        self._errors.clear()
+
+    def heard(self, client: AdminClient) -> str | None:
+        """Server, what is wrong, what to mend; None where waiting may help."""
+        client.poll(0)
+        for error in self._errors:
+            server, reason = _parts(error)
+            for codes, sign, explain in _KNOWN:
+                if error.code() in codes and re.search(sign, reason):
+                    return self._sentence(server, explain(self._settings, server, reason))
+        if self._errors and self.reason is None:
+            return self._sentence(self._settings.kafka_bootstrap_servers, _closed(self._settings))
+        return None
+
+    def _sentence(self, server: str, refusal: Refusal) -> str:
+        return f"Kafka at {server}: {refusal.what}; mend {refusal.mend}"
+
+
+def _parts(error: Errors) -> tuple[str, str]:
+    """The server, and its words."""
+    text = error.str()
+    found = _AROUND.match(text)
+    server, reason = found.group("server", "reason") if found else ("", text)
+    return server, " ".join(_WHEN.sub("", reason).split())
+
+
+def _login(settings: Settings, _server: str, reason: str) -> Refusal:
+    user, mechanism = settings.kafka_sasl_username, settings.kafka_sasl_mechanism
+    return Refusal(
+        f"the login of {user!r} with {mechanism} is refused ({reason})",
+        "KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD or KAFKA_SASL_MECHANISM",
+    )
+
+
+def _no_login(settings: Settings, _server: str, _reason: str) -> Refusal:
+    return _other_protocol(settings, "it takes no login")
+
+
+def _untrusted(settings: Settings, server: str, reason: str) -> Refusal:
+    why = certificate_problem(server, settings) or reason
+    return Refusal(
+        f"its certificate is not trusted ({why})",
+        "KAFKA_SSL_CAFILE, or name the server in KAFKA_BOOTSTRAP_SERVERS as its certificate does",
+    )
+
+
+def _no_tls(settings: Settings, _server: str, _reason: str) -> Refusal:
+    return _other_protocol(settings, "it does not speak TLS")
+
+
+def _other_protocol(settings: Settings, what: str) -> Refusal:
+    given = settings.kafka_security_protocol
+    return Refusal(
+        f"{what}, KAFKA_SECURITY_PROTOCOL is {given}", "KAFKA_SECURITY_PROTOCOL, or the port"
+    )
+
+
+def _client_certificate(settings: Settings, _server: str, reason: str) -> Refusal:
+    given = settings.kafka_ssl_certfile
+    what = "and none is given" if given is None else f"and {given} is none"
+    return Refusal(
+        f"it wants a client certificate that it trusts, {what} ({reason})",
+        "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE",
+    )
+
+
+def _tls(_settings: Settings, _server: str, reason: str) -> Refusal:
+    return Refusal(f"no TLS connection ({reason})", "the KAFKA_SSL_… settings, or the port")
+
+
+def _closed(settings: Settings) -> Refusal:
+    protocol = settings.kafka_security_protocol
+    what = f"every connection is closed at once: it does not speak {protocol}, it seems"
+    return Refusal(what, "KAFKA_SECURITY_PROTOCOL, or the port")
+
+
+_CONNECTION: Final = frozenset({Errors._SSL, Errors._TRANSPORT})
+_LOGIN: Final = frozenset({Errors._AUTHENTICATION})
+# The first that fits counts.
+_KNOWN: Final[tuple[tuple[frozenset[int], str, Callable[[Settings, str, str], Refusal]], ...]] = (
+    (_LOGIN, r"current SASL state", _no_login),
+    (_LOGIN, r"", _login),
+    (_CONNECTION, r"certificate verify failed", _untrusted),
+    (_CONNECTION, r"PLAINTEXT broker listener|wrong version number", _no_tls),
+    (_CONNECTION, r"SSL alert|tls alert", _client_certificate),
+    (frozenset({Errors._SSL}), r"", _tls),
+)
+
+
+def certificate_problem(server: str, settings: Settings) -> str | None:
+    """What is wrong with a server's certificate, in OpenSSL's words; None if that is not found.
+
+    librdkafka says only that it is not valid, not whether for its name, its date or its issuer.
+    """
+    host, _, port = server.rpartition(":")
+    name = host.strip("[]")
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    try:
+        with (
+            socket.create_connection((name, int(port)), PROBE_SECONDS) as connection,
+            context.wrap_socket(connection, server_hostname=name),
+        ):
+            return None
+    except ssl.SSLCertVerificationError as error:
+        return str(error.verify_message).rstrip(".")
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,158 @@
+"""Registered models: names, versions, aliases; which version serves, and which served before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mlflow.entities.model_registry import ModelVersion
+
+from scorestream.infra.errors import ModelError
+from scorestream.infra.mlflow.store import ModelStore
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+# Versions that served, the present one last: what a rollback goes back to.
+_SERVED: Final = "scorestream.served"
+_REFERENCE: Final = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[0-9]+))?")
+_MAX_SERVED: Final = 100
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model.
+
+    Attributes:
+        source: URI of the model, as `loading` takes it.
+        aliases: for instance `champion`.
+    """
+
+    name: str
+    version: int
+    run_id: str
+    source: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """As a reference."""
+        return f"{self.name}/{self.version}"
+
+
+class Registry:
+    """The registered models of a store."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+        self._client = store.client
+
+    def resolve(self, reference: str) -> Registered:
+        """The version that a reference means now: NAME@ALIAS, NAME/VERSION, or NAME: the champion.
+
+        Raises:
+            ModelError: not such a reference, or there is no such model.
+        """
+        found = _REFERENCE.fullmatch(reference)
+        if found is None:
+            raise ModelError(f"model {reference!r}: write NAME@ALIAS, NAME/VERSION or NAME")
+        name, version = found["name"], found["version"]
+        with self._store.errors(f"model {reference}"):
+            if version is not None:
+                return self._of(self._client.get_model_version(name, version))
+            alias = found["alias"] or CHAMPION
+            return self._of(self._client.get_model_version_by_alias(name, alias))
+
+    def champion(self, name: str) -> Registered | None:
+        """The version that serves; None where there is none."""
+        versions = self.versions(name)
+        return next((v for v in versions if CHAMPION in v.aliases), None)
+
+    def versions(self, name: str) -> list[Registered]:
+        """All versions of a model, the newest first; none if it is not registered."""
+        with self._store.errors(f"model {name}"):
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                return []
+            aliases = self._client.get_registered_model(name).aliases
+            found = [self._of(v, aliases) for v in self._pages(name)]
+        return sorted(found, key=lambda v: -v.version)
+
+    def register(
+        self, name: str, source: str, run_id: str, description: str, tags: Mapping[str, str]
+    ) -> Registered:
+        """Register a model that a run has logged."""
+        with self._store.errors(f"model {name}"):
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                self._client.create_registered_model(name, description=description)
+            created = self._client.create_model_version(
+                name, source, run_id, tags=dict(tags), description=description
+            )
+            return self._of(created)
+
+    def challenge(self, model: Registered) -> None:
+        """Let a version be the challenger."""
+        with self._store.errors(f"model {model}"):
+            self._client.set_registered_model_alias(model.name, CHALLENGER, str(model.version))
+
+    def promote(self, model: Registered) -> None:
+        """Let a version serve from now on."""
+        served = self._served(model.name)
+        if not served or served[-1] != model.version:
+            served = [*served, model.version][-_MAX_SERVED:]
+        self._serve(model.name, served)
+
+    def rollback(self, name: str) -> tuple[Registered, Registered]:
+        """Let the version serve that served before; what served, and what does now.
+
+        Raises:
+            ModelError: there is none.
+        """
+        served = self._served(name)
+        if len(served) < 2:
+            raise ModelError(
+                f"model {name}: no version served before the present one: promote another with "
+                "--version"
+            )
+        before = self.resolve(f"{name}/{served[-1]}")
+        self._serve(name, served[:-1])
+        return before, self.resolve(f"{name}@{CHAMPION}")
+
+    def _serve(self, name: str, served: Sequence[int]) -> None:
+        """Note what served, then switch: a switch that failed is noted, and can be made again."""
+        version = str(served[-1])
+        with self._store.errors(f"model {name}/{version}"):
+            self._client.get_model_version(name, version)
+            self._client.set_registered_model_tag(name, _SERVED, ",".join(map(str, served)))
+            self._client.set_registered_model_alias(name, CHAMPION, version)
+            challenger = self._client.get_registered_model(name).aliases.get(CHALLENGER)
+            if str(challenger) == version:
+                self._client.delete_registered_model_alias(name, CHALLENGER)
+
+    def _served(self, name: str) -> list[int]:
+        with self._store.errors(f"model {name}"):
+            text = self._client.get_registered_model(name).tags.get(_SERVED, "")
+        return [int(version) for version in text.split(",") if version]
+
+    def _pages(self, name: str) -> list[ModelVersion]:
+        found: list[ModelVersion] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_model_versions(f"name = '{name}'", page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _of(self, found: ModelVersion, aliases: Mapping[str, str] | None = None) -> Registered:
+        named = found.aliases
+        if aliases is not None:
+            named = [alias for alias, v in aliases.items() if str(v) == str(found.version)]
+        return Registered(
+            found.name,
+            int(found.version),
+            found.run_id or "",
+            found.source or "",
+            dict(found.tags),
+            tuple(sorted(named)),
+        )

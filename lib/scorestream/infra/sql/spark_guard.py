@@ -1,0 +1,242 @@
+"""What a statement may do in Spark: read our tables and views.
+
+Not decided over text, and not by what is forbidden:
+
+1. the session knows no functions but those that compute (`functions.py`), no files as tables, and
+   puts no variables into a text
+2. the statement's plan, as it is parsed, has only nodes of reading, over relations of ours. This
+   comes before the analysis because the analysis runs code: `EXECUTE IMMEDIATE`, and constants
+3. all that the analysed plan reads is ours: there names have become tables
+4. that plan is run, no other
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from py4j.java_gateway import JavaObject, is_instance_of
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.classic.column import Column as ClassicColumn
+from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
+
+from scorestream.infra.errors import QueryError
+from scorestream.infra.sql.spark_functions import FUNCTIONS, TABLE_FUNCTIONS
+
+_SQL: Final = "org.apache.spark.sql."
+_LOGICAL: Final = f"{_SQL}catalyst.plans.logical."
+_SETTINGS: Final = {"spark.sql.variable.substitute": "false", "spark.sql.runSQLOnFiles": "false"}
+_OUR_SCHEMAS: Final[tuple[list[str], ...]] = ([], ["default"], ["spark_catalog", "default"])
+
+
+def _classes(package: str, names: str) -> frozenset[str]:
+    return frozenset(f"{_SQL}{package}.{name}" for name in names.split())
+
+
+# Nodes that the parser makes of a statement that reads; expressions are those of their package.
+NODES: Final = (
+    _classes(
+        "catalyst.plans.logical",
+        """
+        Aggregate AsOfJoin DataFrameDropColumns Deduplicate Distinct Except Expand
+        Filter Generate GlobalLimit Intersect Join LateralJoin LimitAll LocalLimit
+        LocalRelation NearestByJoin Offset OneRowRelation Pivot Project Range
+        RebalancePartitions Repartition RepartitionByExpression Sample Sort
+        SubqueryAlias Tail Union Unpivot UnresolvedHint UnresolvedWith Window
+        WithWindowDefinition DescribeColumn DescribeFunction DescribeRelation
+        ShowColumns ShowCreateTable ShowFunctions ShowTableProperties ShowTables
+        ShowTablesExtended ShowViews
+        """,
+    )
+    | _classes(
+        "catalyst.analysis",
+        """CurrentNamespace MultiAlias RelationTimeTravel ResolvedInlineTable UnresolvedAlias
+        UnresolvedAttribute UnresolvedExtractValue UnresolvedFunction UnresolvedFunctionName
+        UnresolvedGenerator UnresolvedHaving UnresolvedInlineTable UnresolvedOrdinal
+        UnresolvedPipeAggregateOrdinal UnresolvedQualify UnresolvedRegex UnresolvedRelation
+        UnresolvedSeed UnresolvedStar UnresolvedStarExceptOrReplace UnresolvedStarWithColumns
+        UnresolvedSubqueryColumnAliases UnresolvedTVFAliases UnresolvedTable UnresolvedTableOrView
+        UnresolvedTableValuedFunction UnresolvedView UnresolvedWithinGroup""",
+    )
+    | _classes("execution.command", "DescribeQueryCommand ExplainCommand")
+    | _classes("delta.commands", "DescribeDeltaDetailCommand DescribeDeltaHistory")
+)
+_EXPRESSIONS: Final = f"{_SQL}catalyst.expressions."
+_NAMED: Final = _classes(
+    "catalyst.analysis", "UnresolvedRelation UnresolvedTable UnresolvedTableOrView UnresolvedView"
+)
+# Nothing that could be refused is inside.
+_WHOLE: Final = _classes("catalyst.plans.logical", "LocalRelation") | _classes(
+    "catalyst.expressions", "Literal"
+)
+_READ: Final = frozenset(
+    _LOGICAL + name
+    for name in ("CTERelationRef", "LocalRelation", "OneRowRelation", "Range", "UnionLoopRef")
+)
+_TABLE: Final = f"{_SQL}execution.datasources.LogicalRelation"
+
+
+class ReadingSession:
+    """Statements over tables and views of given names, which can do nothing but read them.
+
+    Attributes:
+        session: a session of its own beside that it was made from, with the same catalog.
+    """
+
+    def __init__(self, spark: SparkSession, relations: Collection[str]) -> None:
+        self.session = spark.newSession()
+        self._relations = relations
+        self._gateway: Any = self.session.sparkContext._gateway
+        self._jvm: Any = self.session._jvm
+        self._state = self.session._jsparkSession.sessionState()
+        for name, value in _SETTINGS.items():
+            self.session.conf.set(name, value)
+        _keep(self._state.functionRegistry(), FUNCTIONS)
+        _keep(self._state.tableFunctionRegistry(), TABLE_FUNCTIONS)
+
+    def read(self, sql: str) -> DataFrame:
+        """The rows of a statement.
+
+        Raises:
+            QueryError: it cannot be parsed or analysed, or would do something else than read.
+        """
+        with self._in_session():
+            analysed = self._analysed(self._parsed(lambda parser: parser.parsePlan(sql)))
+            rows = self._jvm.org.apache.spark.sql.classic.Dataset.ofRows(
+                self.session._jsparkSession, analysed
+            )
+        return ClassicDataFrame(rows, self.session)
+
+    def chosen(self, rows: DataFrame, condition: str) -> DataFrame:
+        """Rows that a condition is true of.
+
+        Args:
+            rows: of this session.
+            condition: SQL over their columns, without a query of its own over tables.
+
+        Raises:
+            QueryError: it cannot be parsed or analysed, or would do something else than compute.
+        """
+        with self._in_session():
+            parsed = self._parsed(lambda parser: parser.parseExpression(condition))
+            expressions = self._jvm.org.apache.spark.sql.classic.ExpressionUtils
+            return rows.where(ClassicColumn(expressions.column(parsed)))
+
+    def _parsed(self, parse: Callable[[Any], Any]) -> Any:
+        """What Spark's parser makes of a text, if it has nothing in it that does not read."""
+        parsed = parse(self._state.sqlParser())
+        parts = list(self._parts(parsed))
+        known = {*self._relations, *_named_queries(parts)}
+        for kind, part in parts:
+            refused = self._refused(kind, part, known)
+            if refused:
+                raise QueryError(f"query only reads tables and views, and {refused} is none")
+        return parsed
+
+    def _analysed(self, parsed: Any) -> Any:
+        """A plan with all names resolved; nothing has run."""
+        modes = self._jvm.org.apache.spark.sql.execution.CommandExecutionMode
+        plan = self._state.executePlan(parsed, modes.SKIP()).analyzed()
+        if _class(plan) == f"{_SQL}execution.command.ExplainCommand":
+            self._analysed(plan.logicalPlan())
+        elif not is_instance_of(self._gateway, plan, f"{_LOGICAL}Command"):
+            self._refuse_foreign_leaves(plan)
+        return plan
+
+    def _refuse_foreign_leaves(self, plan: Any) -> None:
+        for part in (plan, *_items(plan.subqueriesAll())):
+            for leaf in _items(part.collectLeaves()):
+                kind = _class(leaf).removesuffix("$")
+                if kind not in _READ and not (kind == _TABLE and self._is_ours(leaf)):
+                    raise QueryError(f"query only reads tables and views, and {kind} is none")
+
+    def _is_ours(self, leaf: Any) -> bool:
+        table = leaf.catalogTable()
+        return table.isDefined() and table.get().identifier().table() in self._relations
+
+    def _parts(self, plan: Any) -> Iterator[tuple[str, Any]]:
+        """All that a plan is made of, with its class: nodes, and what lies in lists and pairs."""
+        waiting = [plan]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, JavaObject):
+                kind = _class(part)
+                yield kind, part
+                waiting.extend(self._inside(kind, part))
+
+    def _inside(self, kind: str, part: Any) -> Iterator[Any]:
+        if kind in _WHOLE or kind.startswith(f"{_SQL}types."):
+            return iter(())
+        if is_instance_of(self._gateway, part, "scala.collection.Iterable"):
+            return _items(part)
+        if is_instance_of(self._gateway, part, "scala.Product"):
+            return _rest(part.productIterator())
+        return iter(())
+
+    def _refused(self, kind: str, part: Any, known: Collection[str]) -> str | None:
+        """What a part of a plan is that may not be there."""
+        if kind == f"{_SQL}util.CaseInsensitiveStringMap":
+            return None if part.isEmpty() else "a relation with options"
+        if kind in _NAMED:
+            names = list(_items(part.multipartIdentifier()))
+            ours = names[:-1] in _OUR_SCHEMAS and names[-1].lower() in known
+            return None if ours else ".".join(names)
+        if kind.removesuffix("$") in NODES or kind.startswith(_EXPRESSIONS):
+            return None
+        # What is no node (names, modes, hints) does nothing.
+        is_node = is_instance_of(self._gateway, part, f"{_SQL}catalyst.trees.TreeNode")
+        return kind.rpartition(".")[2] if is_node else None
+
+    @contextmanager
+    def _in_session(self) -> Iterator[None]:
+        """The parser goes by the settings of the thread's session."""
+        sessions = self._jvm.org.apache.spark.sql.classic.SparkSession
+        before = sessions.getActiveSession()
+        sessions.setActiveSession(self.session._jsparkSession)
+        try:
+            yield
+        except PySparkException as error:
+            raise QueryError(reason(error)) from None
+        finally:
+            if before.isDefined():
+                sessions.setActiveSession(before.get())
+            else:
+                sessions.clearActiveSession()
+
+
+def reason(error: PySparkException) -> str:
+    """Spark's message without what follows it: the logical plan, the JVM's stack trace."""
+    message = str(error).split("\n\nJVM stacktrace", maxsplit=1)[0]
+    return message.split(";\n", maxsplit=1)[0].strip()
+
+
+def _keep(registry: Any, names: Collection[str]) -> None:
+    """Drop all other functions from a session's registry."""
+    for known in _items(registry.listFunction()):
+        if known.funcName() not in names:
+            registry.dropFunction(known)
+
+
+def _named_queries(parts: Collection[tuple[str, Any]]) -> Iterator[str]:
+    """Names of WITH; those that could be a file's are left out."""
+    for kind, part in parts:
+        if kind == f"{_LOGICAL}UnresolvedWith":
+            names = (pair._1() for pair in _items(part.cteRelations()))
+            yield from (name.lower() for name in names if re.fullmatch(r"\w+", name))
+
+
+def _class(part: Any) -> str:
+    name: str = part.getClass().getName()
+    return name
+
+
+def _items(sequence: Any) -> Iterator[Any]:
+    return _rest(sequence.iterator())
+
+
+def _rest(iterator: Any) -> Iterator[Any]:
+    while iterator.hasNext():
+        yield iterator.next()

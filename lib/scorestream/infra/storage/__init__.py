@@ -1,0 +1,1 @@
+"""Files on any file system: paths, CSV, locks, leases."""

@@ -1,0 +1,369 @@
+"""Leases: the right of one process, on whatever machine, to do a thing with a warehouse.
+
+A lease is two things below the warehouse:
+
+- an **epoch**: a number that grows with every holder. It is taken by a commit to a Delta table
+  without rows, as the version of an application transaction, which of two commits that meet lets
+  only one pass, on each store that Delta tables can be on. Safety rests on it alone.
+- a **heartbeat**: a file that the holder writes again and again. Others watch whether it changes,
+  by their own steady clock; no clocks are compared. It says who is at work, and lets another take
+  over soon after the holder died. It is a courtesy: a holder that was stopped, or cut off from the
+  store, is taken for dead and may wake up.
+
+So whoever holds a lease has to let the tables refuse what comes too late: each commit carries
+`Held.fence`, and is not made where the table holds a greater one (`Warehouse.append` does both for
+`Warehouse.fence`; of two commits at once that carry the same application, delta-rs refuses one). A
+new holder commits its fence to the tables before it reads what it goes by.
+
+    with hold(warehouse.root, "upkeep", "wait until it is done") as held:
+        log.create_write_transaction(..., commit_properties=CommitProperties(
+            app_transactions=[Transaction(*held.fence)]))
+        held.check()        # between steps: raises where another has taken over
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TextIO
+from urllib.parse import quote
+
+import pyarrow as pa
+import structlog
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import DeltaError as DeltaRsError
+
+from scorestream.infra.error_text import reason
+from scorestream.infra.errors import DeltaError, InUseError
+from scorestream.infra.storage.filesystem import delete_files, read_text, write_text
+
+log = structlog.get_logger()
+
+BEAT_SECONDS: Final = 1.0
+# A heartbeat that has not changed for so long is that of a dead holder.
+SILENT_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 0.25
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_NO_ROWS: Final = pa.schema([("nothing", pa.int64())])
+_ATTEMPTS: Final = 20
+
+
+@dataclass
+class Held:
+    """A lease that this process has.
+
+    Attributes:
+        name: of what.
+        epoch: greater than that of all holders before.
+        otherwise: what the user can do who needs it, too.
+    """
+
+    name: str
+    epoch: int
+    otherwise: str
+    _lost: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def fence(self) -> tuple[str, int]:
+        """The application transaction by which a table refuses all holders before."""
+        return fence_of(self.name), self.epoch
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another holder was seen; that none was proves nothing."""
+        return self._lost.is_set()
+
+    def check(self) -> None:
+        """Refuse to go on where another holder was seen.
+
+        Raises:
+            InUseError: it was.
+        """
+        if self.is_lost:
+            raise taken_over(self.name)
+
+    def lose(self) -> None:
+        """Note that another has taken over."""
+        self._lost.set()
+
+
+def fence_of(name: str) -> str:
+    """The application of a lease's transactions in the tables that it guards."""
+    return f"lease/{name}"
+
+
+def taken_over(name: str) -> InUseError:
+    """The error of a holder that another has followed."""
+    return InUseError(
+        f"{name} was taken over by another process, which took this one for dead: nothing of this "
+        "one is committed any more"
+    )
+
+
+@contextmanager
+def hold(root: str, name: str, otherwise: str, wait: float = 0.0, floor: int = 0) -> Iterator[Held]:
+    """Hold a lease for the time of the block.
+
+    1. Whoever has it is watched until it is dead, released or proven alive.
+    2. The next epoch is taken: of several that try, one gets it.
+    3. A thread writes the heartbeat, and hears of a greater epoch. The end of the block releases.
+
+    Args:
+        root: the warehouse.
+        name: what it is a lease of.
+        otherwise: what the user can do instead of stopping who has it.
+        wait: for so many seconds a living holder is waited for.
+        floor: the greatest epoch that tables have seen: leases that somebody deleted count on.
+
+    Raises:
+        InUseError: another holds it.
+        DeltaError: the warehouse cannot be read or written.
+    """
+    beats = Heartbeats(root, name)
+    # 1.
+    _await_turn(beats, name, otherwise, wait)
+    # 2.
+    epoch = _next_epoch(f"{root}/_checkpoints/leases/epochs", name, floor)
+    held = Held(name, epoch, otherwise)
+    # 3.
+    with _mortal_file() as lock:
+        beats.begin(held, lock)
+        ended = threading.Event()
+        thread = threading.Thread(
+            target=_beat, args=(beats, held, ended), name=f"lease {name}", daemon=True
+        )
+        thread.start()
+        try:
+            yield held
+        finally:
+            ended.set()
+            thread.join()
+            beats.release(held)
+
+
+class Watch:
+    """Whether somebody who is only seen by what it writes is alive, by a steady clock of ours."""
+
+    def __init__(self, silent_seconds: float) -> None:
+        self._silent = silent_seconds
+        self._first: tuple[str | None] | None = None
+        self._since = 0.0
+
+    def judge(self, seen: str | None, now: float) -> bool | None:
+        """Whether it is alive, from what is seen now; None: not known yet.
+
+        Args:
+            seen: its newest heartbeat; None: there is none.
+            now: seconds of a clock that only goes forward.
+        """
+        if seen is None:
+            return False
+        if self._first is None:
+            self._first, self._since = (seen,), now
+        elif seen != self._first[0]:
+            return True
+        return False if now - self._since >= self._silent else None
+
+    def again(self) -> None:
+        """Begin anew."""
+        self._first = None
+
+
+def _await_turn(beats: Heartbeats, name: str, otherwise: str, wait: float) -> None:
+    watch, deadline = Watch(SILENT_SECONDS), time.monotonic() + wait
+    told = False
+    while True:
+        seen = beats.read()
+        if seen is not None and _is_gone(seen):
+            return
+        alive = watch.judge(seen, time.monotonic())
+        if alive is False:
+            return
+        if alive and time.monotonic() >= deadline:
+            raise InUseError(
+                f"{name} is in use by {_described(seen)}: stop that one, or {otherwise}"
+            )
+        if alive:
+            watch.again()
+        if not told:
+            told = True
+            log.info("lease_awaited", lease=name, holder=_described(seen))
+        time.sleep(LOOK_SECONDS)
+
+
+class Heartbeats:
+    """The file by which holders of a lease are seen."""
+
+    def __init__(self, root: str, name: str) -> None:
+        self._uri = f"{root}/_checkpoints/leases/{quote(name, safe='')}.json"
+        self._text: dict[str, Any] = {}
+
+    def read(self) -> str | None:
+        """The newest heartbeat; None: nobody holds the lease.
+
+        Raises:
+            DeltaError: the store does not answer.
+        """
+        try:
+            return read_text(self._uri) or None
+        except OSError as error:
+            raise DeltaError(f"{self._uri} cannot be read: {reason(error)}") from error
+
+    def begin(self, held: Held, lock: str) -> None:
+        """Write the first heartbeat of a holder.
+
+        Raises:
+            DeltaError: the store does not take it.
+        """
+        self._text = {
+            "epoch": held.epoch,
+            "host": platform.node(),
+            "process": os.getpid(),
+            "since": _now(),
+            "beat": 0,
+            "machine": machine_id(),
+            "lock": lock,
+            "lock_id": _file_id(Path(lock).stat()),
+        }
+        try:
+            self._write()
+        except OSError as error:
+            raise DeltaError(f"{self._uri} cannot be written: {reason(error)}") from error
+
+    def beat(self, held: Held) -> None:
+        """Write the next heartbeat, unless a greater epoch is there: then the lease is lost."""
+        if _epoch(self.read()) > held.epoch:
+            held.lose()
+            return
+        self._text["beat"] += 1
+        self._write()
+
+    def release(self, held: Held) -> None:
+        """Take the heartbeat away, if it is the holder's."""
+        with contextlib.suppress(OSError, DeltaError):
+            if _epoch(self.read()) == held.epoch:
+                delete_files([self._uri])
+
+    def _write(self) -> None:
+        write_text(self._uri, json.dumps(self._text | {"seen": _now()}))
+
+
+def _beat(beats: Heartbeats, held: Held, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_SECONDS) and not held.is_lost:
+        try:
+            beats.beat(held)
+        except (OSError, DeltaError) as error:
+            # The store may be away for a while; if another takes over, its fence holds.
+            log.warning("lease_not_renewed", lease=held.name, reason=str(error))
+    if held.is_lost:
+        log.warning("lease_lost", lease=held.name)
+
+
+def _next_epoch(table: str, name: str, floor: int = 0) -> int:
+    """Take the next epoch of a lease.
+
+    Raises:
+        DeltaError: the table cannot be read or written.
+    """
+    for number in range(_ATTEMPTS):
+        try:
+            return _commit_epoch(_epochs(table), name, floor)
+        except CommitFailedError:
+            if number == _ATTEMPTS - 1:
+                raise DeltaError(f"{table}: {name} is wanted by too many: start again") from None
+        except (DeltaRsError, OSError) as error:
+            raise DeltaError(f"{table} cannot be used: {reason(error)}") from error
+    raise AssertionError
+
+
+def _epochs(table: str) -> DeltaTable:
+    try:
+        return DeltaTable(table)
+    except TableNotFoundError:
+        if "://" not in table:
+            Path(table).mkdir(parents=True, exist_ok=True)
+        return DeltaTable.create(table, _NO_ROWS, mode="ignore", name="leases")
+
+
+def _commit_epoch(epochs: DeltaTable, name: str, floor: int) -> int:
+    epoch = max(epochs.transaction_version(name) or 0, floor) + 1
+    taken = CommitProperties(app_transactions=[Transaction(name, epoch)])
+    epochs.create_write_transaction([], "append", epochs.schema(), commit_properties=taken)
+    return epoch
+
+
+def machine_id() -> str:
+    """What tells this machine, since it was started, from all others; empty: not known."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _mortal_file() -> Iterator[str]:
+    """A locked file: the system ends the lock with the process, even after kill -9."""
+    with tempfile.NamedTemporaryFile("w", prefix="scorestream-", suffix=".lease") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file.name
+
+
+def _is_gone(seen: str) -> bool:
+    """Whether a holder was a process of this machine and is no more, which needs no watching."""
+    text = _parsed(seen)
+    if not machine_id() or text.get("machine") != machine_id():
+        return False
+    with contextlib.suppress(OSError, KeyError), Path(text["lock"]).open() as file:
+        if _file_id(os.fstat(file.fileno())) == text["lock_id"] and _is_free(file):
+            Path(text["lock"]).unlink(missing_ok=True)
+            return True
+    # Another container, or a file that was cleared away: it has to be watched.
+    return False
+
+
+def _is_free(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _file_id(status: os.stat_result) -> list[int]:
+    return [status.st_dev, status.st_ino]
+
+
+def _described(seen: str | None) -> str:
+    text = _parsed(seen or "")
+    return (
+        f"process {text.get('process')} on {text.get('host')} since {text.get('since')}, last seen "
+        f"{text.get('seen')}"
+    )
+
+
+def _epoch(seen: str | None) -> int:
+    return int(_parsed(seen or "").get("epoch", 0))
+
+
+def _parsed(seen: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(seen)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

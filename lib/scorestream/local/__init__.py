@@ -1,1 +1,0 @@
-"""What runs on a developer's machine only: the local broker, generated wallets, the demo."""

@@ -1,0 +1,293 @@
+"""A trained model of a use case: raw columns in, predictions and their parts out; data, no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ValidationError
+
+from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.yaml_files import problems_of
+from scorestream.infra.errors import ModelError
+from scorestream.tabular.model.config import (
+    Column,
+    LabelType,
+    Likeness,
+    Reasons,
+)
+from scorestream.tabular.model.derived_features import with_derived
+from scorestream.tabular.model.families import FAMILIES, Fitted, Floats
+from scorestream.tabular.model.preprocessing import Preparation
+from scorestream.tabular.model.validation import Checked, check_features, without_empty
+
+_CARD: Final = "model.json"
+# What single precision may lose, of 1 or of a larger margin.
+_ROUNDING: Final = 1e-3
+
+
+class Card(Frozen):
+    """What a model is, beside what its families have learned.
+
+    Attributes:
+        labels: of a classification, in the order of the margins; of two, the second is positive.
+        label_type: in which they are told.
+        anomalous: what rows are that an anomaly model shall flag.
+        flag: share of the rows that it flags.
+        log: the margin is the logarithm of the value; always of an anomaly's score.
+        within: least and greatest margin that was taught, beyond which none goes; None: anywhere.
+        ids: columns that name a row.
+        columns: of the input, categories with the values that were trained.
+        derived: features computed from them.
+        averages: of each feature in the training: mean, or most frequent value.
+        reasons: how the parts of a prediction are told.
+    """
+
+    # A reader of another version refuses what it would misread.
+    format: Literal[1] = 1
+    name: str
+    task: Literal["classification", "regression", "anomaly"]
+    target: str
+    labels: tuple[str, ...] = ()
+    label_type: LabelType = "string"
+    anomalous: tuple[str, ...] = ()
+    flag: float = 0.05
+    log: bool = False
+    within: tuple[float, float] | None = None
+    ids: tuple[str, ...] = ()
+    columns: Mapping[str, Column]
+    derived: Mapping[str, str] = {}
+    averages: Mapping[str, float | str | None] = {}
+    reasons: Reasons = Reasons()
+    similar: Likeness | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A weighted part of a model's margin."""
+
+    weight: float
+    family: str
+    preparation: Preparation
+    fitted: Fitted
+
+
+class _PartCard(Frozen):
+    weight: float
+    family: str
+    preparation: Preparation
+
+
+class _Written(Frozen):
+    card: Card
+    parts: tuple[_PartCard, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of rows, in their order.
+
+    Attributes:
+        values: numbers, or labels; null where there is an error.
+        probability: of the positive label, or with more than two of the predicted one; None where
+            there are no labels.
+        errors: why a row has no prediction, null where it has one.
+    """
+
+    values: pa.Array
+    probability: pa.Array | None
+    errors: pa.Array
+
+
+@dataclass(frozen=True)
+class TabularModel:
+    """A model: its margin is the sum of its parts, each times its weight, within bounds."""
+
+    card: Card
+    parts: tuple[Part, ...]
+
+    def predict(self, table: pa.Table, first_row: int = 1) -> Predictions:
+        """Predict from the raw columns; a row that cannot be predicted has an error.
+
+        Args:
+            table: with the model's columns, and any others.
+            first_row: number of its first row, for errors.
+
+        Raises:
+            InputError: a column is missing, or has a type that cannot be meant.
+        """
+        checked = self.check(table, first_row)
+        values, probability = self.values(self.margin(self.features(checked.rows)))
+        told = checked.errors
+        errors = [told.get(place) for place in range(table.num_rows)]
+        bad = pa.array(checked.bad)
+        return Predictions(
+            pc.if_else(bad, pa.scalar(None, values.type), values),
+            None
+            if probability is None
+            else pc.if_else(bad, pa.scalar(None, pa.float64()), pa.array(probability)),
+            pa.array(errors, pa.string()),
+        )
+
+    def check(self, table: pa.Table, first_row: int = 1) -> Checked:
+        """The model's columns, typed, and which rows are bad; those without any value are, too."""
+        where = f"input of {self.card.name}"
+        return without_empty(check_features(table, self.card.columns, where, first_row))
+
+    def features(self, rows: pa.Table) -> pa.Table:
+        """Checked rows with derived features."""
+        return with_derived(rows, self.card.derived)
+
+    def margin(self, features: pa.Table) -> Floats:
+        """Margins of rows with derived features."""
+        margin = self.sum_of_parts(features)
+        return margin if self.card.within is None else np.clip(margin, *self.card.within)
+
+    def sum_of_parts(self, features: pa.Table) -> Floats:
+        """Margins as they are without bounds; a part sees each encoding once."""
+        if features.num_rows == 0:
+            return np.zeros((0, len(self.card.labels)) if len(self.card.labels) > 2 else 0)
+        encoded = _Encoded(features)
+        return np.asarray(
+            sum(
+                part.weight * part.fitted.margin(encoded.by(part.preparation))
+                for part in self.parts
+            )
+        )
+
+    def values(self, margin: Floats) -> tuple[pa.Array, npt.NDArray[np.float64] | None]:
+        """What margins mean: numbers or labels, and the probability that is told."""
+        if self.card.task != "classification":
+            return pa.array(np.exp(margin) if self.card.log else margin), None
+        probabilities = probabilities_of(margin)
+        chosen = probabilities.argmax(axis=1)
+        known = pa.array(self.card.labels, pa.string()).cast(self.card.label_type)
+        labels = known.take(pa.array(chosen))
+        if len(self.card.labels) == 2:
+            return labels, probabilities[:, 1]
+        return labels, probabilities[np.arange(len(chosen)), chosen]
+
+    def contributions(self, features: pa.Table) -> tuple[dict[str, Floats], Floats]:
+        """Parts of the margins by feature, and the margin that every row starts from.
+
+        With more than two classes those of the class that is predicted.
+
+        Raises:
+            ModelError: they do not sum to the margin.
+        """
+        names = tuple(
+            dict.fromkeys(name for part in self.parts for name in part.preparation.sources)
+        )
+        encoded = _Encoded(features)
+        classes = len(self.card.labels)
+        shape = (features.num_rows, classes) if classes > 2 else (features.num_rows,)
+        found = {name: np.zeros(shape) for name in names}
+        start = np.zeros(shape)
+        if features.num_rows == 0:
+            return {name: np.zeros(0) for name in names}, np.zeros(0)
+        for part in self.parts:
+            columns = part.fitted.contributions(encoded.by(part.preparation)) * part.weight
+            start += columns[..., -1]
+            for place, name in enumerate(part.preparation.sources):
+                found[name] += columns[..., place]
+        margin = self.margin(features)
+        if self.card.within is not None:
+            _shorten(margin, start, found)
+        _share_rounding(margin, start, found)
+        if classes > 2:
+            chosen = (start + sum(found.values())).argmax(axis=1)
+            every = np.arange(features.num_rows), chosen
+            return {name: values[every] for name, values in found.items()}, start[every]
+        return found, start
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder: JSON, and the formats of the libraries."""
+        parts = tuple(
+            _PartCard(weight=p.weight, family=p.family, preparation=p.preparation)
+            for p in self.parts
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        text = _Written(card=self.card, parts=parts).model_dump_json(indent=1)
+        (folder / _CARD).write_text(text, encoding="utf-8")
+        for place, part in enumerate(self.parts):
+            (folder / str(place)).mkdir(exist_ok=True)
+            part.fitted.save(folder / str(place))
+
+    @classmethod
+    def load(cls, folder: Path) -> TabularModel:
+        """Read what `save` has written.
+
+        Raises:
+            ModelError: it is damaged, or of another version of this code.
+        """
+        try:
+            content = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+            written = _Written.model_validate(content)
+            parts = tuple(
+                Part(
+                    part.weight,
+                    part.family,
+                    part.preparation,
+                    FAMILIES[part.family].load(folder / str(place)),
+                )
+                for place, part in enumerate(written.parts)
+            )
+        except ValidationError as error:
+            raise ModelError(
+                f"{folder}: written by another version: {problems_of(error)}"
+            ) from None
+        except (OSError, KeyError, ValueError) as error:
+            raise ModelError(f"{folder}: is no model, or damaged: {error}") from None
+        return cls(written.card, parts)
+
+
+class _Encoded:
+    """Rows by how they are encoded: parts that share a preparation share the work."""
+
+    def __init__(self, features: pa.Table) -> None:
+        self._features = features
+        self._found: dict[Preparation, Floats] = {}
+
+    def by(self, preparation: Preparation) -> Floats:
+        if preparation not in self._found:
+            self._found[preparation] = preparation.encode(self._features)
+        return self._found[preparation]
+
+
+def _shorten(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:
+    """Take from the parts what leads beyond the bounds, from those that lead there, by their size.
+
+    The start is between the bounds, so that there is always enough to take.
+    """
+    beyond = start + sum(parts.values()) - margin
+    leading = [np.where(np.sign(part) == np.sign(beyond), part, 0.0) for part in parts.values()]
+    whole = sum(leading, np.zeros_like(start))
+    share = np.where(whole == 0, 0.0, beyond / np.where(whole == 0, 1.0, whole))
+    for part, led in zip(parts.values(), leading, strict=True):
+        part -= led * share  # noqa: PLW2901  in place
+
+
+def _share_rounding(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:
+    """Let parts and start sum to the margin exactly: libraries tell both in single precision."""
+    gap = margin - start - sum(parts.values())
+    if (np.abs(gap) > _ROUNDING * np.maximum(np.abs(margin), 1)).any():
+        raise ModelError(f"parts of a prediction miss it by {np.abs(gap).max():g}: no explanation")
+    sizes = sum((np.abs(values) for values in parts.values()), np.zeros_like(start))
+    left = gap / np.where(sizes > 0, sizes, 1.0)
+    for values in parts.values():
+        values += left * np.abs(values)  # noqa: PLW2901  in place
+
+
+def probabilities_of(margin: Floats) -> Floats:
+    """Probabilities of each class (rows x classes) from margins."""
+    if margin.ndim == 1:
+        margin = np.stack([np.zeros_like(margin), margin], axis=1)
+    powers = np.exp(margin - margin.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

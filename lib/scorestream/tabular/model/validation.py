@@ -1,0 +1,207 @@
+"""Rows of a table checked for a model: typed, and what is wrong with each bad one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorestream.infra.errors import InputError
+from scorestream.tabular.model.config import Column
+
+Flags = npt.NDArray[np.bool_]
+# Texts of CSV files that mean that there is no value, unless a column has them among its values.
+MISSING_TEXTS: Final = ("", "NA", "NaN", "nan", "null", "None")
+_SHOWN_LETTERS: Final = 60
+_SHOWN_VALUES: Final = 12
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a row is bad.
+
+    Attributes:
+        row: its number, from 1, not counting a header.
+    """
+
+    row: int
+    column: str
+    text: str
+
+    def __str__(self) -> str:
+        """The problem without its row."""
+        return f"column {self.column}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A table's rows with the types of the use case; null where a value is missing or bad.
+
+    Attributes:
+        rows: all of them, in order; only columns that the use case has.
+        problems: what is wrong with bad rows.
+        first_row: number of the first row.
+    """
+
+    rows: pa.Table
+    problems: list[Problem]
+    first_row: int = 1
+
+    @property
+    def bad(self) -> Flags:
+        """Which rows have a problem."""
+        flags = np.zeros(self.rows.num_rows, dtype=np.bool_)
+        flags[[problem.row - self.first_row for problem in self.problems]] = True
+        return flags
+
+    @property
+    def errors(self) -> dict[int, str]:
+        """All that is wrong with a bad row, by its place, from 0."""
+        texts: dict[int, list[str]] = {}
+        for problem in self.problems:
+            texts.setdefault(problem.row - self.first_row, []).append(str(problem))
+        return {place: "; ".join(found) for place, found in texts.items()}
+
+
+def check_features(
+    table: pa.Table, columns: Mapping[str, Column], where: str, first_row: int = 1
+) -> Checked:
+    """Check the columns that are features.
+
+    Args:
+        table: any columns; those that are no features are not looked at.
+        columns: the features.
+        where: what the table is called in errors.
+        first_row: number of its first row.
+
+    Raises:
+        InputError: a column is missing, or is nothing that could be a number or a text.
+    """
+    lacking = [name for name in columns if name not in table.column_names]
+    if lacking:
+        raise InputError(
+            f"{where}: no column {', '.join(lacking)}; its columns are "
+            f"{', '.join(table.column_names) or 'none'}"
+        )
+    found, problems = [], []
+    for name, column in columns.items():
+        check = _numbers if column.kind == "number" else _texts
+        values, wrong = check(plain(table[name]), name, column, where)
+        found.append(values)
+        problems += [Problem(first_row + row, name, text) for row, text in wrong]
+    return Checked(pa.table(found, names=list(columns)), problems, first_row)
+
+
+def without_empty(checked: Checked) -> Checked:
+    """Checked rows of which those are bad, too, that have no value in any column."""
+    empty = ~checked.bad
+    for values in checked.rows.columns:
+        empty &= np.asarray(values.is_null())
+    rows = np.flatnonzero(empty) + checked.first_row
+    found = [Problem(row, "(all)", "is missing") for row in rows.tolist()]
+    return Checked(checked.rows, [*checked.problems, *found], checked.first_row)
+
+
+def _numbers(
+    values: pa.ChunkedArray, name: str, column: Column, where: str
+) -> tuple[pa.Array, list[tuple[int, str]]]:
+    kept, missing = _as_floats(values, name, where)
+    for absent in column.absent:
+        missing |= kept == absent
+    least = -np.inf if column.min is None else column.min
+    most = np.inf if column.max is None else column.max
+    typed = np.isfinite(kept)
+    with np.errstate(invalid="ignore"):
+        inside = typed & (kept >= least) & (kept <= most)
+    wrong = ~missing & ~inside
+    problems = list(_missing(missing, column))
+    for row in np.flatnonzero(wrong).tolist():
+        value = shown(values[row].as_py())
+        if not typed[row]:
+            problems.append((row, f"{value} is no number"))
+        else:
+            problems.append((row, f"{value} is not {_bounds(column)}"))
+    return pa.array(kept, mask=missing | wrong), problems
+
+
+def _as_floats(
+    values: pa.ChunkedArray, name: str, where: str
+) -> tuple[npt.NDArray[np.float64], Flags]:
+    """Values as numbers, NaN where they are none; and which are missing."""
+    kind = values.type
+    if pa.types.is_string(kind):
+        texts = pc.utf8_trim_whitespace(values)
+        missing = np.asarray(pc.fill_null(pc.is_in(texts, pa.array(MISSING_TEXTS)), True))
+        missing |= np.asarray(texts.is_null())
+        numbers = pd.to_numeric(pd.Series(texts.to_pylist(), dtype=object), errors="coerce")
+        return numbers.to_numpy(np.float64, copy=True), missing.copy()
+    try:
+        numbers = values.cast(pa.float64(), safe=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise InputError(f"{where}: column {name} is {kind}, not a number") from None
+    found = np.asarray(pc.fill_null(numbers, np.nan)).copy()
+    return found, np.isnan(found)
+
+
+def _bounds(column: Column) -> str:
+    if column.min is None:
+        return f"at most {column.max:g}"
+    if column.max is None:
+        return f"at least {column.min:g}"
+    return f"between {column.min:g} and {column.max:g}"
+
+
+def _texts(
+    values: pa.ChunkedArray, name: str, column: Column, where: str
+) -> tuple[pa.Array, list[tuple[int, str]]]:
+    try:
+        texts = pc.utf8_trim_whitespace(values.cast(pa.string())).combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise InputError(f"{where}: column {name} is {values.type}, not a text") from None
+    known = pa.array(column.values or (), pa.string())
+    no_value = [text for text in MISSING_TEXTS if text not in (column.values or ())]
+    no_value += [str(value) for value in column.absent]
+    missing = np.asarray(pc.or_(texts.is_null(), pc.is_in(texts, pa.array(no_value))))
+    wrong = np.zeros(len(texts), dtype=np.bool_)
+    if column.values is not None:
+        wrong = ~missing & ~np.asarray(pc.is_in(texts, known))
+    problems = list(_missing(missing, column))
+    expected = _listed(column.values or ())
+    problems += [
+        (row, f"{shown(values[row].as_py())} is none of {expected}")
+        for row in np.flatnonzero(wrong).tolist()
+    ]
+    kept = pc.if_else(pa.array(~missing & ~wrong), texts, pa.scalar(None, pa.string()))
+    return kept, problems
+
+
+def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Values without the encodings that files may have for repeated or long texts."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return plain(values.cast(kind.value_type))
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return values.cast(pa.string())
+    return values
+
+
+def _missing(missing: Flags, column: Column) -> Iterator[tuple[int, str]]:
+    if column.missing == "refuse":
+        yield from ((row, "is missing") for row in np.flatnonzero(missing).tolist())
+
+
+def shown(value: Any) -> str:
+    """A value as messages tell it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    shown = ", ".join(values[:_SHOWN_VALUES])
+    return shown if len(values) <= _SHOWN_VALUES else f"{shown} and {len(values) - 12} more"

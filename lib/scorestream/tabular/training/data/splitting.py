@@ -1,0 +1,70 @@
+"""Which rows are held out, so that the same row is held out again when others are added."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from scorestream.infra.errors import TrainingError
+from scorestream.tabular.training.config.parts import Split
+from scorestream.tabular.training.config.use_case import UseCase
+from scorestream.tabular.training.data.hashing import row_hashes, shares
+from scorestream.tabular.training.data.moments import moments
+
+Flags = npt.NDArray[np.bool_]
+MIN_ROWS: Final = 10
+
+
+def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
+    """Which of the checked rows are held out.
+
+    Randomness is the hash of a row's features and target: rows of the same content are on one side.
+
+    Raises:
+        TrainingError: one of both sides would have too few rows.
+    """
+    split = use_case.split
+    if split.by == "time":
+        held = _latest(rows, split)
+    else:
+        place = place_of(rows, use_case)
+        held = place < split.held_out
+        if split.by == "stratified":
+            held = _stratified(place, rows[use_case.target.column], split.held_out)
+    if min(held.sum(), (~held).sum()) < MIN_ROWS:
+        raise TrainingError(
+            f"{rows.num_rows} rows, of which {held.sum()} would be held out: training and "
+            f"judgement need {MIN_ROWS} each: give more rows, or mend split.held_out"
+        )
+    return held
+
+
+def place_of(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each checked row, by its features and target alone.
+
+    Columns carried beside them come as each source has them: texts here, numbers there.
+    """
+    content = rows.select([*use_case.columns, use_case.target.column])
+    return shares(row_hashes(content), use_case.split.seed)
+
+
+def _stratified(place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: float) -> Flags:
+    """Of each label the rows with the lowest numbers."""
+    rank = pd.Series(place).groupby(labels.to_pandas(), dropna=False).rank(method="min", pct=True)
+    return np.asarray(rank.to_numpy() <= share)
+
+
+def _latest(rows: pa.Table, split: Split) -> Flags:
+    """The latest rows up to the wanted share, but all of the latest moment, and never all rows."""
+    times = moments(rows[str(split.column)])
+    found, counts = np.unique(times, return_counts=True)
+    if len(found) < 2:
+        return np.zeros(len(times), np.bool_)
+    later = counts[::-1].cumsum()[::-1] / len(times)
+    small = np.flatnonzero(later <= split.held_out)
+    first = found[small[0] if len(small) else -1]
+    return np.asarray(times >= first)

@@ -1,0 +1,103 @@
+"""The training data of a use case as a Delta table that grows: `training/NAME` in the warehouse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from scorestream.infra.delta.table import Table, addresses_anywhere
+from scorestream.infra.delta.table_features import table_batches
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.errors import InputError
+from scorestream.tabular.model.validation import Checked
+from scorestream.tabular.training.config.use_case import UseCase
+from scorestream.tabular.training.data.hashing import Hashes, row_hashes
+from scorestream.tabular.training.data.validation import target_column
+
+FOLDER: Final = "training"
+
+
+def training_table(use_case: UseCase, labels: str) -> Table:
+    """The table of a use case: numbers as doubles, labels as they were, all else as text."""
+    checked = {**use_case.columns, **target_column(use_case)}
+    types = {n: pa.float64() if c.kind == "number" else pa.string() for n, c in checked.items()}
+    if use_case.task == "classification":
+        types[use_case.target.column] = pa.type_for_alias(labels)
+    columns = list(types.items())
+    columns += [(name, pa.string()) for name in use_case.carried]
+    schema = pa.schema(columns)
+    comment = f"training data of {use_case.name}"
+    return Table(f"{FOLDER}/{use_case.name}", schema, comment, addresses_anywhere(schema))
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """Where the rows of a use case are kept.
+
+    Attributes:
+        name: of the table, with its version.
+        labels: Arrow's name of their type.
+    """
+
+    name: str
+    path: str
+    labels: str
+
+    @classmethod
+    def of(cls, use_case: UseCase, warehouse: Warehouse) -> KeptRows | None:
+        """The table as it is now; None where no rows are kept."""
+        table = training_table(use_case, "string")
+        path = warehouse.path(table)
+        try:
+            log = DeltaTable(path)
+        except TableNotFoundError:
+            return None
+        schema = pa.schema(log.schema())
+        target = schema.get_field_index(use_case.target.column)
+        labels = "string" if target < 0 else str(schema.field(target).type)
+        return cls(f"{table.name} version {log.version()}", path, labels)
+
+
+def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels: str) -> None:
+    """Add the good ones of checked rows; those that are kept already are not added again.
+
+    Args:
+        checked: rows.
+        labels: their type, of a table that is not there yet.
+
+    Raises:
+        DeltaError: the commit failed, or the table's columns are not those of the use case.
+        InputError: a label is of another type than those that are kept.
+    """
+    kept = KeptRows.of(use_case, warehouse)
+    table = training_table(use_case, labels if kept is None else kept.labels)
+    warehouse.create_table(table)
+    rows = checked.rows.filter(pa.array(~checked.bad)).select(table.columns.names)
+    try:
+        rows = rows.cast(table.columns)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{table.name}: takes no such row: {error}") from None
+    known = np.isin(row_hashes(rows), _kept_hashes(table, warehouse))
+    rows = rows.filter(pa.array(~known))
+    if rows.num_rows:
+        warehouse.write(table, _as_stored(rows, warehouse.path(table)))
+
+
+def _as_stored(rows: pa.Table, path: str) -> pa.Table:
+    """Rows with null in columns that the table has from before, and the use case no longer."""
+    for field in pa.schema(DeltaTable(path).schema()):
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows
+
+
+def _kept_hashes(table: Table, warehouse: Warehouse) -> Hashes:
+    """Of the rows that are kept, which are read some at a time."""
+    batches = table_batches(DeltaTable(warehouse.path(table)), table.columns.names)
+    found = [row_hashes(batch) for batch in batches]
+    return np.concatenate([np.empty(0, np.uint64), *found])

@@ -1,0 +1,235 @@
+"""What is noted of a training: its run, those of its candidates and of its baselines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import ValidationError
+
+from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.yaml_files import problems_of
+from scorestream.infra.display import spreadsheet_text
+from scorestream.infra.errors import ModelError, ScorestreamError
+from scorestream.infra.version import code_version
+from scorestream.tabular.model.trained_model import TabularModel
+from scorestream.tabular.model.validation import Problem
+from scorestream.tabular.registry.tracking import (
+    JUDGED,
+    Run,
+    environment_text,
+    started_run,
+)
+from scorestream.tabular.training.config.use_case import UseCase
+from scorestream.tabular.training.data.hashing import packed_hashes
+from scorestream.tabular.training.data.splitting import MIN_ROWS
+from scorestream.tabular.training.evaluation import evaluate
+from scorestream.tabular.training.runs.plots import evaluation_plots, importance_plot, learning_plot
+from scorestream.tabular.training.runs.profile import (
+    PROBABILITY_EDGES,
+    Profile,
+    profile_column,
+    transformations_of,
+)
+from scorestream.tabular.training.search.baselines import Rivals
+from scorestream.tabular.training.search.candidates import Trained
+from scorestream.tabular.training.search.context import Training
+from scorestream.tabular.training.search.hyperparameters import Found
+from scorestream.tabular.training.search.learning import Examples
+
+HASHES: Final = "training_rows.bin"
+PROFILE: Final = "profile.json"
+USE_CASE: Final = "use_case.json"
+# Tag of a version: where it was trained, and so what tells the rows that it has learned.
+TRAINED_IN: Final = "trained_in"
+PROCESS: Final = "process"
+SPARK: Final = "spark"
+CURVE: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
+MAX_EXPLAINED: Final = 2_000
+Noted = TypeVar("Noted", bound=Frozen)
+
+
+def log_start(run: Run, training: Training) -> None:
+    """Note what is learned from, and with what."""
+    use_case, data = training.use_case, training.data
+    run.log_tags(
+        {
+            "use_case": use_case.name,
+            "data_version": data.totals.data_version,
+            "source": data.source,
+            "code_version": code_version(),
+            "mlflow.source.git.commit": code_version().partition("+")[2],
+        }
+    )
+    run.log_params(
+        {
+            "task": use_case.task,
+            "rows": data.totals.rows,
+            "held_out_rows": data.totals.held_out,
+            "bad_rows": data.totals.bad_rows,
+            "sample_rows": data.rows.num_rows if training.source.sampled else "all",
+            "split": use_case.split.model_dump_json(),
+            "search": use_case.search.model_dump_json(),
+        }
+    )
+    files: dict[str, bytes | str] = {
+        USE_CASE: use_case.model_dump_json(indent=1),
+        "bad_rows.csv": _problems_csv(data.problems),
+        "environment.txt": environment_text(),
+    }
+    if training.source.large is None:
+        files[HASHES] = packed_hashes(data.hashes[~data.held_out])
+    run.log_files(files)
+
+
+def noted_use_case(run: Run) -> UseCase:
+    """The configuration of a run.
+
+    Raises:
+        ModelError: the run has none, or one of another version.
+    """
+    return _noted(run, USE_CASE, UseCase)
+
+
+def noted_profile(run: Run) -> Profile:
+    """The training profile of a run.
+
+    Raises:
+        ModelError: the run has none, or one of another version.
+    """
+    return _noted(run, PROFILE, Profile)
+
+
+def _noted(run: Run, name: str, kind: type[Noted]) -> Noted:
+    try:
+        return kind.model_validate_json(run.read_file(name))
+    except ValidationError as error:
+        raise ModelError(
+            f"run {run.run_id}: {name}: written by another version: {problems_of(error)}"
+        ) from None
+
+
+def log_candidate(parent: Run, training: Training, found: Found) -> None:
+    """Note a candidate in a run of its own, with its metrics on the held-out rows."""
+    card, held = training.card, training.held
+    model = found.learner.learn(card, training.learned, training.seed)
+    with started_run(parent.store, training.use_case.name, found.learner.name, parent) as run:
+        run.log_params(found.learner.params)
+        run.log_metrics(_by_cross_validation(found))
+        run.log_metrics(evaluate(card, held.truth, model.margin(held.features)))
+        run.log_files({"trials.csv": _trials_csv(found.trials)})
+
+
+def log_trained(run: Run, training: Training, trained: Trained) -> None:
+    """Note the best candidate: metrics, pictures, profile, and the model that was judged."""
+    run.log_params({"candidate": trained.found.learner.name, **trained.found.learner.params})
+    run.log_metrics(_by_cross_validation(trained.found))
+    run.log_metrics(trained.repeats)
+    run.log_metrics(trained.metrics)
+    run.log_files({f"plots/{name}": content for name, content in _pictures(training, trained)})
+    run.log_files({PROFILE: _profile(training, trained).model_dump_json(indent=1)})
+    with tempfile.TemporaryDirectory() as folder:
+        trained.judged.save(Path(folder))
+        run.log_folder(Path(folder), JUDGED)
+
+
+def log_baselines(run: Run, training: Training, rivals: Rivals) -> None:
+    """Note each baseline in a run of its own; the metric that counts in the main run, too."""
+    use_case, metric = training.use_case, training.metric.name
+    for name, metrics in rivals.items():
+        with started_run(run.store, use_case.name, f"baseline {name}", run) as own:
+            own.log_params({"baseline": use_case.baselines[name]})
+            own.log_metrics(metrics)
+        if metric in metrics:
+            run.log_metrics({f"baseline.{name}.{metric}": metrics[metric]})
+
+
+def _by_cross_validation(found: Found) -> dict[str, float]:
+    return {f"cv_{name}": value for name, value in found.metrics.items()}
+
+
+def _pictures(training: Training, trained: Trained) -> Iterator[tuple[str, bytes]]:
+    held = training.held
+    yield from evaluation_plots(trained.model.card, held.truth, trained.margins).items()
+    yield "importance.png", importance_plot(_importances(trained.judged, held))
+    curve = _learning_curve(training, trained.found)
+    yield "learning_curve.png", learning_plot(training.metric.name, *curve)
+
+
+def _importances(model: TabularModel, held: Examples) -> dict[str, float]:
+    some = held.take(np.arange(min(len(held), MAX_EXPLAINED)))
+    parts, _ = model.contributions(some.features)
+    return {name: float(np.abs(values).mean()) for name, values in parts.items()}
+
+
+def _learning_curve(training: Training, found: Found) -> tuple[list[int], list[float]]:
+    """A metric on the held-out rows after learning from some of the others.
+
+    Sizes from which nothing can be learned yet, for instance rows of one label only, are left out.
+    """
+    card, learned, held = training.card, training.learned, training.held
+    order = np.random.default_rng(training.seed).permutation(len(learned))
+    sizes, values = [], []
+    for share in CURVE:
+        some = learned.take(np.sort(order[: max(MIN_ROWS, round(share * len(learned)))]))
+        try:
+            model = found.learner.learn(card, some, training.seed)
+        except (ScorestreamError, ValueError):
+            continue
+        metrics = evaluate(card, held.truth, model.margin(held.features))
+        sizes.append(len(some))
+        values.append(metrics.get(training.metric.name, float("nan")))
+    return sizes, values
+
+
+def _profile(training: Training, trained: Trained) -> Profile:
+    data, card = training.data, trained.model.card
+    names = [*card.columns, *card.derived, card.target]
+    # What no truth has taught knows its own rows no better than others; and scores of another
+    # forest, of which many rows share one, would lie beside the edges of the bins.
+    unsupervised = card.task == "anomaly"
+    margins = trained.model.margin(data.rows) if unsupervised else trained.found.margins
+    values, probability = trained.model.values(margins)
+    predictions = {"prediction": profile_column(values)}
+    if probability is not None:
+        predictions["probability"] = profile_column(pa.array(probability), PROBABILITY_EDGES)
+    return Profile(
+        name=training.use_case.name,
+        source=data.source,
+        data_version=data.totals.data_version,
+        rows=data.totals.rows,
+        held_out=data.totals.held_out,
+        bad_rows=data.totals.bad,
+        sample=data.rows.num_rows if training.source.sampled else None,
+        transformations=transformations_of(trained.model),
+        columns={name: profile_column(data.rows[name]) for name in names},
+        predictions=predictions,
+    )
+
+
+def _problems_csv(problems: Sequence[Problem]) -> str:
+    """All problems, a line each."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["row", "column", "problem"])
+    # People open it in a spreadsheet, and the texts quote values of the table.
+    writer.writerows(
+        [p.row, spreadsheet_text(p.column), spreadsheet_text(p.text)] for p in problems
+    )
+    return out.getvalue()
+
+
+def _trials_csv(trials: Sequence[Mapping[str, object]]) -> str:
+    """The trials of a search, a line each."""
+    out = io.StringIO()
+    names = list(dict.fromkeys(name for trial in trials for name in trial))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(trials)
+    return out.getvalue()

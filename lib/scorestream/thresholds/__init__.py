@@ -1,1 +1,0 @@
-"""Where wallets stand among those of a protocol: percentiles over the history, and their export."""

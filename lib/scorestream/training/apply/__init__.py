@@ -1,1 +1,0 @@
-"""A registered model applied to tables: predictions, reasons, drift; the tables written."""

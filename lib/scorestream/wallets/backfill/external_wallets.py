@@ -1,0 +1,179 @@
+"""Wallets of tables that are not ours: checked, scored, and taken into the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scorestream.infra.kafka.records import Records
+from scorestream.infra.spark.heartbeat import getting_on
+from scorestream.wallets.backfill.stored_wallets import (
+    WALLETS_OF,
+    moment_records,
+    numbered_records,
+    whole_wallets,
+)
+from scorestream.wallets.core import schemas
+from scorestream.wallets.core.decode import Decoded, Reject, decode
+from scorestream.wallets.core.history import (
+    WalletHistory,
+    fixed_moments,
+    score_moments,
+    wallet_history,
+)
+from scorestream.wallets.core.pipeline import (
+    Scored,
+    ScoringModel,
+    history_rows,
+    reject_rows,
+)
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ForeignWallets:
+    """All rows of some wallets of a table that is not ours, in one file.
+
+    Attributes:
+        number: of the file.
+        size: bytes of the file.
+        source: URI of the table.
+        moments: unix seconds at which each wallet is scored.
+    """
+
+    uri: str
+    number: int
+    size: int
+    source: str
+    moments: list[int]
+
+    def score(self, model: ScoringModel, history: bool) -> Iterator[tuple[Scored, Records]]:
+        """Read, check and score, in batches of whole wallets."""
+        for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
+            good, rejects = _checked(rows)
+            if rejects.numbers.size:
+                yield self._refused(rejects, history)
+            if good.num_rows:
+                yield from self._score(wallet_history(self._as_known(good)), model, history)
+
+    def _score(
+        self, rows: WalletHistory, model: ScoringModel, history: bool
+    ) -> Iterator[tuple[Scored, Records]]:
+        moments = fixed_moments(rows, np.array(self.moments))
+        records = moment_records(WALLETS_OF + self.source, self.number, rows, self.moments)
+        for scored in score_moments(rows, moments, model):
+            yield (replace(scored, transactions=_none()) if history else scored), records
+        if history:
+            # Whatever a wallet's scores are: that goes by the moments that were asked for.
+            taken = _taken(rows, len(self.moments), moments.as_of)
+            yield replace(_nothing(), transactions=taken), records
+
+    def _refused(self, rejects: _Rejects, history: bool) -> tuple[Scored, Records]:
+        last = np.full(len(rejects.values), self.moments[-1])
+        offsets = (rejects.numbers + 1) * len(self.moments) - 1
+        records = numbered_records(
+            WALLETS_OF + self.source, self.number, offsets, last, rejects.values
+        )
+        rows = reject_rows(rejects.reasons, last)
+        return replace(_nothing(), rejects=rows, transactions=_none() if history else None), records
+
+    def _as_known(self, rows: pa.Table) -> pa.Table:
+        """The rows with the columns of `WALLET_ROWS` that say when they became known."""
+        micros = pa.scalar(self.moments[-1] * 1_000_000, pa.int64())
+        known = {
+            "as_of": pa.scalar(self.moments[-1]),
+            "source_topic": pa.scalar(WALLETS_OF + self.source),
+            "source_partition": pa.scalar(self.number, pa.int32()),
+            "source_offset": pa.scalar(0),
+            "source_timestamp": micros.cast(schemas.UTC_TIMESTAMP),
+        }
+        for name, value in known.items():
+            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+        return rows
+
+
+@dataclass(frozen=True)
+class _Rejects:
+    """Wallets with a bad row: their number in the file, why, and the rows as messages."""
+
+    numbers: Ints
+    reasons: list[Reject]
+    values: list[bytes]
+
+
+def _checked(rows: pa.Table) -> tuple[pa.Table, _Rejects]:
+    """The rows of the wallets without a bad one, and the rejects of the others.
+
+    The decoder has the last word on rows with a `defect`; those that it accepts are as it reads
+    them.
+    """
+    looked = np.flatnonzero(np.asarray(rows["defect"].is_valid()))
+    values = [value.encode() for value in rows["defect"].take(pa.array(looked)).to_pylist()]
+    decoded = decode(values)
+    number = np.asarray(rows["number"])
+    bad_rows = looked[[reject.position for reject in decoded.rejects]]
+    bad = np.isin(number, number[bad_rows])
+    plain = np.asarray(rows["defect"].is_null()) & ~bad
+    read = looked[decoded.positions]
+    mended = _mended(rows, read, decoded).filter(pa.array(~bad[read]))
+    good = rows.drop_columns(["defect"])
+    good = pa.concat_tables([good.filter(pa.array(plain)), mended.select(good.column_names)])
+    return good, _rejects(rows, decoded, bad_rows, values)
+
+
+def _mended(rows: pa.Table, read: Ints, decoded: Decoded) -> pa.Table:
+    """The rows that the decoder accepted, with the values as it reads them."""
+    mended = decoded.rows.drop_columns(["message"])
+    for name in ("wallet_key", "wallet_address", "number"):
+        mended = mended.append_column(name, rows[name].take(pa.array(read)))
+    return mended
+
+
+def _rejects(rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[bytes]) -> _Rejects:
+    number = np.asarray(rows["number"])
+    counts = np.bincount(number - number[0])
+    reasons: dict[int, Reject] = {}
+    texts: dict[int, list[bytes]] = {}
+    for reject, row in zip(decoded.rejects, bad_rows.tolist(), strict=True):
+        wallet = int(number[row])
+        count = int(counts[wallet - number[0]])
+        reasons.setdefault(
+            wallet,
+            Reject(len(reasons), reject.code, reject.error, reject.wallet_address, count),
+        )
+        texts.setdefault(wallet, []).append(values[reject.position])
+    return _Rejects(
+        np.array(list(reasons), dtype=np.int64),
+        list(reasons.values()),
+        [b"\n".join(lines) for lines in texts.values()],
+    )
+
+
+def _taken(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:
+    """Rows of `HISTORY`; the message of a wallet's is that of its last moment."""
+    names = [name for name in schemas.HISTORY_ROWS.names if name != "message"]
+    wallets = len(rows.bounds) - 1
+    lasts = pa.array(rows.bounds[1:] - 1)
+    decoded = Decoded(
+        positions=(np.arange(wallets) + 1) * moments - 1,
+        wallets=rows.rows["wallet_address"].take(lasts).to_pylist(),
+        counts=np.diff(rows.bounds),
+        rows=rows.rows.select(names).add_column(
+            0, "message", pa.array(rows.wallet.astype(np.int32))
+        ),
+        rejects=[],
+    )
+    return history_rows(decoded, as_of)
+
+
+def _none() -> pa.Table:
+    return schemas.HISTORY.empty_table()
+
+
+def _nothing() -> Scored:
+    return Scored(schemas.SCORED.empty_table(), schemas.REJECTED.empty_table(), None)

@@ -1,0 +1,183 @@
+"""`backfill_scores`: plan, score chunk by chunk, commit each chunk once."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PythonException
+from pyspark.sql import SparkSession
+
+from scorestream.infra.config.settings import Settings
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.kafka.cluster import KafkaCluster
+from scorestream.infra.spark.isolation import Care
+from scorestream.infra.spark.session import build_session
+from scorestream.infra.spark.tasks import run_exchange, run_tasks, tried_once
+from scorestream.infra.spark.watchdog import Watchdog
+from scorestream.infra.storage.filesystem import remove_folder
+from scorestream.infra.storage.locks import exclusive_lock
+from scorestream.infra.version import code_version
+from scorestream.wallets.backfill.json_lines import LinesSplit
+from scorestream.wallets.backfill.planning import (
+    BackfillOptions,
+    Item,
+    Plan,
+    Planner,
+)
+from scorestream.wallets.backfill.progress import Progress
+from scorestream.wallets.backfill.publishing import Publishing
+from scorestream.wallets.core.pipeline import ScoringModel
+from scorestream.wallets.execution.configured_scorer import load_scoring_model
+from scorestream.wallets.execution.decoded_batch import Piece, split_by_wallet
+from scorestream.wallets.execution.history_lookup import WalletFile, wallet_files
+from scorestream.wallets.execution.incremental import score_pieces, write_increments
+from scorestream.wallets.execution.scoring_task import ScoringReport, commit_files, write_scored
+from scorestream.wallets.execution.table_rows import BatchFacts
+from scorestream.wallets.predictors.apply import MODEL_SECONDS
+from scorestream.wallets.predictors.batch_models import Choice
+from scorestream.wallets.predictors.pinned_models import KeptModels
+from scorestream.wallets.reference.snapshots import current_reference, keep_copy
+from scorestream.wallets.schema.tables import SCORES
+from scorestream.wallets.schema.views import CATALOG
+
+
+def run_backfill(options: BackfillOptions, settings: Settings) -> None:
+    """Score historical wallets, and say on stdout how many.
+
+    1. plan: what the run id stands for, or a new plan for a new one
+    2. score and commit the chunks that are not committed yet, each in a transaction of the run,
+       and publish them if that was asked for
+
+    Raises:
+        ScorestreamError: no such input, or a run id that stands for another backfill.
+    """
+    run_id = options.run_id or uuid.uuid4().hex
+    location = f"{settings.warehouse}/_checkpoints/backfill_scores/{run_id}"
+    with exclusive_lock(f"{location}.json"):
+        if options.publish is not None:
+            KafkaCluster(settings).ensure_topics()
+        warehouse = Warehouse(settings.warehouse, CATALOG)
+        warehouse.create_tables()
+        reference = current_reference(settings, warehouse)
+        keep_copy(reference, warehouse)
+        model = load_scoring_model(
+            settings.scorestream_conf, options.scoring, reference.stable_symbols
+        )
+        spark = build_session("backfill_scores", settings)
+        # 1.
+        kept = KeptModels(settings)
+        planner = Planner(options, settings, spark, warehouse, model, location, kept.now)
+        plan = planner.plan()
+        models = kept.choices(plan.models)
+        # 2.
+        publishing = (
+            Publishing(spark, settings, warehouse, options.publish, f"{location}.published")
+            if options.publish is not None
+            else None
+        )
+        keeps = settings.keeps_history
+        with Watchdog(spark, settings.scorestream_task_seconds, f"{location}.progress"):
+            _Run(spark, warehouse, model, run_id, keeps, publishing, models).finish(plan)
+        remove_folder(planner.folder)
+
+
+@dataclass(frozen=True)
+class _Run:
+    spark: SparkSession
+    warehouse: Warehouse
+    model: ScoringModel
+    run_id: str
+    keeps_history: bool
+    publishing: Publishing | None
+    models: tuple[Choice, ...]
+
+    def finish(self, plan: Plan) -> None:
+        """Score, commit and publish what is not yet."""
+        chunks = plan.chunks()
+        done = self.warehouse.transaction_version(SCORES, f"{self.run_id}/{SCORES.name}")
+        first = 0 if done is None else done + 1
+        sizes = [sum(item.size for item in chunk) for chunk in chunks]
+        if self.publishing is not None:
+            self.publishing.catch_up(self.run_id, first)
+        with Progress(sum(sizes), self.run_id) as progress:
+            progress.skip(sum(sizes[:first]))
+            for number in range(first, len(chunks)):
+                progress.advance(sizes[number], self._score(plan, chunks[number], number))
+        print(f"{progress.summary}, run {self.run_id}")
+
+    def _score(self, plan: Plan, items: Sequence[Item], number: int) -> list[ScoringReport]:
+        facts = BatchFacts.of(
+            self.run_id, number, time.time(), self.model, code_version(), self.models
+        )
+        # The table's own rows are in the history already.
+        history = self.keeps_history and not (plan.ranges or plan.stored)
+        work = _ChunkWork(self.warehouse.root, self.model, facts, history)
+        reports = self._done(plan, items, work)
+        files = [file for report in reports for file in report.files]
+        commit_files(self.warehouse, files, (self.run_id, number))
+        # By `scores` the next start knows what is done, also where a chunk had none.
+        self.warehouse.mark(SCORES, (f"{self.run_id}/{SCORES.name}", number))
+        if self.publishing is not None:
+            self.publishing.publish(self.run_id, number, files)
+        return reports
+
+    def _done(self, plan: Plan, items: Sequence[Item], work: _ChunkWork) -> list[ScoringReport]:
+        """Do a chunk's work; where a model may have ended its only attempt, with care."""
+        try:
+            return self._done_once(plan, items, work)
+        except (Py4JJavaError, PythonException) as error:
+            if not (self.models and tried_once(error)):
+                raise
+        care = Care(MODEL_SECONDS, at_once=True)
+        return self._done_once(plan, items, replace(work, care=care))
+
+    def _done_once(
+        self, plan: Plan, items: Sequence[Item], work: _ChunkWork
+    ) -> list[ScoringReport]:
+        lines = [item for item in items if isinstance(item, LinesSplit)]
+        if plan.incremental and lines:
+            buckets = self.spark.sparkContext.defaultParallelism
+            return run_exchange(
+                self.spark,
+                partial(work.split, buckets=buckets),
+                lines,
+                partial(work.score_increments, files=wallet_files(self.warehouse)),
+                buckets,
+            )
+        return run_tasks(self.spark, work.score, items)
+
+
+@dataclass(frozen=True)
+class _ChunkWork:
+    """What the tasks do for a chunk.
+
+    Attributes:
+        care: how models are taken; None: with care where the task failed before.
+    """
+
+    root: str
+    model: ScoringModel
+    facts: BatchFacts
+    history: bool
+    care: Care | None = None
+
+    def score(self, item: Item) -> ScoringReport:
+        """Read, score and write."""
+        scored = item.score(self.model, self.history)
+        return write_scored(scored, self.root, self.facts, self.history, care=self.care)
+
+    def split(self, item: LinesSplit, buckets: int) -> Iterator[tuple[int, Piece]]:
+        """Messages that hold what is new, dealt out by wallet."""
+        return split_by_wallet(item.pieces(history=True), buckets)
+
+    def score_increments(
+        self, pieces: Sequence[Piece], files: Sequence[WalletFile]
+    ) -> ScoringReport:
+        """Score messages that hold what is new, all of their wallets, and write."""
+        increments = score_pieces(pieces, files, self.model, care=None)
+        return write_increments(increments, self.root, self.facts, care=self.care)

@@ -1,0 +1,139 @@
+"""Wallets of the table `transactions`, scored over their history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scorestream.infra.kafka.records import Records, same_topic
+from scorestream.infra.spark.heartbeat import getting_on
+from scorestream.infra.storage.filesystem import filesystem_of
+from scorestream.wallets.backfill.stored_messages import stored_records
+from scorestream.wallets.core import schemas
+from scorestream.wallets.core.history import (
+    WalletHistory,
+    fixed_moments,
+    message_moments,
+    score_moments,
+    wallet_history,
+)
+from scorestream.wallets.core.pipeline import Scored, ScoringModel
+from scorestream.wallets.schema.tables import TRANSACTIONS
+
+Ints = npt.NDArray[np.int64]
+# So many rows, each at every moment, are scored at once, unless one wallet has more.
+BATCH_ROWS: Final = 250_000
+MIN_ROWS: Final = 100
+READ_ROWS: Final = 50_000
+# What stands for a topic where a score is of no message: a wallet at a moment of ours.
+WALLETS_OF: Final = "wallets:"
+
+
+@dataclass(frozen=True)
+class StoredWallets:
+    """All stored rows of some wallets, in one file.
+
+    Attributes:
+        number: of the file.
+        size: bytes of the file.
+        moments: unix seconds at which each wallet is scored; none: at each of its messages' own.
+    """
+
+    uri: str
+    number: int
+    size: int
+    moments: list[int]
+
+    def score(self, model: ScoringModel, _history: bool) -> Iterator[tuple[Scored, Records]]:
+        """Read and score, in batches of whole wallets; their rows are in the history already."""
+        for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
+            history = wallet_history(rows)
+            if self.moments:
+                moments = fixed_moments(history, np.array(self.moments))
+                topic = WALLETS_OF + TRANSACTIONS.name
+                records = moment_records(topic, self.number, history, self.moments)
+            else:
+                moments = message_moments(history)
+                firsts = history.rows.take(pa.array(history.message_bounds[:-1]))
+                records = stored_records(firsts)
+            for scored in score_moments(history, moments, model):
+                yield scored, records
+
+
+def moment_records(
+    topic: str, partition: int, history: WalletHistory, moments: Sequence[int]
+) -> Records:
+    """What stands for a message where every wallet is scored at the same moments.
+
+    Offsets go by the `number` of the wallet among those of its file, so that they are the same
+    whenever the file is scored.
+    """
+    numbers = np.asarray(history.rows["number"])[history.bounds[:-1]]
+    offsets = (numbers[:, None] * len(moments) + np.arange(len(moments))).ravel()
+    return numbered_records(
+        topic, partition, offsets, np.tile(np.array(moments), len(numbers)), [None] * len(offsets)
+    )
+
+
+def numbered_records(
+    topic: str, partition: int, offsets: Ints, as_of: Ints, values: Sequence[bytes | None]
+) -> Records:
+    """N records of one topic and partition."""
+    count = len(offsets)
+    return Records(
+        topics=same_topic(topic, count),
+        partitions=np.full(count, partition, dtype=np.int32),
+        offsets=offsets,
+        timestamps=as_of * 1000,
+        attempts=np.zeros(count, dtype=np.int32),
+        keys=[None] * count,
+        values=list(values),
+    )
+
+
+def whole_wallets(uri: str, moments: int) -> Iterator[pa.Table]:
+    """The rows of a file in batches, each wallet's in one of them.
+
+    A column `number` counts the wallets of the file from 0.
+
+    Args:
+        uri: of the file.
+        moments: at how many each wallet is scored; the more, the smaller are the batches.
+    """
+    number = 0
+    for rows in _batches(uri, max(MIN_ROWS, BATCH_ROWS // max(moments, 1))):
+        codes = np.asarray(rows["wallet_key"].combine_chunks().dictionary_encode().indices)
+        yield rows.append_column("number", pa.array(number + codes.astype(np.int64)))
+        number += int(codes[-1]) + 1
+
+
+def _batches(uri: str, size: int) -> Iterator[pa.Table]:
+    filesystem, path = filesystem_of(uri)
+    with pq.ParquetFile(path, filesystem=filesystem) as file:
+        kept = file.schema_arrow.empty_table()
+        for batch in file.iter_batches(min(READ_ROWS, size), use_threads=False):
+            kept = pa.concat_tables([kept, pa.Table.from_batches([batch])])
+            if kept.num_rows < size:
+                continue
+            # Rows of the last wallet may follow.
+            last = kept["wallet_key"][kept.num_rows - 1]
+            end = kept.num_rows - pc.sum(pc.equal(kept["wallet_key"], last)).as_py()
+            if end:
+                yield _typed(kept[:end])
+                kept = kept[end:]
+        if kept.num_rows:
+            yield _typed(kept)
+
+
+def _typed(rows: pa.Table) -> pa.Table:
+    """Columns as our schemas have them; Spark writes timestamps of its own kind."""
+    known = {field.name: field for field in (*schemas.WALLET_ROWS, *schemas.HISTORY_ROWS)}
+    fields = [known.get(field.name, field) for field in rows.schema]
+    return rows.cast(pa.schema([pa.field(field.name, field.type) for field in fields]))

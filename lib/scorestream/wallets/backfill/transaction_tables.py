@@ -1,0 +1,310 @@
+"""Tables of transactions as input: one row a transaction, of any wallet, in any order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import reduce
+from operator import and_
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import unquote
+
+import pyarrow as pa
+from py4j.protocol import Py4JJavaError
+from pydantic import ValidationError
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.yaml_files import problems_of, read_yaml
+from scorestream.infra.error_text import reason
+from scorestream.infra.errors import ConfigurationError, InputError
+from scorestream.infra.spark.csv_reader import csv_rows
+from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
+from scorestream.wallets.backfill.json_lines import found_files
+from scorestream.wallets.core.decode import DEFAULT_CHAIN
+from scorestream.wallets.core.messages import DEXES
+from scorestream.wallets.core.wallet_keys import HEXADECIMAL
+from scorestream.wallets.schema.tables import LEGS_OF_ROWS
+
+TableFormat = Literal["parquet", "delta", "csv"]
+# A transaction as a message has it: its fields, and those of its legs -> our names of the columns.
+FIELDS: Final = {
+    "document_id": "document_id",
+    "action": "action",
+    "timestamp": "timestamp",
+    "protocol": "protocol",
+    "poolId": "pool_id",
+    "poolName": "pool_name",
+    "caller": "caller",
+    "chainId": "chain_id",
+}
+LEGS: Final = {
+    "tokenIn": "token_in",
+    "tokenOut": "token_out",
+    "token0": "token0",
+    "token1": "token1",
+}
+PARTS: Final = {
+    "amount": "amount",
+    "amountUSD": "amount_usd",
+    "address": "address",
+    "symbol": "symbol",
+}
+COLUMNS: Final = (
+    "wallet_address",
+    *FIELDS.values(),
+    *(f"{leg}_{part}" for leg in LEGS.values() for part in PARTS.values()),
+)
+REQUIRED: Final = ("wallet_address", "document_id", "action", "timestamp")
+MAX_LETTERS: Final = 256
+NAMELESS_GROUPS: Final = 10_000
+_KEYS: Final = {leg: key for key, leg in LEGS.items()}
+_TEXTS: Final = ("protocol", "pool_name", "caller")
+
+
+class ColumnMapping(Frozen):
+    """How the columns of a table are called: a file like those of `conf/inputs`.
+
+    Attributes:
+        columns: our name -> the table's, with a dot before the field of a struct.
+        constants: our name -> the value of every row.
+    """
+
+    columns: Mapping[str, str] = {}
+    constants: Mapping[str, str | int | float] = {}
+
+
+def load_mapping(path: Path | None) -> ColumnMapping:
+    """Read a column mapping; None: the columns have our names.
+
+    Raises:
+        ConfigurationError: no such file, or it maps columns that we do not have.
+    """
+    if path is None:
+        return ColumnMapping()
+    try:
+        mapping = ColumnMapping(**read_yaml(path))
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {problems_of(error)}") from None
+    unknown = sorted({*mapping.columns, *mapping.constants} - set(COLUMNS))
+    if unknown:
+        raise ConfigurationError(f"{path}: {', '.join(unknown)}: not one of {', '.join(COLUMNS)}")
+    return mapping
+
+
+def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
+    """The rows of a table as they are; CSV as text, below a header: nothing is null, "" is not.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if form == "csv":
+        return _read_csv(spark, uri)
+    try:
+        # Hadoop's paths are not quoted as URIs are.
+        path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+        return spark.read.format(form).load(path)
+    except (PySparkException, Py4JJavaError) as error:
+        known = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
+        told = known[0] if known else str(error).splitlines()[0]
+        raise InputError(f"{uri} cannot be read as {form}: {told}") from None
+
+
+def _read_csv(spark: SparkSession, uri: str) -> DataFrame:
+    try:
+        folder = uri.rpartition("/")[0] if "*" in uri else uri
+        return csv_rows(spark, found_files(uri), folder, nulls=True)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{uri} cannot be read as csv: {reason(error)}") from None
+
+
+def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
+    """Rows of a table as `HISTORY_ROWS`, with their wallet instead of `message`.
+
+    A row that the decoder must look at is a message of its own in `defect`: what is not plainly
+    good is there as the table has it, all else as it is in the other columns.
+
+    Raises:
+        InputError: a required column lacks, or one that the mapping names.
+    """
+    raw = _raw(table, mapping)
+    types = {field.name: field.dataType for field in raw.schema}
+    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
+        for part in PARTS.values():
+            raw = raw.withColumn(f"{leg}_{part}", _used(of_swap, of_pool, part, types))
+    columns = _typed(types)
+    typed = raw.select(
+        *[column.alias(f"typed_{name}") for name, column in columns.items()], *raw.columns
+    )
+    types = {field.name: field.dataType for field in raw.schema}
+    plain = _plain(types)
+    return typed.select(
+        *[F.col(f"typed_{name}").alias(name) for name in columns],
+        F.when(~reduce(and_, plain.values()), _message(types, plain)).alias("defect"),
+    )
+
+
+def _typed(types: Mapping[str, T.DataType]) -> dict[str, Column]:
+    """The columns of the exploded form; null where a value has no such type."""
+    wallet = F.col("wallet_address").cast("string")
+    # In Java `$` also stands before a line break that ends the text.
+    is_hexadecimal = wallet.rlike(HEXADECIMAL.removesuffix("$") + r"\z")
+    # Rows without a wallet are rejected in many groups: one would hold all of them at once.
+    group = F.pmod(F.xxhash64(F.col("document_id").cast("string")), F.lit(NAMELESS_GROUPS))
+    nameless = F.concat(F.lit("\0"), group.cast("string"))
+    key = F.when(is_hexadecimal, F.lower(wallet)).otherwise(F.coalesce(wallet, nameless))
+    return {
+        "wallet_key": key,
+        "wallet_address": wallet,
+        "document_id": F.col("document_id").cast("string"),
+        "action": F.col("action").cast("string"),
+        "timestamp": _seconds(types),
+        "pool_id": F.col("pool_id").cast("string"),
+        **{name: F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _TEXTS},
+        "chain_id": F.coalesce(_whole("chain_id", types), F.lit(DEFAULT_CHAIN)),
+        **{name: column for leg in LEGS_OF_ROWS for name, column in _leg(leg).items()},
+    }
+
+
+def _raw(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
+    """All of `COLUMNS` with the types that they have in the table; null where it has none."""
+    found = {name: _column(table, mapping, name) for name in COLUMNS}
+    lacking = [name for name in REQUIRED if found[name] is None]
+    if lacking:
+        raise InputError(
+            f"no column {', '.join(lacking)} among {', '.join(table.columns)}: say with --columns "
+            "what they are called"
+        )
+    nothing = F.lit(None).cast("string")
+    columns = [(nothing if c is None else c).alias(name) for name, c in found.items()]
+    try:
+        return table.select(*columns)
+    except AnalysisException as error:
+        raise InputError(f"a column is not as needed: {str(error).splitlines()[0]}") from None
+
+
+def _column(table: DataFrame, mapping: ColumnMapping, name: str) -> Column | None:
+    if name in mapping.constants:
+        return F.lit(mapping.constants[name])
+    if name in mapping.columns:
+        given = mapping.columns[name]
+        if given.partition(".")[0] not in table.columns:
+            raise InputError(f"no column {given} (for {name}) among {', '.join(table.columns)}")
+        return F.col(".".join(f"`{part}`" for part in given.split(".")))
+    if name in table.columns:
+        return F.col(name)
+    for leg in LEGS.values():
+        # As the table `transactions` has it.
+        if name.startswith(f"{leg}_") and leg in table.columns:
+            return F.col(leg).getField(name.removeprefix(f"{leg}_"))
+    return None
+
+
+def _used(of_swap: str, of_pool: str, part: str, types: Mapping[str, T.DataType]) -> Column:
+    """A part of the leg that the action uses, as text if the two differ in their type."""
+    pair = [f"{of_swap}_{part}", f"{of_pool}_{part}"]
+    same = types[pair[0]] == types[pair[1]]
+    swap, pool = (F.col(name) if same else F.col(name).cast("string") for name in pair)
+    return F.when(F.col("action") == "swap", swap).when(
+        F.col("action").isin("deposit", "withdraw"), pool
+    )
+
+
+def _leg(leg: str) -> dict[str, Column]:
+    usd = F.col(f"{leg}_amount_usd").try_cast("double")
+    return {
+        f"{leg}_amount": F.col(f"{leg}_amount").cast("string"),
+        # Adding zero turns -0.0 into 0.0, as the decoder does.
+        f"{leg}_usd": F.coalesce(usd, F.lit(0.0)) + F.lit(0.0),
+        f"{leg}_address": F.coalesce(F.col(f"{leg}_address").cast("string"), F.lit("")),
+        f"{leg}_symbol": F.col(f"{leg}_symbol").cast("string"),
+    }
+
+
+def _seconds(types: Mapping[str, T.DataType]) -> Column:
+    """Unix seconds of times, of numbers as messages have them, of texts of either; else null."""
+    column = F.col("timestamp")
+    if isinstance(types["timestamp"], T.TimestampType | T.TimestampNTZType | T.DateType):
+        return column.cast("timestamp").cast("long")
+    number = _whole("timestamp", types)
+    seconds = F.when(number > MAX_SECONDS, F.floor(number / 1000)).otherwise(number)
+    if isinstance(types["timestamp"], T.StringType):
+        return F.coalesce(seconds, column.try_cast("timestamp").cast("long"))
+    return seconds
+
+
+def _whole(name: str, types: Mapping[str, T.DataType]) -> Column:
+    """The whole numbers of a column, whatever type they have; null where a value is none."""
+    if isinstance(types[name], T.BooleanType):
+        return F.lit(None).cast("long")
+    given = F.col(name).try_cast("decimal(38,6)")
+    return F.when(given == F.floor(given), F.floor(given)).try_cast("long")
+
+
+def _plain(types: Mapping[str, T.DataType]) -> dict[str, Column]:
+    """By column whether a row's value is plainly one that a message could have.
+
+    The others are texts, of which any will do.
+    """
+    found = {
+        "wallet_address": _sure(F.length("typed_wallet_address").between(1, MAX_LETTERS)),
+        "document_id": F.col("typed_document_id").isNotNull(),
+        "action": F.col("typed_action").isNotNull(),
+        "timestamp": _sure(F.col("typed_timestamp").between(MIN_SECONDS, MAX_SECONDS)),
+        "chain_id": F.col("chain_id").isNull() | _sure(_whole("chain_id", types) >= 0),
+    }
+    for leg in LEGS_OF_ROWS:
+        amount, usd = F.col(f"{leg}_amount"), F.col(f"{leg}_amount_usd")
+        digits = F.col(f"typed_{leg}_amount").rlike(r"^[0-9]{1,77}\z")
+        number = usd.try_cast("double")
+        finite = (number >= 0) & (number < float("inf")) & ~F.isnan(number)
+        found[f"{leg}_amount"] = amount.isNull() | _sure(digits)
+        found[f"{leg}_usd"] = usd.isNull() | _sure(finite)
+    return found
+
+
+def _sure(condition: Column) -> Column:
+    return F.coalesce(condition, F.lit(False))
+
+
+def _message(types: Mapping[str, T.DataType], plain: Mapping[str, Column]) -> Column:
+    """The row as a message; a pool or symbol that it does not have is null there, too.
+
+    Left out, either would be "", which counts as one more.
+    """
+
+    def value(name: str, of_row: str | None = None) -> Column:
+        typed = F.col(f"typed_{name}").cast("variant")
+        if name not in plain:
+            return F.coalesce(typed, F.parse_json(F.lit("null")))
+        return F.when(plain[name], typed).otherwise(_as_it_is(of_row or name, types))
+
+    fields = [value(name).alias(field) for field, name in FIELDS.items()]
+    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
+        parts = {
+            "amount": value(f"{leg}_amount"),
+            "amountUSD": value(f"{leg}_usd", f"{leg}_amount_usd"),
+            "address": value(f"{leg}_address"),
+            "symbol": value(f"{leg}_symbol"),
+        }
+        struct = F.struct(*[part.alias(field) for field, part in parts.items()])
+        is_swap = F.col("typed_action") == "swap"
+        fields.append(F.when(is_swap, struct).alias(_KEYS[of_swap]))
+        is_of_pool = F.col("typed_action").isin("deposit", "withdraw")
+        fields.append(F.when(is_of_pool, struct).alias(_KEYS[of_pool]))
+    entry = F.struct(
+        F.lit(DEXES).alias("protocolType"), F.array(F.struct(*fields)).alias("transactions")
+    )
+    wallet = value("wallet_address").alias("wallet_address")
+    return F.to_json(F.struct(wallet, F.array(entry).alias("data")))
+
+
+def _as_it_is(name: str, types: Mapping[str, T.DataType]) -> Column:
+    """A value of any type as JSON has it; what JSON has nothing for as text."""
+    known = T.NumericType | T.BooleanType | T.StringType
+    column = F.col(name)
+    return (column if isinstance(types[name], known) else column.cast("string")).cast("variant")

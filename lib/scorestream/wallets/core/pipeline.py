@@ -1,0 +1,183 @@
+"""The one scoring function: message values and their moments in, scores and rejects out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scorestream.wallets.core import schemas
+from scorestream.wallets.core.actions import with_values
+from scorestream.wallets.core.decode import (
+    Decoded,
+    Reject,
+    decode,
+    history_of,
+)
+from scorestream.wallets.core.wallet_keys import wallet_keys
+
+NON_FINITE: Final = "a feature or score is not finite: amounts near the limit of a 64-bit float"
+
+
+class ScoringModel(Protocol):
+    """What every scoring model offers."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, as scores carry it."""
+        ...
+
+    @property
+    def config_hash(self) -> str:
+        """Hash of all constants, as scores carry it."""
+        ...
+
+    def score(self, rows: pa.Table, as_of: npt.NDArray[np.int64]) -> pa.StructArray:
+        """N structs of `SCORE` for the n wallets of `rows`; null where not finite."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scored batch: every message is in one row of `scores`, or in one of `rejects`.
+
+    Attributes:
+        scores: rows of `SCORED`.
+        rejects: rows of `REJECTED`.
+        transactions: rows of `HISTORY`, those of each message that counts together; None where the
+            history was not asked for.
+    """
+
+    scores: pa.Table
+    rejects: pa.Table
+    transactions: pa.Table | None
+
+
+def score_messages(
+    values: Sequence[bytes | None],
+    as_of: npt.NDArray[np.int64],
+    model: ScoringModel,
+    history: bool = True,
+    refused: Sequence[Reject] = (),
+) -> Scored:
+    """Score a batch of messages: decode them, then :func:`score_decoded`.
+
+    Args:
+        values: raw message values, None for a record without one.
+        as_of: int64, unix seconds of each message.
+        model: the scoring model.
+        history: whether the exploded transactions are returned too.
+        refused: rejects of messages that are not looked at.
+
+    Returns:
+        Tables whose `position` is the row of the message in `values`; rows are in no order.
+    """
+    return score_decoded(decode(values, history, refused), as_of, model, history)
+
+
+def score_decoded(
+    decoded: Decoded, as_of: npt.NDArray[np.int64], model: ScoringModel, history: bool
+) -> Scored:
+    """Score decoded messages.
+
+    1. score: transactions -> features -> scores, all wallets at once
+    2. reject the wallets whose result is not finite
+
+    Args:
+        decoded: transactions of the messages, with `HISTORY_ROWS` if `history` is set.
+        as_of: int64, unix seconds of each message, accepted or not.
+        model: the scoring model.
+        history: whether the exploded transactions are returned too.
+    """
+    # 1. Score: transactions -> features -> scores.
+    decoded = replace(decoded, rows=with_values(decoded.rows))
+    scores = model.score(decoded.rows, as_of[decoded.positions])
+    # 2. Reject what is not finite.
+    finite = np.asarray(scores.is_valid())
+    rejects = decoded.rejects + _non_finite(decoded, ~finite)
+    transactions = history_rows(decoded, as_of, finite) if history else None
+    return Scored(
+        _scores(decoded, as_of, scores).filter(pa.array(finite)),
+        reject_rows(rejects, as_of),
+        transactions,
+    )
+
+
+def _non_finite(decoded: Decoded, failed: npt.NDArray[np.bool_]) -> list[Reject]:
+    return [
+        Reject(
+            int(decoded.positions[i]),
+            "non_finite_result",
+            NON_FINITE,
+            decoded.wallets[i],
+            int(decoded.counts[i]),
+        )
+        for i in np.flatnonzero(failed)
+    ]
+
+
+def _scores(decoded: Decoded, as_of: npt.NDArray[np.int64], scores: pa.StructArray) -> pa.Table:
+    wallets = pa.array(decoded.wallets, pa.string())
+    columns = [
+        pa.array(decoded.positions),
+        wallets,
+        pa.array(as_of[decoded.positions]),
+        wallet_keys(wallets),
+        pa.array(decoded.counts),
+        *_first_and_last(decoded),
+        *scores.flatten(),
+    ]
+    return pa.Table.from_arrays(columns, schema=schemas.SCORED)
+
+
+def _first_and_last(decoded: Decoded) -> list[pa.Array]:
+    """When each wallet's first and last transactions were, as `TRANSACTION_TIMES`."""
+    seconds = np.asarray(decoded.rows["timestamp"])
+    starts = np.cumsum(decoded.counts) - decoded.counts
+    found = [extreme.reduceat(seconds, starts) for extreme in (np.minimum, np.maximum)]
+    return [pa.array(each * 1_000_000).cast(schemas.UTC_TIMESTAMP) for each in found]
+
+
+def reject_rows(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table:
+    """Rejects as rows of `REJECTED`; `as_of` of every message of the batch."""
+    positions = np.array([r.position for r in rejects], dtype=np.int64)
+    columns = [
+        positions,
+        [r.wallet_address for r in rejects],
+        as_of[positions],
+        [r.transaction_count for r in rejects],
+        [r.code for r in rejects],
+        [r.error for r in rejects],
+    ]
+    return pa.Table.from_arrays(
+        [pa.array(c, f.type) for c, f in zip(columns, schemas.REJECTED, strict=True)],
+        schema=schemas.REJECTED,
+    )
+
+
+def history_rows(
+    decoded: Decoded,
+    as_of: npt.NDArray[np.int64],
+    kept: npt.NDArray[np.bool_] | None = None,
+) -> pa.Table:
+    """Rows of `HISTORY`: the transactions of the decoded messages, or of those that are kept."""
+    history = history_of(decoded)
+    message = np.asarray(history["message"])
+    positions = decoded.positions[message]
+    wallets = pa.array(decoded.wallets, pa.string())
+    of_row = history["message"].combine_chunks()
+    columns = [
+        pa.array(positions),
+        wallets.take(of_row),
+        pa.array(as_of[positions]),
+        wallet_keys(wallets).take(of_row),
+        *history.columns[1:],
+    ]
+    table = pa.Table.from_arrays(columns, schema=schemas.HISTORY)
+    if kept is None or kept.all():
+        return table
+    return table.filter(pa.array(kept[message]))

@@ -1,0 +1,1 @@
+"""Made-up wallets whose behaviour is known."""

@@ -1,0 +1,103 @@
+"""Rows of `scores` and `rejects` as Kafka messages.
+
+Messages are made from table rows only, so that what is published is what Delta holds, whether the
+rows are fresh or read back after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from scorestream.infra.kafka.producer import Record
+from scorestream.wallets.core.wallet_keys import wallet_key
+
+SCHEMA_VERSION: Final = 1
+_SOURCE: Final = ("source_topic", "source_partition", "source_offset")
+_encode = msgspec.json.Encoder().encode
+
+
+def success_records(scores: pa.Table) -> Iterator[Record]:
+    """Rows of `scores` -> records of the success topic."""
+    for row in _dictionaries(scores):
+        lp, swap, final = row["lp_score"], row["swap_score"], row["final_score"]
+        category = {
+            "category": "dexes",
+            "score": final,
+            "transaction_count": row["transaction_count"],
+            "features": row["features"]
+            | {"lp_score": lp, "swap_score": swap, "final_score": final},
+        }
+        value = {
+            "wallet_address": row["wallet_address"],
+            # Plain text of a decimal prints zero as 0E-18.
+            "zscore": format(row["zscore"], "f"),
+            "timestamp": row["scored_at"] // 1_000_000,
+            "processing_time_ms": row["processing_time_ms"],
+            "categories": [category],
+            "tags": row["tags"],
+            "breakdown": row["breakdown"],
+            "models": dict(row["models"]),
+            "scoring": row["scoring"],
+            "config_hash": row["config_hash"],
+            "as_of": row["as_of"],
+            "schema_version": SCHEMA_VERSION,
+        }
+        models = [(f"model-{name}", m["version"].encode()) for name, m in row["models"]]
+        yield _record(row, value, ("scoring", row["scoring"].encode()), *models)
+
+
+def failure_records(rejects: pa.Table) -> Iterator[Record]:
+    """Rows of `rejects` -> records of the failure topic."""
+    for row in _dictionaries(rejects.drop_columns(["value", "key"])):
+        count = row["transaction_count"]
+        category = {"category": "dexes", "error": row["error"], "transaction_count": count}
+        value = {
+            "wallet_address": row["wallet_address"],
+            "error": row["error"],
+            "error_code": row["error_code"],
+            "timestamp": row["rejected_at"] // 1_000_000,
+            "processing_time_ms": row["processing_time_ms"],
+            "categories": [category],
+            "as_of": row["as_of"],
+            "schema_version": SCHEMA_VERSION,
+        }
+        yield _record(row, value)
+
+
+def _record(row: dict[str, Any], value: dict[str, Any], *headers: tuple[str, bytes]) -> Record:
+    topic, partition, offset = (row[name] for name in _SOURCE)
+    value["source"] = {"topic": topic, "partition": partition, "offset": offset}
+    source = f"{topic}/{partition}/{offset}"
+    wallet = row["wallet_address"]
+    return Record(
+        key=None if wallet is None else wallet_key(wallet).encode(),
+        value=_encode(value),
+        headers=(("source", source.encode()), *headers),
+    )
+
+
+def _dictionaries(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows as dictionaries, times as microseconds; ten times as fast as Arrow's own way."""
+    names = rows.column_names
+    columns = [_values(rows[name].combine_chunks()) for name in names]
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    values: list[Any]
+    if pa.types.is_timestamp(column.type):
+        return _values(column.cast(pa.int64()))
+    if pa.types.is_struct(column.type) and column.null_count == 0:
+        names = [field.name for field in column.type]
+        parts = [_values(part) for part in column.flatten()]
+        return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
+    if pa.types.is_primitive(column.type) and column.null_count == 0:
+        values = np.asarray(column).tolist()
+        return values
+    values = column.to_pylist()
+    return values

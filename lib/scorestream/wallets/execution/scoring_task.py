@@ -1,0 +1,247 @@
+"""Scoring in a task: records in, data files of the tables out, and a report of both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorestream.infra.delta.data_files import DataFile, TableWriter
+from scorestream.infra.delta.table import Table
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.kafka.records import FIRST_MOMENT_MS, LAST_MOMENT_MS, Records
+from scorestream.infra.spark.heartbeat import get_on
+from scorestream.infra.spark.isolation import (
+    Care,
+    Helper,
+    care_is_due,
+    carefully,
+)
+from scorestream.wallets.core import schemas
+from scorestream.wallets.core.decode import Reject
+from scorestream.wallets.core.exact_parser import wallet_in
+from scorestream.wallets.core.pipeline import (
+    Scored,
+    ScoringModel,
+    reject_rows,
+    score_messages,
+)
+from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
+from scorestream.wallets.predictors.apply import Applier
+from scorestream.wallets.predictors.batch_models import ModelUse
+from scorestream.wallets.schema.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS
+
+# Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
+AGE_STEP_SECONDS: Final = 0.05
+OLDEST_SECONDS: Final = 7200.0
+# What a process of their own does not survive is cut into so many parts.
+PARTS: Final = 16
+
+_GOOD_MESSAGE: Final = (
+    b'{"wallet_address": "0x0", "data": [{"protocolType": "dexes", "transactions": '
+    b'[{"document_id": "0", "action": "swap", "timestamp": 0}]}]}'
+)
+
+Rows = dict[Table, pa.Table]
+
+
+class ScoringReport(msgspec.Struct):
+    """What a task has scored.
+
+    Attributes:
+        files: data files written, not yet committed.
+        scores: messages scored.
+        transactions: transactions of the messages that count.
+        rejects: messages rejected, by error code.
+        ages: messages by their age when the batch started, in steps of `AGE_STEP_SECONDS`.
+        late: transactions that an earlier message of their wallet should have counted.
+        corrected: transactions that came again with another content.
+        models: calls of registered models.
+    """
+
+    files: list[DataFile] = []
+    scores: int = 0
+    transactions: int = 0
+    rejects: dict[str, int] = {}
+    ages: dict[int, int] = {}
+    late: int = 0
+    corrected: int = 0
+    models: list[ModelUse] = []
+
+
+def score_records(
+    batches: Iterable[Records],
+    model: ScoringModel,
+    history: bool,
+    care: Care | None = None,
+) -> Iterator[tuple[Scored, Records]]:
+    """Score records, each batch small enough to be held in memory several times over.
+
+    In a task that works with care, a message that cannot be scored is found, and rejected.
+
+    Args:
+        batches: the records.
+        model: the scoring model.
+        history: whether the exploded transactions are given too.
+        care: how it is taken; None for never.
+    """
+    if care is not None and care.is_due:
+        yield from score_carefully(batches, model, history, care.seconds)
+        return
+    for records in batches:
+        yield _scoring(records, model, history)(), records
+
+
+def _scoring(records: Records, model: ScoringModel, history: bool) -> Callable[[], Scored]:
+    refused = timeless(records)
+    return partial(score_messages, records.values, records.as_of, model, history, refused)
+
+
+def score_carefully(
+    batches: Iterable[Records], model: ScoringModel, history: bool, seconds: float
+) -> Iterator[tuple[Scored, Records]]:
+    """Score records in a process of their own, and reject those that it does not survive."""
+
+    def call(records: Records) -> Callable[[], Scored]:
+        return _scoring(records, model, history)
+
+    def give_up(records: Records, why: str) -> Scored:
+        return _all_rejected(records, why, history)
+
+    with scoring_helper(model, seconds) as helper:
+        for batch in batches:
+            done = carefully(helper, call, batch, lambda records: records.parts(PARTS), give_up)
+            yield from ((scored, records) for records, scored in done)
+
+
+def scoring_helper(model: ScoringModel, seconds: float) -> Helper:
+    """A process in which a model can score."""
+    trial = partial(score_messages, [_GOOD_MESSAGE], np.zeros(1, dtype=np.int64), model)
+    return Helper(seconds, trial)
+
+
+def timeless(records: Records) -> list[Reject]:
+    """Rejects of records whose timestamp is no moment that a message could be about."""
+    return [
+        Reject(at, "invalid_timestamp", _no_moment(records.timestamps[at]), _wallet(records, at), 0)
+        for at in np.flatnonzero(~records.has_moment).tolist()
+    ]
+
+
+def _no_moment(timestamp: int) -> str:
+    return (
+        f"record timestamp: must be unix milliseconds from {FIRST_MOMENT_MS} to {LAST_MOMENT_MS}, "
+        f"is {timestamp}"
+    )
+
+
+def unscorable(position: int, wallet: str | None, why: str, transactions: int = 0) -> Reject:
+    """The reject of a message that its process did not survive."""
+    return Reject(position, "unscorable", f"scoring it failed: {why}", wallet, transactions)
+
+
+def unscorable_records(records: Records, why: str) -> list[Reject]:
+    """Rejects of records that their process did not survive."""
+    return [unscorable(at, _wallet(records, at), why) for at in range(len(records))]
+
+
+def _wallet(records: Records, position: int) -> str | None:
+    return wallet_in(records.values[position] or b"")
+
+
+def _all_rejected(records: Records, why: str, history: bool) -> Scored:
+    return Scored(
+        schemas.SCORED.empty_table(),
+        reject_rows(unscorable_records(records, why), records.as_of),
+        schemas.HISTORY.empty_table() if history else None,
+    )
+
+
+def write_scored(
+    batches: Iterable[tuple[Scored, Records]],
+    root: str,
+    facts: BatchFacts,
+    history: bool,
+    keep: Callable[[Rows], Rows] = lambda rows: rows,
+    care: Care | None = None,
+) -> ScoringReport:
+    """Write the rows of scored batches into one new file a table, as the batches come.
+
+    The registered models of the batch are applied to them on the way; in a task that works with
+    care, in a process of their own.
+
+    Args:
+        batches: what the core made of records, and the records.
+        root: the warehouse.
+        facts: what all rows share.
+        history: whether the exploded transactions are written too.
+        keep: picks the rows that are written.
+        care: how models are taken; None: with care where the task failed before.
+    """
+    tables = BATCH_TABLES if history else (SCORES, REJECTS)
+    writers = {table: TableWriter(root, table) for table in tables}
+    counts = _Counts(facts.started_at)
+    with Applier(facts.models, careful=care_is_due(care)) as applier:
+        for scored, records in batches:
+            rows = keep(table_rows(applier.apply(scored), records, facts))
+            for table, writer in writers.items():
+                writer.write(rows[table])
+            counts.add(rows)
+            get_on()
+    files = [file for writer in writers.values() if (file := writer.close()) is not None]
+    return msgspec.structs.replace(counts.report(files), models=applier.uses)
+
+
+def commit_files(
+    warehouse: Warehouse,
+    files: Sequence[DataFile],
+    transaction: tuple[str, int] | None,
+    attempt: tuple[str, int] | None = None,
+) -> None:
+    """Commit the files of a batch: transactions, then rejects, then scores.
+
+    Args:
+        warehouse: whose tasks wrote the files.
+        files: all files of the batch.
+        transaction: (run id, batch id), which each table takes only once; None to take it always.
+        attempt: which attempt at the batch it is, where a table may lack something of a batch that
+            it has taken: see `Warehouse.append`.
+    """
+    for table in (TRANSACTIONS, REJECTS, SCORES):
+        ours = [file for file in files if file.table == table.name]
+        once = transaction and (f"{transaction[0]}/{table.name}", transaction[1])
+        warehouse.append(table, ours, once, attempt)
+
+
+class _Counts:
+    def __init__(self, started_at: float) -> None:
+        self._started_at = started_at
+        self._scores = self._transactions = 0
+        self._rejects: Counter[str] = Counter()
+        self._ages: Counter[int] = Counter()
+
+    def add(self, rows: Rows) -> None:
+        scores, rejects = rows[SCORES], rows[REJECTS]
+        self._scores += len(scores)
+        exploded = rows.get(TRANSACTIONS)
+        self._transactions += (
+            pc.sum(scores["transaction_count"]).as_py() or 0 if exploded is None else len(exploded)
+        )
+        self._rejects.update(rejects["error_code"].to_pylist())
+        for table in (scores, rejects):
+            moments = np.asarray(table["source_timestamp"].cast(pa.int64())) / 1e6
+            ages = np.minimum(self._started_at - moments, OLDEST_SECONDS)
+            steps = np.floor(ages / AGE_STEP_SECONDS).astype(np.int64)
+            found, counted = np.unique(steps, return_counts=True)
+            self._ages.update(dict(zip(found.tolist(), counted.tolist(), strict=True)))
+
+    def report(self, files: list[DataFile]) -> ScoringReport:
+        return ScoringReport(
+            files, self._scores, self._transactions, dict(self._rejects), dict(self._ages)
+        )

@@ -1,0 +1,117 @@
+"""Which rows `forget` takes out: those of a wallet, or those of before a moment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, reduce
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorestream.infra.delta.data_files import Condition
+from scorestream.infra.delta.table import Table
+from scorestream.wallets.core.wallet_keys import wallet_key, wallet_keys
+from scorestream.wallets.maintenance.address_search import WalletSearch
+from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
+
+# What tells how old a row is, in unix seconds or as a timestamp.
+AGES: Final = {SCORES: "as_of", TRANSACTIONS: "timestamp", REJECTS: "rejected_at"}
+
+
+@dataclass(frozen=True)
+class OneWallet:
+    """All rows of a wallet, however its address is spelt.
+
+    Attributes:
+        key: see `wallet_key`.
+    """
+
+    key: str
+
+    @classmethod
+    def of(cls, address: str) -> OneWallet:
+        """The wallet that an address names."""
+        return cls(wallet_key(address))
+
+    @cached_property
+    def search(self) -> WalletSearch:
+        """Finds the address in bytes."""
+        return WalletSearch(self.key)
+
+    def is_named_in(self, text: str) -> bool:
+        """Whether a text of the log is the address, or has it as a word."""
+        return self.search.is_in(text) or self._word.search(text) is not None
+
+    @cached_property
+    def _word(self) -> re.Pattern[str]:
+        case = re.IGNORECASE if self.search.is_hexadecimal else re.NOFLAG
+        return re.compile(rf"(?<!\w){re.escape(self.key)}(?!\w)", case)
+
+    def condition(self, table: Table) -> Condition | None:
+        """Files that may hold its key; None where other columns decide, too."""
+        keyed = "wallet_key" in table.addresses.wallet and not table.addresses.raw
+        return [[("wallet_key", "=", self.key)]] if keyed else None
+
+    def columns(self, table: Table) -> list[str]:
+        """What names a wallet, and what may hold an address in any form."""
+        return list(table.addresses.decisive)
+
+    def among(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
+        """Rows that say so; of those that say nobody's, the ones that hold it in any form."""
+        nobody, none = pa.repeat(True, rows.num_rows), pa.repeat(False, rows.num_rows)
+        # Files may be older than a column.
+        named = [rows[n] for n in table.addresses.wallet if n in rows.column_names]
+        ours = [pc.equal(wallet_keys(column), self.key).fill_null(False) for column in named]
+        said = reduce(pc.or_, ours, none)
+        nobodys = reduce(pc.and_, [column.is_null() for column in named], nobody)
+        raw = [rows[name] for name in table.addresses.raw if name in rows.column_names]
+        return pc.or_(said, self._held(nobodys, raw)) if raw else said
+
+    def _held(self, nobodys: pa.Array, raw: list[pa.ChunkedArray]) -> pa.Array:
+        columns = [column.to_pylist() for column in raw]
+        return pa.array(
+            nobody and self._is_in(values)
+            for nobody, *values in zip(nobodys.to_pylist(), *columns, strict=True)
+        )
+
+    def _is_in(self, values: Iterable[Any]) -> bool:
+        return any(value is not None and self._is(value) for value in values)
+
+    def _is(self, value: Any) -> bool:
+        if not isinstance(value, str | bytes):
+            return self._is_in(value.values() if isinstance(value, dict) else _items(value))
+        text = value.decode(errors="replace") if isinstance(value, bytes) else value
+        return wallet_key(text) == self.key or self.search.is_in(value)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """What a list holds, or a map, which comes as pairs; a number holds nothing."""
+    return value if isinstance(value, list | tuple) else ()
+
+
+@dataclass(frozen=True)
+class OlderThan:
+    """Rows of before a moment.
+
+    Attributes:
+        moment: unix seconds.
+    """
+
+    moment: int
+
+    def condition(self, table: Table) -> Condition | None:
+        """Files that may hold such rows."""
+        return None if table == REJECTS else [[(AGES[table], "<", self.moment)]]
+
+    def columns(self, table: Table) -> list[str]:
+        """What tells the age."""
+        return [AGES[table]]
+
+    def among(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
+        """Rows of before the moment; those that have no time stay."""
+        moment = datetime.fromtimestamp(self.moment, UTC) if table == REJECTS else self.moment
+        return pc.less(rows[AGES[table]], moment).fill_null(False)

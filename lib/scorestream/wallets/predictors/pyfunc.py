@@ -1,0 +1,169 @@
+"""Copies of registered models as a Python worker applies them: loaded once, called a batch."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from mlflow.pyfunc import PyFuncModel, load_model
+from pyarrow.fs import LocalFileSystem
+
+from scorestream.infra.errors import InputError, ModelError
+from scorestream.infra.mlflow.model_version import Version
+from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesystem_of
+from scorestream.tabular.registry.loading import one_column, own_model, signature_frame
+
+# In a worker: a version, and the one that stands in for it.
+MAX_LOADED: Final = 2
+
+
+class OwnCode:
+    """Modules that a copy brings along, there only while its model is loaded or called.
+
+    MLflow leaves them to the process, where the next version, or another model, would import the
+    same name and get the code of this one.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = f"{folder.rstrip('/')}/"
+        self._path: list[str] = []
+        self._modules: dict[str, ModuleType] = {}
+
+    def __enter__(self) -> None:
+        sys.path[:0] = self._path
+        sys.modules.update(self._modules)
+
+    def __exit__(self, *_error: object) -> None:
+        self._modules = {name: m for name, m in list(sys.modules.items()) if self._brought(m)}
+        for name in self._modules:
+            del sys.modules[name]
+        self._path = [path for path in sys.path if path.startswith(self._folder)]
+        sys.path[:] = [path for path in sys.path if path not in self._path]
+
+    def _brought(self, module: ModuleType) -> bool:
+        # Looked up without the module's own `__getattr__`, by which lazy ones import themselves.
+        names = getattr(module, "__dict__", {})
+        places = [names.get("__file__"), *(names.get("__path__") or ())]
+        return any(isinstance(p, str) and p.startswith(self._folder) for p in places)
+
+
+@dataclass(frozen=True)
+class WalletPyfunc:
+    """A model in memory, of any origin, as it is applied to wallets."""
+
+    version: Version
+    pyfunc: PyFuncModel
+    code: OwnCode
+
+    def values(self, rows: pa.Table) -> pa.Array:
+        """One float64 a row; null where the model has none.
+
+        Of classifiers of ours the probability, of other models what they predict.
+
+        Raises:
+            ModelError: the model gives something else.
+            Exception: whatever the model raises.
+        """
+        own = own_model(self.pyfunc)
+        if own is None:
+            with self.code:
+                given: Any = self.pyfunc.predict(self._frame(rows))
+        else:
+            found = own.predict(rows)
+            given = found.values if found.probability is None else found.probability
+        return self._checked(given, rows.num_rows)
+
+    def _frame(self, rows: pa.Table) -> pd.DataFrame:
+        try:
+            return signature_frame(self.pyfunc, rows)
+        except InputError as error:
+            raise ModelError(f"model {self.version}: {error}") from None
+
+    def _checked(self, given: Any, count: int) -> pa.Array:
+        values = _one_column(given)
+        if values is None:
+            raise ModelError(f"model {self.version} gives {type(given).__name__}, not numbers")
+        if len(values) != count:
+            raise ModelError(f"model {self.version} gives {len(values)} values for {count} wallets")
+        return values
+
+
+def load_copy(version: Version) -> WalletPyfunc:
+    """Load a version from its copy.
+
+    Raises:
+        Exception: it cannot be loaded; MLflow and models raise what they like.
+    """
+    path = local_folder(version.uri)
+    code = OwnCode(path)
+    with code:
+        return WalletPyfunc(version, load_model(path), code)
+
+
+def local_folder(uri: str) -> str:
+    """The files of a copy on this machine, where models may read them at every call.
+
+    Of an object store they are fetched once for all processes: these end without tidying up.
+
+    Raises:
+        ModelError: the folder for them belongs to somebody else.
+        OSError: they cannot be read, or not be written.
+    """
+    filesystem, path = filesystem_of(uri)
+    if isinstance(filesystem, LocalFileSystem):
+        return path
+    folder = str(_own_folder() / sha256(uri.encode()).hexdigest()[:32])
+    if file_sizes(folder) != file_sizes(uri):
+        copy_folder(uri, folder)
+    return folder
+
+
+def _own_folder() -> Path:
+    """A folder for temporary files that nobody else can write to: models may be code."""
+    folder = Path(tempfile.gettempdir()) / f"scorestream-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ModelError(f"{folder}: is not this user's alone: remove it")
+    return folder
+
+
+_loaded: dict[str, list[WalletPyfunc]] = {}
+
+
+def loaded_copy(version: Version) -> WalletPyfunc:
+    """A version that this process has loaded, or loads now; older ones are dropped.
+
+    Raises:
+        Exception: it cannot be loaded.
+    """
+    known = _loaded.get(version.name, [])
+    found = next((model for model in known if model.version == version), None)
+    if found is None:
+        found = load_copy(version)
+        _loaded[version.name] = [found, *known][:MAX_LOADED]
+    return found
+
+
+def _one_column(given: Any) -> pa.Array | None:
+    """Numbers or truth values as float64, null where not finite; None for anything else."""
+    try:
+        values = one_column(given)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError):
+        return None
+    kind = values.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if not (is_number or pa.types.is_null(kind) or pa.types.is_decimal(kind)):
+        return None
+    floats = values.cast(pa.float64())
+    return pc.if_else(pc.is_finite(floats), floats, None)

@@ -1,0 +1,27 @@
+"""Versions that are left alone for a while."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from scorestream.infra.mlflow.model_version import Version
+
+MAX_PAUSE_SECONDS: Final = 3600.0
+
+
+class RefusedVersions:
+    """Versions that are not tried for a while, longer each time."""
+
+    def __init__(self) -> None:
+        self._known: dict[Version, tuple[float, float]] = {}
+
+    def refuse(self, version: Version, pause: float) -> None:
+        """Leave a version alone: at first for a pause, then for twice the last one."""
+        last = self._known.get(version, (0.0, 0.0))[1]
+        pause = min(max(pause, 2 * last), MAX_PAUSE_SECONDS)
+        self._known[version] = (time.monotonic() + pause, pause)
+
+    def may_try(self, version: Version) -> bool:
+        """Whether the pause of a version is over, or it has none."""
+        return time.monotonic() >= self._known.get(version, (0.0, 0.0))[0]

@@ -1,0 +1,66 @@
+"""A version is tried before it comes to a batch."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from scorestream.infra.errors import ModelError
+from scorestream.infra.mlflow.model_version import Version
+from scorestream.infra.spark.isolation import Helper
+from scorestream.wallets.core import schemas
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_values, ready
+
+if TYPE_CHECKING:
+    from scorestream.infra.mlflow.model_copies import ModelCopies
+
+TRIAL_SECONDS: Final = 120.0
+# Wallets that a model is tried with: one swap, a provider of liquidity, a busy one.
+_TRIED_WITH: Final[dict[str, tuple[float, float, float]]] = {
+    "total_deposit_usd": (0, 1000, 1e6),
+    "num_deposits": (0, 1, 300),
+    "total_withdraw_usd": (0, 0, 4e5),
+    "num_withdraws": (0, 0, 100),
+    "withdraw_ratio": (0, 0, 0.4),
+    "avg_hold_time_days": (0, 10, 3.5),
+    "account_age_days": (0, 10, 400),
+    "unique_pools": (0, 1, 40),
+    "total_swap_volume": (50, 0, 1e7),
+    "num_swaps": (1, 0, 600),
+    "avg_swap_size": (50, 0, 1e7 / 600),
+    "unique_pools_swapped": (1, 0, 60),
+    "token_diversity_score": (2, 0, 30),
+    "swap_frequency_score": (1, 0, 1.5),
+    "zscore": (12.5, 240, 870),
+    "lp_score": (0, 480, 900),
+    "swap_score": (25, 0, 840),
+    "transaction_count": (1, 1, 1000),
+    "days_since_first": (0, 10, 400),
+    "days_since_last": (0, 10, 0.5),
+}
+
+
+def try_version(copies: ModelCopies, version: Version) -> None:
+    """Copy a version into the warehouse, load it, and apply it to a few wallets.
+
+    In a process of its own, as a model may end it, or take for ever.
+
+    Raises:
+        Exception: it cannot be had, loaded or applied, or has no value for any of them.
+    """
+    copies.fetch(version)
+    with Helper(TRIAL_SECONDS, ready) as helper:
+        values = helper.run(partial(model_values, version, trial_rows()))
+    if values.null_count == len(values):
+        raise ModelError(f"model {version} has no value for any wallet that it was tried with")
+
+
+def trial_rows() -> pa.Table:
+    """A few wallets that every model has to take."""
+    whole = {f.name for f in schemas.FEATURES if pa.types.is_integer(f.type)} | {
+        "transaction_count"
+    }
+    kinds = {name: pa.int64() if name in whole else pa.float64() for name in MODEL_COLUMNS}
+    return pa.table({name: pa.array(_TRIED_WITH[name], kind) for name, kind in kinds.items()})

@@ -1,0 +1,1 @@
+"""Reference data: stable tokens, and percentiles of the population by protocol."""

@@ -1,0 +1,1 @@
+"""The Delta tables of wallets and the views over them."""

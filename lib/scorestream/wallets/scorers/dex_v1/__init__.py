@@ -1,0 +1,1 @@
+"""`dex-v1`, the reference model: configuration, features, scores. Formulas: docs/scoring.md."""

@@ -1,0 +1,54 @@
+"""A full disk, told as what it is."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from scorestream.infra.errors import DiskFullError
+from scorestream.infra.storage.filesystem import free_bytes
+
+# As the operating system says it: Python, the JVM and delta-rs all pass it on.
+NO_SPACE: Final = "No space left on device"
+# How Spark names the place of a task that failed.
+_EXECUTOR: Final = re.compile(r"Lost task .*?\((?P<host>\S+) executor (?P<executor>[^\s)]+)\)")
+_MEGABYTE: Final = 1024 * 1024
+
+
+@contextmanager
+def full_disk_explained(*places: str) -> Iterator[None]:
+    """Say of an error for want of space where it is wanted.
+
+    Args:
+        places: paths and URIs of what is written, besides the temporary folder.
+
+    Raises:
+        DiskFullError: in place of whatever was raised for that reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = f"{error} {error.__cause__}"
+        if NO_SPACE not in text:
+            raise
+        raise DiskFullError(
+            f"no space left on device ({_free([*places, tempfile.gettempdir()])}{_elsewhere(text)})"
+            ": free some, then start again, which goes on where this start ended"
+        ) from error
+
+
+def _elsewhere(text: str) -> str:
+    """Where Spark says that it was a task on another machine, which has disks of its own."""
+    found = _EXECUTOR.search(text)
+    if found is None or found["executor"] == "driver":
+        return ""
+    return f"; or a disk of {found['host']}, where a task failed, is the full one"
+
+
+def _free(places: list[str]) -> str:
+    free = {place: free_bytes(place) for place in places}
+    known = [f"{place}: {n // _MEGABYTE:,} MB free" for place, n in free.items() if n is not None]
+    return ", ".join(known)

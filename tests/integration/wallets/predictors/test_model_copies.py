@@ -1,0 +1,452 @@
+"""Registered models as they are tried, loaded and called, out of a real store."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+from pydantic import SecretStr
+
+from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.errors import ModelError
+from scorestream.infra.mlflow.model_copies import ModelCopies
+from scorestream.infra.mlflow.model_version import Version
+from scorestream.infra.mlflow.store import ModelStore
+from scorestream.infra.spark.isolation import Care, Undoable
+from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesystem_of
+from scorestream.wallets.core.pipeline import Scored, score_messages
+from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
+from scorestream.wallets.execution.table_rows import BatchFacts
+from scorestream.wallets.predictors.active_models import Serving
+from scorestream.wallets.predictors.apply import Applier, model_values
+from scorestream.wallets.predictors.batch_models import Choice, ModelUse
+from scorestream.wallets.predictors.config import WalletModel
+from scorestream.wallets.predictors.events import Unwatched
+from scorestream.wallets.predictors.pyfunc import load_copy, loaded_copy
+from scorestream.wallets.predictors.trial import TRIAL_SECONDS, trial_rows, try_version
+from scorestream.wallets.schema.tables import SCORES
+from scorestream.wallets.schema.views import CATALOG
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.stream.metrics import StreamMetrics
+from tools.local.ports import HOST
+from tools.testkit.golden import configured_model, golden_records, golden_wallets
+from tools.testkit.models import settings_of, train, write_csv
+from tools.testkit.pyfuncs import WRONG, register
+from tools.testkit.records import records_of
+
+ACTIVITY = """
+name: activity
+description: Whether a wallet is active
+task: classification
+data: rows.csv
+target: {column: active, labels: ["no", "yes"], positive: "yes"}
+columns: {num_swaps: {kind: number, min: 0}}
+search: {metric: log_loss, trials: 1, folds: 3, repeats: 1, workers: 1}
+candidates: {plain: {family: logistic, params: {C: 10.0}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one store and warehouse: to make a store takes longer than all else."""
+    return tmp_path_factory.mktemp("store")
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def scored_wallets() -> Scored:
+    golden = golden_wallets()[:5]
+    moments = np.array([g.as_of for g in golden])
+    return score_messages([g.value for g in golden], moments, configured_model())
+
+
+def copied(
+    folder: Path, expression: str, columns: tuple[str, ...] = (), name: str = "given"
+) -> Version:
+    """A model that gives an expression, in the warehouse."""
+    settings = settings_of(folder)
+    register(settings, folder, name, expression, columns)
+    copies = ModelCopies(settings)
+    version = copies.resolve(name)
+    copies.fetch(version)
+    return version
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_not_one_number_a_wallet_is_told(wrong: str, folder: Path) -> None:
+    version = copied(folder, wrong)
+    with pytest.raises(Exception, match=WRONG[wrong]):
+        model_values(version, trial_rows())
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("rows['num_swaps'] > 500", [0.0, 0.0, 1.0]),
+        ("[None, float('nan'), 2]", [None, None, 2.0]),
+        ("[1, np.inf, -np.inf]", [1.0, None, None]),
+        ("rows[['num_swaps', 'lp_score']] * 1.5", [1.5, 0.0, 900.0]),
+        ("rows[['num_swaps']].to_numpy()", [1.0, 0.0, 600.0]),
+        ("[1 / row for row in rows['num_swaps']]", [1.0, None, 1 / 600]),
+    ],
+)
+def test_values_are_floats_or_null(
+    expression: str, expected: list[float | None], folder: Path
+) -> None:
+    assert model_values(copied(folder, expression), trial_rows()).to_pylist() == expected
+
+
+def test_a_signature_gets_its_columns_in_its_types(folder: Path) -> None:
+    columns = ("num_swaps", "lp_score")
+    count = "[float(len(rows.columns)) + (rows.dtypes == 'float64').all()] * len(rows)"
+    assert model_values(copied(folder, count, columns), trial_rows()).to_pylist() == [3.0] * 3
+    with pytest.raises(Exception, match="no column no_such"):
+        model_values(copied(folder, "rows['no_such']", ("no_such",)), trial_rows())
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("__import__('os')._exit(9)", "exit code 9"),
+        ("[None] * len(rows)", "has no value for any wallet"),
+    ],
+)
+def test_a_model_that_is_good_for_nothing_is_only_refused(
+    expression: str, told: str, folder: Path
+) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "nothing", expression)
+    copies = ModelCopies(settings)
+    with pytest.raises((Undoable, ModelError), match=told):
+        try_version(copies, copies.resolve("nothing"))
+
+
+def test_each_version_has_the_code_that_it_brought_along(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules of one name, imported when the model is loaded, and at the first call."""
+    for factor in (2, 3):
+        for module in ("early", "late"):
+            (folder / f"{module}.py").write_text(f"FACTOR = {factor}\n", encoding="utf-8")
+        with monkeypatch.context() as patched:
+            # MLflow executes a model when it logs it, too.
+            patched.syspath_prepend(str(folder))
+            register(
+                settings_of(folder),
+                folder,
+                "brings",
+                "rows['num_swaps'] * early.FACTOR * __import__('late').FACTOR",
+                modules=[folder / "early.py", folder / "late.py"],
+                imports="import early",
+            )
+        sys.modules.pop("early")
+    copies = ModelCopies(settings_of(folder))
+    versions = [copies.resolve(f"brings/{number}") for number in (1, 2)]
+    for version in versions:
+        copies.fetch(version)
+    found = [model_values(version, trial_rows())[0].as_py() for version in versions * 2]
+    assert found == [4.0, 9.0, 4.0, 9.0]
+    assert not {"early", "late"} & sys.modules.keys()
+
+
+def test_a_copy_that_lacks_something_is_made_again(folder: Path) -> None:
+    version = copied(folder, "rows['num_swaps'] * 2.0", name="torn")
+    copies, files = ModelCopies(settings_of(folder)), file_sizes(version.uri)
+    for name in files:
+        place = Path(version.uri) / name
+        content = place.read_bytes()
+        place.write_bytes(content[: len(content) // 2])
+        copies.fetch(version)
+        assert place.read_bytes() == content
+        place.unlink()
+        copies.fetch(version)
+        assert place.read_bytes() == content
+    assert file_sizes(version.uri) == files
+
+
+def test_two_may_copy_a_version_at_the_same_time(folder: Path) -> None:
+    register(settings_of(folder), folder, "wanted", "rows['num_swaps'] * 2.0")
+    copies = ModelCopies(settings_of(folder))
+    version = copies.resolve("wanted")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(copies.fetch, [version] * 8))
+    assert model_values(version, trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    assert [path.name for path in Path(version.uri).parent.iterdir()] == [Path(version.uri).name]
+
+
+def test_what_served_last_is_noted_by_reference(folder: Path) -> None:
+    settings = settings_of(folder)
+    copies = ModelCopies(settings)
+    versions = {
+        f"noted/{n}": Version("noted", str(n), f"{settings.warehouse}/_models/noted/{n}-x")
+        for n in (1, 2)
+    }
+    before = Version("noted", "3", f"{settings.warehouse}/_models/noted/3-x")
+    for reference, version in versions.items():
+        copies.note(reference, [version, before])
+    assert {r: copies.noted(r, "noted") for r in versions} == {
+        reference: [version, before] for reference, version in versions.items()
+    }
+    assert copies.noted("noted@champion", "noted") == []
+    another = SecretStr(f"sqlite:///{folder}/b.db")
+    other = settings.model_copy(update={"mlflow_tracking_uri": another})
+    assert ModelCopies(other).noted("noted/1", "noted") == []
+    for path in Path(settings.warehouse, "_models", "noted").glob("*.json"):
+        path.write_text('{"refer', encoding="utf-8")
+    assert copies.noted("noted/1", "noted") == []
+
+
+def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = copied(folder, "rows['num_swaps'] * 2.0", name="waits")
+    settings = settings_of(folder)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
+    monkeypatch.setattr("scorestream.wallets.predictors.active_model.START_SECONDS", 0.1)
+    with socket.create_server((HOST, 0)) as silent:
+        uri = SecretStr(f"http://{HOST}:{silent.getsockname()[1]}")
+        hanging = settings.model_copy(update={"mlflow_tracking_uri": uri})
+        ModelCopies(hanging).note("waits", [version])
+        serving = Serving([WalletModel(model="waits")], hanging, Unwatched(), 0.0, 0.1)
+        serving.start()
+        for _ in range(3):
+            assert serving.refreshed() == (Choice(version),)
+        with silent.accept()[0]:
+            silent.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                silent.accept()
+
+
+def test_what_serves_and_fails_for_want_of_its_copy_gets_a_new_one(folder: Path) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "lost", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="lost")], settings, Unwatched(), 0.0, TRIAL_SECONDS)
+    serving.start()
+    [choice] = serving.choices
+    shutil.rmtree(choice.version.uri)
+    serving.learn([ModelUse(choice.version, 5, 5, 0.1, "no such file")])
+    assert serving.refreshed() == (choice,)
+    with Applier(serving.choices) as applier:
+        rows = applier.apply(scored_wallets()).scores["models"].to_pylist()
+    assert all(dict(each)["lost"]["value"] is not None for each in rows)
+
+
+def test_a_version_steps_back_that_fails_for_one_wallet_after_the_other(folder: Path) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "single", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="single")], settings, Unwatched(), 0.0, TRIAL_SECONDS)
+    serving.start()
+    first = serving.choices[0].version
+    register(settings, folder, "single", "rows['num_swaps'] * 3.0")
+    [choice] = serving.refreshed()
+    failed, worked = (ModelUse(choice.version, 1, 1, 0.1, why) for why in ("no", None))
+    one_of_many = [worked, *[failed] * 3]
+    for uses in ([failed], [failed], [worked], [failed], one_of_many, [failed]):
+        serving.learn(uses)
+        assert serving.refreshed() == (choice,)
+    serving.learn([failed])
+    assert serving.refreshed() == (Choice(first),)
+
+
+def test_what_fails_and_nothing_stands_in_for_is_copied_anew_however_often_it_fails(
+    folder: Path,
+) -> None:
+    settings = settings_of(folder)
+    register(settings, folder, "alone", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="alone")], settings, Unwatched(), 0.2, TRIAL_SECONDS)
+    serving.start()
+    [choice] = serving.choices
+    copy = Path(choice.version.uri)
+    shutil.rmtree(copy)
+    for _ in range(20):
+        serving.learn([ModelUse(choice.version, 5, 5, 0.1, "no such file")])
+    until(lambda: serving.refreshed() == (choice,) and copy.exists())
+
+
+def test_a_version_that_is_refused_alarms_whenever_the_registry_names_it(folder: Path) -> None:
+    settings, metrics = settings_of(folder), StreamMetrics()
+    client = ModelStore.of(settings).client
+    register(settings, folder, "refused", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="refused")], settings, metrics, 3600.0, TRIAL_SECONDS)
+    serving.start()
+    register(settings, folder, "refused", "1 / 0")
+    alarms = []
+    for champion in ("2", "1", "2"):
+        client.set_registered_model_alias("refused", "champion", champion)
+        assert [str(choice.version) for choice in serving.refreshed()] == ["refused/1"]
+        found = metrics.registry.get_sample_value("scorestream_model_alarm", {"model": "refused"})
+        alarms.append(found)
+    assert alarms == [1.0, 0.0, 1.0]
+
+
+def test_a_trial_that_takes_long_holds_up_no_batch(folder: Path) -> None:
+    settings, go = settings_of(folder), folder / "go"
+    register(settings, folder, "slow", "rows['num_swaps'] * 2.0")
+    serving = Serving([WalletModel(model="slow")], settings, Unwatched(), 0.0, 0.0)
+    serving.start()
+    [first] = serving.choices
+    waits = f"next(1.0 for _ in iter(int, 1) if __import__('os').path.exists({str(go)!r}))"
+    register(settings, folder, "slow", f"rows['num_swaps'] * {waits}")
+    until(lambda: serving.refreshed() == (first,))
+    assert serving.refreshed() == (first,)
+    go.touch()
+    until(lambda: str(serving.refreshed()[0].version) == "slow/2")
+    assert serving.choices[0].fallback == first.version
+
+
+def test_a_start_knows_the_version_before(folder: Path) -> None:
+    settings = settings_of(folder)
+    found = []
+    for _ in range(2):
+        register(settings, folder, "again", "rows['num_swaps'] * 2.0")
+        serving = Serving([WalletModel(model="again")], settings, Unwatched())
+        serving.start()
+        [choice] = serving.choices
+        serving.learn([ModelUse(choice.version, 5, 0, 0.1, None)])
+        found.append(choice.version)
+    later = Serving([WalletModel(model="again")], settings, Unwatched())
+    later.start()
+    assert later.choices == (Choice(found[1], found[0]),)
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "part").mkdir(parents=True)
+    (source / "part" / "file").write_text("content", encoding="utf-8")
+    target.mkdir()
+    (target / "part").write_text("no folder", encoding="utf-8")
+    with pytest.raises(OSError, match="part"):
+        copy_folder(str(source), str(target))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_of_an_object_store_a_machine_fetches_a_copy_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A subtree file system stands for the store: to Arrow it is not the local one."""
+    version = copied(folder, "rows['num_swaps'] * 2.0", name="far")
+    far = replace(version, uri="far://copy")
+
+    def of(uri: str) -> tuple[FileSystem, str]:
+        if not uri.startswith("far://"):
+            return filesystem_of(uri)
+        return SubTreeFileSystem(version.uri.removeprefix("file://"), LocalFileSystem()), ""
+
+    for module in ("io.filesystem", "serving.wallet_pyfunc"):
+        monkeypatch.setattr(f"scorestream.{module}.filesystem_of", of)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for _ in range(2):
+        loaded = load_copy(far)
+        assert loaded.values(trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    [own] = tmp_path.iterdir()
+    [fetched] = own.iterdir()
+    model = fetched / "MLmodel"
+    model.write_text("torn", encoding="utf-8")
+    assert load_copy(far).values(trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    assert list(own.iterdir()) == [fetched]
+    own.chmod(0o777)
+    with pytest.raises(ModelError, match="is not this user's alone"):
+        load_copy(far)
+
+
+def test_a_process_holds_the_newest_versions_of_a_model(
+    folder: Path,
+) -> None:
+    settings = settings_of(folder)
+    found = []
+    for factor in (1, 2, 3):
+        register(settings, folder, "held", f"rows['num_swaps'] * {factor}")
+        serving = Serving([WalletModel(model="held")], settings, Unwatched())
+        serving.start()
+        [choice] = serving.choices
+        found.append(loaded_copy(choice.version))
+    oldest, *newest = found
+    assert all(loaded_copy(model.version) is model for model in newest)
+    assert loaded_copy(oldest.version) is not oldest
+
+
+def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) -> None:
+    """One that a configuration trains, over columns that wallets have."""
+    settings = settings_of(folder)
+    rows = [{"num_swaps": n % 90, "active": "yes" if n % 90 > 40 else "no"} for n in range(400)]
+    write_csv(folder / "rows.csv", rows)
+    (folder / "activity.yaml").write_text(ACTIVITY, encoding="utf-8")
+    train(settings, folder / "activity.yaml")
+    serving = Serving([WalletModel(model="activity")], settings, Unwatched())
+    serving.start()
+    golden = golden_wallets()[:20]
+    moments = np.array([g.as_of for g in golden])
+    with Applier(serving.choices) as applier:
+        scored = applier.apply(score_messages([g.value for g in golden], moments, model))
+    found = {
+        row["features"]["num_swaps"]: dict(row["models"])["activity"]["value"]
+        for row in scored.scores.to_pylist()
+    }
+    assert all(0 <= value <= 1 for value in found.values())
+    assert found[min(found)] < 0.5 < found[max(found)]
+
+
+@pytest.mark.parametrize(
+    ("careful", "expression", "told"),
+    [
+        (False, "1 / 0", "ZeroDivisionError: division by zero"),
+        (True, "1 / 0", "ZeroDivisionError: division by zero"),
+        (True, "__import__('os')._exit(9)", "it ended the process: exit code 9"),
+        (True, "__import__('time').sleep(3600)", "it took longer than 30 s"),
+    ],
+)
+def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
+    careful: bool, expression: str, told: str, folder: Path
+) -> None:
+    good = copied(folder, "rows['num_swaps'] * 2.0")
+    bad = copied(folder, expression, name="bad")
+    scored = scored_wallets()
+    with Applier([Choice(bad), Choice(good)], careful, seconds=30.0) as applier:
+        rows = applier.apply(scored).scores
+    assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
+    assert [dict(each).keys() for each in rows["models"].to_pylist()] == [{"given"}] * 5
+    assert [(use.version, use.problem) for use in applier.uses] == [(bad, told), (good, None)]
+
+
+def test_what_ends_its_process_is_called_once_a_task(folder: Path) -> None:
+    calls = folder / "calls"
+    count = f"open({str(calls)!r}, 'a').write('x')"
+    deadly = copied(folder, f"({count}, __import__('os')._exit(9))", name="once")
+    with Applier([Choice(deadly)], careful=True) as applier:
+        for _ in range(3):
+            applier.apply(scored_wallets())
+    assert {use.problem for use in applier.uses} == {"it ended the process: exit code 9"}
+    assert [use.lacking for use in applier.uses] == [5] * 3
+    assert calls.read_text(encoding="utf-8") == "x"
+
+
+def test_a_batch_that_is_scored_once_more_takes_models_with_care(
+    model: DexV1, folder: Path, tmp_path: Path
+) -> None:
+    good = copied(folder, "rows['num_swaps'] * 2.0")
+    deadly = copied(folder, "__import__('os')._exit(9)", name="deadly")
+    warehouse = Warehouse(str(tmp_path), CATALOG)
+    warehouse.create_tables()
+    choices = (Choice(deadly), Choice(good))
+    facts = BatchFacts.of("run", 0, 1.7e9, model, "1", choices)
+    care = Care(30.0, at_once=True)
+    scored = score_records([records_of(golden_records()[:5])], model, True, care)
+    report = write_scored(scored, warehouse.root, facts, True, care=care)
+    assert [use.problem for use in report.models] == ["it ended the process: exit code 9", None]
+    commit_files(warehouse, report.files, ("run", 0))
+    assert [dict(row["models"]).keys() for row in warehouse.rows(SCORES)] == [{"given"}] * 5

@@ -1,0 +1,48 @@
+"""Arguments that several jobs take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+import pytest
+
+from scorestream.infra.cli.options import at_least, moment, span
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("-5", -5),
+        ("1623715200", 1_623_715_200),
+        ("2021-06-15", 1_623_715_200),
+        ("2021-06-15T00:00:00Z", 1_623_715_200),
+        ("2021-06-15T02:00:00.9+02:00", 1_623_715_200),
+    ],
+)
+def test_a_moment_is_iso_8601_in_utc_or_unix_seconds(text: str, seconds: int) -> None:
+    assert moment(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "1.5", "2021-13-01"])
+def test_anything_else_is_no_moment(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is no time"):
+        moment(text)
+
+
+def test_an_integer_has_to_be_large_enough() -> None:
+    assert at_least(3)("3") == 3
+    with pytest.raises(ArgumentTypeError, match="must be at least 3"):
+        at_least(3)("2")
+
+
+@pytest.mark.parametrize("text", ["1700000000000", "-99999999999999"])
+def test_milliseconds_are_no_seconds(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="are these milliseconds"):
+        moment(text)
+
+
+@pytest.mark.parametrize("text", ["300000w", "7", "0d", "-1d", "1y"])
+def test_what_is_no_span_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"no span|thousand years"):
+        span(text)

@@ -1,0 +1,31 @@
+"""What modules may import, beyond the contracts of pyproject.toml (`make lint`)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import grimp
+import pytest
+
+PURE = ("scorestream.wallets.core", "scorestream.wallets.scorers")
+ALLOWED = {"numpy", "pyarrow", "msgspec", "pydantic", *sys.stdlib_module_names}
+# Base class of frozen configuration, and the range of times.
+OF_OURS = {"scorestream.infra.config.frozen", "scorestream.infra.times"}
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_the_core_and_its_scorers_compute_and_do_nothing_else(package: str) -> None:
+    graph = grimp.build_graph("scorestream", include_external_packages=True)
+    modules = {package, *graph.find_descendants(package)}
+    imported = {name for each in modules for name in graph.find_modules_directly_imported_by(each)}
+    strangers = {name for name in imported if not name.startswith(PURE)}
+    assert strangers - OF_OURS - ALLOWED == set()
+
+
+def test_what_applies_a_model_of_a_table_is_light() -> None:
+    """Its process has neither Spark nor MLflow nor a library that only training needs."""
+    code = "import sys, scorestream.tabular.model.explain; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"pyspark", "mlflow", "sklearn", "optuna", "xgboost", "lightgbm"}
+    assert not heavy & set(found.stdout.split())

@@ -1,0 +1,50 @@
+"""The README tells the truth: its example, its settings, its commands."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+
+from scorestream.infra.config.settings import PROJECT_ROOT, Settings
+from scorestream.wallets.core.pipeline import score_messages
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+
+README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_comes_out_as_shown(model: DexV1) -> None:
+    message, success = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    shown: dict[str, Any] = json.loads(success)
+    scored = score_messages([message.encode()], np.array([shown["as_of"]]), model)
+    [score] = scored.scores.to_pylist()
+    assert score["wallet_address"] == shown["wallet_address"]
+    assert str(score["zscore"]) == shown["zscore"]
+    assert score["tags"] == shown["tags"]
+    assert model.config_hash == shown["config_hash"]
+    for part, points in shown["breakdown"].items():
+        assert {k: v for k, v in points.items() if k != "…"}.items() <= score["breakdown"][
+            part
+        ].items()
+
+
+def test_every_setting_is_in_the_table() -> None:
+    missing = [name.upper() for name in Settings.model_fields if f"`{name.upper()}`" not in README]
+    assert missing == []
+
+
+def test_every_job_and_make_target_it_names_is_there() -> None:
+    jobs = set(re.findall(r"spark-submit\.sh (\w+)", README))
+    assert jobs == {job.stem for job in (PROJECT_ROOT / "jobs").glob("*.py")}
+    files = [PROJECT_ROOT / "Makefile", *(PROJECT_ROOT / "deploy").glob("*.mk")]
+    makefile = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    for target in set(re.findall(r"`?make ([a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)", README)
+    missing = [link for link in links if not (PROJECT_ROOT / link).exists()]
+    assert missing == []

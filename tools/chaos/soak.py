@@ -1,0 +1,218 @@
+"""`make soak`: the stream at a steady load for an hour, and whether anything of it grows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import psutil
+from deltalake import DeltaTable
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import linregress
+from scipy.stats import t as student
+
+from scorestream.infra.errors import InputError
+from tools.chaos.job import Job
+from tools.chaos.run import ending_when_asked, new_place
+from tools.chaos.site import Site
+
+WARM_UP_SECONDS: Final = 120.0
+SAMPLE_SECONDS: Final = 5.0
+TRIGGER: Final = "2 seconds"
+# A JVM takes what it is given before it collects: little, so that it is at its limit early.
+MEMORY: Final = "--driver-memory 640m"
+# All of the JVM's compilers, as everywhere but in tests.
+COMPILERS: Final = "--driver-java-options -XX:TieredStopAtLevel=4"
+CONFIDENCE: Final = 0.95
+# A line through two points has no error: nothing would ever grow.
+MIN_BLOCKS: Final = 3
+BLOCKS: Final = 12
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is seen of the stream at one moment.
+
+    Attributes:
+        minute: minutes since the end of the warm-up.
+        batch_seconds: duration of the last batch.
+        jvm_mb: resident memory of the JVM, in MB.
+        python_mb: resident memory of all Python processes of the job, in MB.
+        files: data files of all tables that are in use.
+        lag: messages that are neither in `scores` nor in `rejects`.
+    """
+
+    minute: float
+    batch_seconds: float
+    jvm_mb: float
+    python_mb: float
+    files: int
+    lag: int
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How a figure changes over time.
+
+    Attributes:
+        median: of all samples.
+        slope: change an hour.
+        error: half the width of the slope's 95 % confidence interval.
+    """
+
+    median: float
+    slope: float
+    error: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether the whole interval is above zero, by more than a twentieth of the median."""
+        return self.slope - self.error > 0 and self.slope > 0.05 * self.median
+
+
+def trend(minutes: Sequence[float], values: Sequence[float], block_minutes: float) -> Trend:
+    """The trend of values at moments in minutes, by least squares over the means of blocks.
+
+    Samples that follow each other are alike, and files come and go with each compaction: only the
+    means of whole periods are observations of their own.
+
+    Raises:
+        InputError: fewer than three blocks.
+    """
+    block = np.floor(np.asarray(minutes) / block_minutes)
+    means = [np.asarray(values)[block == number].mean() for number in np.unique(block)]
+    if len(means) < MIN_BLOCKS:
+        raise InputError(
+            f"{len(means)} blocks of {block_minutes:g} minutes tell no trend: {MIN_BLOCKS} at "
+            "least; make --minutes longer or --compact-minutes shorter"
+        )
+    fitted = linregress(np.unique(block) * block_minutes / 60, means)
+    width = student.ppf((1 + CONFIDENCE) / 2, len(means) - 2)
+    return Trend(statistics.median(values), float(fitted.slope), float(width * fitted.stderr))
+
+
+def main() -> int:
+    arguments = parsed()
+    with ending_when_asked(), new_place() as place, closing(place.proxy()) as proxy:
+        place.broker.start()
+        site = Site(place.folder, place.broker, proxy, random.Random(1))
+        try:
+            samples = _soak(site, arguments)
+        finally:
+            site.close()
+    if arguments.output:
+        lines = [json.dumps(asdict(sample)) for sample in samples]
+        arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return _report(samples, arguments.compact_minutes)
+
+
+def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments; ends with 2 where they give too few blocks for a trend."""
+    parser = argparse.ArgumentParser(prog="python -m tools.chaos.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--rate", type=int, default=1000, help="wallets a minute")
+    parser.add_argument(
+        "--compact-minutes",
+        type=float,
+        help=f"from one to the next, also the blocks of the trend (default: minutes/{BLOCKS})",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="samples as JSON lines")
+    arguments = parser.parse_args(given)
+    if arguments.compact_minutes is None:
+        arguments.compact_minutes = arguments.minutes / BLOCKS
+    if arguments.minutes < MIN_BLOCKS * arguments.compact_minutes:
+        parser.error(f"--minutes must be {MIN_BLOCKS} times --compact-minutes at least")
+    return arguments
+
+
+def _soak(site: Site, arguments: argparse.Namespace) -> list[Sample]:
+    samples: list[Sample] = []
+    with site.load(arguments.rate / 60):
+        job = site.start("--trigger", TRIGGER, spark=f"{MEMORY} {COMPILERS}")
+        job.wait_for_batch()
+        job.linger(WARM_UP_SECONDS)
+        began = time.monotonic()
+        upkeep = _Upkeep(site, arguments.compact_minutes * 60)
+        while (minute := (time.monotonic() - began) / 60) < arguments.minutes:
+            upkeep.look()
+            samples.append(_sample(site, job, minute))
+            print(json.dumps(asdict(samples[-1])), flush=True)
+            job.linger(SAMPLE_SECONDS)
+    upkeep.finish()
+    site.catch_up(job)
+    site.finish(job)
+    site.check()
+    return samples
+
+
+class _Upkeep:
+    """Starts `compact_tables` now and then; each run must succeed."""
+
+    def __init__(self, site: Site, pause_seconds: float) -> None:
+        self._site = site
+        self._pause = pause_seconds
+        self._due = time.monotonic()
+        self._running: Job | None = None
+
+    def look(self) -> None:
+        """Start the next run if it is due."""
+        if self._running is not None and not self._running.is_running:
+            self.finish()
+        if self._running is None and time.monotonic() >= self._due:
+            self._running = self._site.start("compact_tables")
+            self._due += self._pause
+
+    def finish(self) -> None:
+        """Wait until the last run has ended."""
+        if self._running is not None:
+            assert self._running.wait() == 0, self._running.output[-4000:]
+            self._running = None
+
+
+def _sample(site: Site, job: Job, minute: float) -> Sample:
+    tables = [path for path in site.warehouse.iterdir() if DeltaTable.is_deltatable(str(path))]
+    files = sum(len(DeltaTable(str(path)).file_uris()) for path in tables)
+    jvm, python = _memory(job)
+    last = job.events("batch")[-1]
+    return Sample(minute, last["seconds"], jvm, python, files, site.published() - site.stored())
+
+
+def _memory(job: Job) -> tuple[float, float]:
+    jvm = job.jvm()
+    python = 0.0
+    for each in [job.driver(), *job.workers()]:
+        try:
+            python += each.memory_info().rss / 1e6
+        except psutil.NoSuchProcess:
+            continue
+    return jvm.memory_info().rss / 1e6, python
+
+
+def _report(samples: Sequence[Sample], block_minutes: float) -> int:
+    names = ("batch_seconds", "jvm_mb", "python_mb", "files", "lag")
+    minutes = [sample.minute for sample in samples]
+    shown = Table("figure", "median", "slope an hour", "95 % interval", "grows")
+    growing = False
+    for name in names:
+        each = trend(minutes, [getattr(sample, name) for sample in samples], block_minutes)
+        interval = f"{each.slope - each.error:+.2f} to {each.slope + each.error:+.2f}"
+        grows = "YES" if each.grows else "no"
+        shown.add_row(name, f"{each.median:.2f}", f"{each.slope:+.2f}", interval, grows)
+        growing |= each.grows
+    Console(width=None if sys.stdout.isatty() else 120).print(shown)
+    return int(growing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What tests, chaos and benchmarks share: servers, wallets, checks of what a run left behind."""
