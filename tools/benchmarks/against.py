@@ -94,7 +94,7 @@ def _stream(site: Site, name: str, run: RunStream, workload: Workload, repeats: 
     records = site.records(workload)
     seconds = []
     for _ in range(repeats + 1):
-        settings = site.settings(history=False)
+        settings = site.settings(include_transactions=False)
         fill(settings, records, PARTITIONS)
         case = StreamCase(
             bootstrap_servers=settings.kafka_bootstrap_servers,
@@ -128,7 +128,9 @@ def _folder(site: Site) -> Path:
 
 def _refuse_others(name: str, found: Mapping[str, float], records: Sequence[Record]) -> None:
     values = [record.value for record in records]
-    scored = score_messages(values, np.full(len(values), AS_OF), scoring_model(), history=False)
+    scored = score_messages(
+        values, np.full(len(values), AS_OF), scoring_model(), include_transactions=False
+    )
     wallets, finals = (scored.scores[c].to_pylist() for c in ("wallet_address", "final_score"))
     expected = dict(zip(wallets, finals, strict=True))
     if found.keys() != expected.keys():

@@ -27,7 +27,7 @@ def timed(site: Site, options: BackfillOptions, repeats: int, warehouse: str | N
     """Seconds of repeated runs, without the first, each into a warehouse of its own."""
     seconds = []
     for _ in range(repeats + 1):
-        settings = site.settings(history=False)
+        settings = site.settings(include_transactions=False)
         if warehouse is not None:
             settings = settings.model_copy(update={"scorestream_warehouse": warehouse})
         started = time.perf_counter()
@@ -51,7 +51,7 @@ def main() -> None:
     local_session(arguments.cores, str(site.folder / "spark"))
     files = timed(site, BackfillOptions(lines, (AS_OF,)), arguments.repeats, None)
 
-    with_history = site.settings(history=True)
+    with_history = site.settings(include_transactions=True)
     with contextlib.redirect_stdout(sys.stderr):
         run_backfill(BackfillOptions(lines, (AS_OF,)), with_history)
     stored = with_history.warehouse

@@ -25,7 +25,7 @@ BATCHES = 4
 def drain(site: Site, workload: Workload) -> dict[str, Any]:
     """Drain the workload in four batches; seconds of the last, when all JVMs are warm."""
     records = site.records(workload)
-    settings = site.settings(history=False)
+    settings = site.settings(include_transactions=False)
     fill(settings, records, partitions=4)
     limit = str(len(records) // BATCHES)
     with standalone_cluster(site.folder / "cluster") as url:

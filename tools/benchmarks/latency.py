@@ -49,7 +49,11 @@ class Latency:
 
 
 def measure(
-    site: Site, records: Sequence[Record], a_minute: float, seconds: float, history: bool
+    site: Site,
+    records: Sequence[Record],
+    a_minute: float,
+    seconds: float,
+    include_transactions: bool,
 ) -> Latency:
     """Send records at a steady rate for some time, and time every score's way.
 
@@ -58,9 +62,9 @@ def measure(
         records: sent again and again.
         a_minute: messages a minute.
         seconds: how long, after a warm-up at the same rate.
-        history: whether the job keeps the history table.
+        include_transactions: whether the job keeps the history table.
     """
-    settings = site.settings(history)
+    settings = site.settings(include_transactions)
     fill(settings, [], PARTITIONS)
     consumer = _reader(settings)
     with _job(settings) as pid:

@@ -48,19 +48,19 @@ def msgspec_typed(values: Sequence[bytes]) -> None:
 
 def core(values: Sequence[bytes]) -> None:
     """Decode, features and `dex-v1`, without the history's columns."""
-    _core(values, history=False)
+    _core(values, include_transactions=False)
 
 
 def core_with_history(values: Sequence[bytes]) -> None:
-    _core(values, history=True)
+    _core(values, include_transactions=True)
 
 
-def _core(values: Sequence[bytes], *, history: bool) -> None:
+def _core(values: Sequence[bytes], *, include_transactions: bool) -> None:
     conf = PROJECT_ROOT / "conf"
     model = load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
     for start in range(0, len(values), BATCH):
         batch = values[start : start + BATCH]
-        score_messages(batch, np.full(len(batch), AS_OF), model, history)
+        score_messages(batch, np.full(len(batch), AS_OF), model, include_transactions)
 
 
 LIMITS: dict[str, Work] = {

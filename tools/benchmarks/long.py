@@ -99,7 +99,7 @@ def backfill(site: Site, wallets: int) -> dict[str, float]:
     """Write the table, score it by the product's own command, and say what that took."""
     table = site.folder / f"table-{wallets}"
     write_table(table, wallets)
-    settings = site.settings(history=True)
+    settings = site.settings(include_transactions=True)
     command = [str(PROJECT_ROOT / "spark-submit.sh"), "backfill_scores"]
     options = [f"--input={table}", "--format=parquet", f"--as-of={END}", "--run-id=long"]
     started = time.perf_counter()

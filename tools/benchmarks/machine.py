@@ -32,7 +32,7 @@ class Site:
     folder: Path
     bootstrap_servers: str
 
-    def settings(self, history: bool) -> Settings:
+    def settings(self, include_transactions: bool) -> Settings:
         """Settings over fresh topics and a fresh warehouse."""
         name = uuid.uuid4().hex[:8]
         return Settings(
@@ -42,7 +42,7 @@ class Site:
             kafka_failure_topic=f"failure-{name}",
             kafka_consumer_group="benchmark",
             scorestream_warehouse=str(self.folder / name),
-            scorestream_transactions="on" if history else "off",
+            scorestream_transactions="on" if include_transactions else "off",
             metrics_port=0,
         )
 

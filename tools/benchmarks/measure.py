@@ -205,13 +205,13 @@ def _latencies(site: Site, results: Results) -> None:
     for rate_a_minute in size.fixed_rates:
         name = f"{rate_a_minute:,.0f} a minute"
         results.latencies[name] = latency.measure(
-            site, records, rate_a_minute, size.latency_seconds, history=True
+            site, records, rate_a_minute, size.latency_seconds, include_transactions=True
         )
     drain = results.drains["stream"]
     a_minute = drain["messages"] / statistics.median(drain["seconds"]) * 60
     for share in size.shares:
         results.latencies[f"{share:.0%} of the drain rate"] = latency.measure(
-            site, records, share * a_minute, size.latency_seconds, history=False
+            site, records, share * a_minute, size.latency_seconds, include_transactions=False
         )
 
 

@@ -96,7 +96,9 @@ def scored_batches(wallets: int) -> tuple[float, list[pa.Table]]:
     batches, started = [], time.perf_counter()
     for first in range(0, wallets, BATCH_WALLETS):
         some = values[first : first + BATCH_WALLETS]
-        batches.append(score_messages(some, moments[: len(some)], model, history=False).scores)
+        batches.append(
+            score_messages(some, moments[: len(some)], model, include_transactions=False).scores
+        )
     seconds = time.perf_counter() - started
     return seconds, [model_rows(batch) for batch in batches]
 

@@ -106,7 +106,7 @@ def start(warehouse: Warehouse) -> Uncovered:
 
 def first_batch(stored: Stored, ranges: list[OffsetRange]) -> int:
     """As its tasks look for what lacks, and for what is to be published; rows found."""
-    done = stored.lacking(ranges, history=False).done
+    done = stored.lacking(ranges, include_transactions=False).done
     published = [
         read_file(uri, SCORES.columns, stored.condition, in_ranges(ranges)).num_rows
         for uri in stored.files[SCORES]

@@ -108,7 +108,7 @@ def _score(model: DexV1, messages: dict[Moment, Row]) -> None:
     for start in range(0, len(moments), BATCH):
         some = moments[start : start + BATCH]
         records = records_of([Record(None, value, at) for value, at in some])
-        [(scored, _)] = score_records([records], model, history=False)
+        [(scored, _)] = score_records([records], model, include_transactions=False)
         messages |= zip(some, results(scored), strict=True)
 
 

@@ -52,35 +52,44 @@ class ForeignWallets:
     source: str
     moments: list[int]
 
-    def score(self, model: ScoringModel, history: bool) -> Iterator[tuple[Scored, Records]]:
+    def score(
+        self, model: ScoringModel, include_transactions: bool
+    ) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
         for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
             good, rejects = _checked(rows)
             if rejects.numbers.size:
-                yield self._refused(rejects, history)
+                yield self._refused(rejects, include_transactions)
             if good.num_rows:
-                yield from self._score(wallet_history(self._as_known(good)), model, history)
+                yield from self._score(
+                    wallet_history(self._as_known(good)), model, include_transactions
+                )
 
     def _score(
-        self, rows: WalletHistory, model: ScoringModel, history: bool
+        self, rows: WalletHistory, model: ScoringModel, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         moments = fixed_moments(rows, np.array(self.moments))
         records = moment_records(WALLETS_OF + self.source, self.number, rows, self.moments)
         for scored in score_moments(rows, moments, model):
-            yield (replace(scored, transactions=_none()) if history else scored), records
-        if history:
+            yield (
+                (replace(scored, transactions=_none()) if include_transactions else scored),
+                records,
+            )
+        if include_transactions:
             # Whatever a wallet's scores are: that goes by the moments that were asked for.
             taken = _taken(rows, len(self.moments), moments.as_of)
             yield replace(_nothing(), transactions=taken), records
 
-    def _refused(self, rejects: _Rejects, history: bool) -> tuple[Scored, Records]:
+    def _refused(self, rejects: _Rejects, include_transactions: bool) -> tuple[Scored, Records]:
         last = np.full(len(rejects.values), self.moments[-1])
         offsets = (rejects.numbers + 1) * len(self.moments) - 1
         records = numbered_records(
             WALLETS_OF + self.source, self.number, offsets, last, rejects.values
         )
         rows = reject_rows(rejects.reasons, last)
-        return replace(_nothing(), rejects=rows, transactions=_none() if history else None), records
+        return replace(
+            _nothing(), rejects=rows, transactions=_none() if include_transactions else None
+        ), records
 
     def _as_known(self, rows: pa.Table) -> pa.Table:
         """The rows with the columns of `WALLET_ROWS` that say when they became known."""

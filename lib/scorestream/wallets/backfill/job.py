@@ -163,17 +163,19 @@ class _ChunkWork:
     root: str
     model: ScoringModel
     facts: BatchFacts
-    history: bool
+    include_transactions: bool
     care: Care | None = None
 
     def score(self, item: Item) -> ScoringReport:
         """Read, score and write."""
-        scored = item.score(self.model, self.history)
-        return write_scored(scored, self.root, self.facts, self.history, care=self.care)
+        scored = item.score(self.model, self.include_transactions)
+        return write_scored(
+            scored, self.root, self.facts, self.include_transactions, care=self.care
+        )
 
     def split(self, item: LinesSplit, buckets: int) -> Iterator[tuple[int, Piece]]:
         """Messages that hold what is new, dealt out by wallet."""
-        return split_by_wallet(item.pieces(history=True), buckets)
+        return split_by_wallet(item.pieces(include_transactions=True), buckets)
 
     def score_increments(
         self, pieces: Sequence[Piece], files: Sequence[WalletFile]

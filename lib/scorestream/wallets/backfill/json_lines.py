@@ -61,22 +61,24 @@ class LinesSplit:
         """Bytes, compressed ones where the file is."""
         return self.end - self.start
 
-    def score(self, model: ScoringModel, history: bool) -> Iterator[tuple[Scored, Records]]:
+    def score(
+        self, model: ScoringModel, include_transactions: bool
+    ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches bounded by bytes."""
-        for records, decoded in self.pieces(history):
-            yield score_decoded(decoded, records.as_of, model, history), records
+        for records, decoded in self.pieces(include_transactions):
+            yield score_decoded(decoded, records.as_of, model, include_transactions), records
 
-    def pieces(self, history: bool) -> Iterator[Piece]:
+    def pieces(self, include_transactions: bool) -> Iterator[Piece]:
         """Read and decode, in batches bounded by bytes."""
         for offsets, lines in _lines(self):
             if self.as_of is None:
-                yield from self._dated_pieces(offsets, lines, history)
+                yield from self._dated_pieces(offsets, lines, include_transactions)
             else:
                 records = self._records(offsets, lines, np.full(len(lines), self.as_of))
-                yield Piece(records, decode(lines, history))
+                yield Piece(records, decode(lines, include_transactions))
 
     def _dated_pieces(
-        self, offsets: Offsets, lines: Sequence[bytes], history: bool
+        self, offsets: Offsets, lines: Sequence[bytes], include_transactions: bool
     ) -> Iterator[Piece]:
         decoded = [_dated(line) for line in lines]
         dated = np.array([line is not None for line in decoded], dtype=np.bool_)
@@ -84,11 +86,13 @@ class LinesSplit:
         moments = np.array([line.as_of for line in good], dtype=np.int64)
         values = [bytes(line.message) for line in good]
         if good:
-            yield Piece(self._records(offsets[dated], values, moments), decode(values, history))
+            yield Piece(
+                self._records(offsets[dated], values, moments), decode(values, include_transactions)
+            )
         if not dated.all():
             bad = [line for line, is_dated in zip(lines, dated, strict=True) if not is_dated]
             records = self._records(offsets[~dated], bad, np.zeros(len(bad), dtype=np.int64))
-            yield Piece(records, _undated(len(bad), history))
+            yield Piece(records, _undated(len(bad), include_transactions))
 
     def _records(self, offsets: Offsets, values: Sequence[bytes], moments: Offsets) -> Records:
         none = np.zeros(len(values), dtype=np.int32)
@@ -110,10 +114,10 @@ def _dated(line: bytes) -> _Line | None:
         return None
 
 
-def _undated(count: int, history: bool) -> Decoded:
+def _undated(count: int, include_transactions: bool) -> Decoded:
     """All messages rejected, as nobody knows which moment they speak of."""
     rejects = [Reject(i, "missing_as_of", NO_AS_OF, None, 0) for i in range(count)]
-    return replace(decode([], history), rejects=rejects)
+    return replace(decode([], include_transactions), rejects=rejects)
 
 
 def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesSplit]:

@@ -77,7 +77,9 @@ class HistoryRange:
         """Rows of the groups."""
         return sum(group.rows for group in self.groups)
 
-    def score(self, model: ScoringModel, _history: bool) -> Iterator[tuple[Scored, Records]]:
+    def score(
+        self, model: ScoringModel, _include_transactions: bool
+    ) -> Iterator[tuple[Scored, Records]]:
         """Read and score all messages at once; they are in the history already."""
         rows = pa.concat_tables([self._read(group) for group in getting_on(self.groups)])
         rows = rows.unify_dictionaries().combine_chunks()
@@ -143,7 +145,7 @@ def _score(rows: pa.Table, model: ScoringModel) -> tuple[Scored, Records]:
         rows=_scoring_rows(rows),
         rejects=[],
     )
-    scored = score_decoded(decoded, np.asarray(firsts["as_of"]), model, history=False)
+    scored = score_decoded(decoded, np.asarray(firsts["as_of"]), model, include_transactions=False)
     return scored, stored_records(firsts)
 
 

@@ -51,7 +51,9 @@ class StoredWallets:
     size: int
     moments: list[int]
 
-    def score(self, model: ScoringModel, _history: bool) -> Iterator[tuple[Scored, Records]]:
+    def score(
+        self, model: ScoringModel, _include_transactions: bool
+    ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches of whole wallets; their rows are in the history already."""
         for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
             history = wallet_history(rows)

@@ -76,20 +76,22 @@ class Decoded:
 
 
 def decode(
-    values: Sequence[bytes | None], history: bool = True, refused: Sequence[Reject] = ()
+    values: Sequence[bytes | None],
+    include_transactions: bool = True,
+    refused: Sequence[Reject] = (),
 ) -> Decoded:
     """Decode message values into transactions.
 
     Args:
         values: raw message values, None for a record without one.
-        history: whether the columns that only the history table needs are built too.
+        include_transactions: whether the columns that only the history table needs are built too.
         refused: rejects of messages that are not looked at.
 
     Returns:
-        Every message once: as rows of `HISTORY_ROWS` (`SCORING_ROWS` without history), or as a
+        Every message once: as rows of `HISTORY_ROWS` (`SCORING_ROWS` without transactions), or as a
         reject. A bad message changes nothing for its neighbours.
     """
-    decoding = _Decoding(history)
+    decoding = _Decoding(include_transactions)
     refused_at = {reject.position for reject in refused}
     for start, end in _blocks(values):
         positions = [at for at in range(start, end) if at not in refused_at]
@@ -159,8 +161,8 @@ class _Block:
         legs = 2 * rows - self.legs0.count(_EMPTY_LEG) - self.legs1.count(_EMPTY_LEG)
         return self._brackets + rows + legs
 
-    def rows(self, history: bool) -> list[pa.Array]:
-        """The columns of `HISTORY_ROWS` (`SCORING_ROWS` without history), but `message`."""
+    def rows(self, include_transactions: bool) -> list[pa.Array]:
+        """The columns of `HISTORY_ROWS` (`SCORING_ROWS` without transactions), but `message`."""
         rows, legs0, legs1 = self.transactions, self.legs0, self.legs1
         columns: dict[str, Any] = {
             "action": [t.action for t in rows],
@@ -172,7 +174,7 @@ class _Block:
             "leg1_usd": np.array([leg.amountUSD for leg in legs1], dtype=np.float64) + 0.0,
             "leg1_symbol": [leg.symbol for leg in legs1],
         }
-        if history:
+        if include_transactions:
             columns |= {
                 "document_id": [t.document_id for t in rows],
                 "protocol": [t.protocol for t in rows],
@@ -184,15 +186,15 @@ class _Block:
                 "leg1_amount": _amounts(legs1),
                 "leg1_address": [leg.address for leg in legs1],
             }
-        schema = schemas.HISTORY_ROWS if history else schemas.SCORING_ROWS
+        schema = schemas.HISTORY_ROWS if include_transactions else schemas.SCORING_ROWS
         return [pa.array(columns[f.name], type=f.type) for f in schema if f.name in columns]
 
 
 class _Decoding:
     """What has been decoded of a batch so far, block by block."""
 
-    def __init__(self, history: bool) -> None:
-        self._history = history
+    def __init__(self, include_transactions: bool) -> None:
+        self._include_transactions = include_transactions
         self._positions: list[int] = []
         self._wallets: list[str] = []
         self._counts: list[int] = []
@@ -241,14 +243,14 @@ class _Decoding:
                 self._wallets.append(wallet)
                 self._counts.append(count)
         if block.transactions:
-            self._rows.append(block.rows(self._history))
+            self._rows.append(block.rows(self._include_transactions))
 
     def result(self) -> Decoded:
         """What has been decoded."""
         counts = np.array(self._counts, dtype=np.int64)
         message = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        schema = schemas.HISTORY_ROWS if self._history else schemas.SCORING_ROWS
-        blocks = self._rows or [_Block([]).rows(self._history)]
+        schema = schemas.HISTORY_ROWS if self._include_transactions else schemas.SCORING_ROWS
+        blocks = self._rows or [_Block([]).rows(self._include_transactions)]
         columns = [pa.concat_arrays(parts) for parts in zip(*blocks, strict=True)]
         return Decoded(
             np.array(self._positions, dtype=np.int64),

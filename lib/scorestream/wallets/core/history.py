@@ -139,7 +139,7 @@ def score_moments(
         if len(row) == 0:
             continue
         decoded = _decoded(history, moments, moment, row)
-        yield score_decoded(decoded, moments.as_of, model, history=False)
+        yield score_decoded(decoded, moments.as_of, model, include_transactions=False)
 
 
 def _parts(history: WalletHistory, moments: Moments) -> Iterator[Ints]:

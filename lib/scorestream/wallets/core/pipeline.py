@@ -49,7 +49,7 @@ class Scored:
         scores: rows of `SCORED`.
         rejects: rows of `REJECTED`.
         transactions: rows of `HISTORY`, those of each message that counts together; None where the
-            history was not asked for.
+            transactions were not asked for.
     """
 
     scores: pa.Table
@@ -61,7 +61,7 @@ def score_messages(
     values: Sequence[bytes | None],
     as_of: npt.NDArray[np.int64],
     model: ScoringModel,
-    history: bool = True,
+    include_transactions: bool = True,
     refused: Sequence[Reject] = (),
 ) -> Scored:
     """Score a batch of messages: decode them, then :func:`score_decoded`.
@@ -70,17 +70,19 @@ def score_messages(
         values: raw message values, None for a record without one.
         as_of: int64, unix seconds of each message.
         model: the scoring model.
-        history: whether the exploded transactions are returned too.
+        include_transactions: whether the exploded transactions are returned too.
         refused: rejects of messages that are not looked at.
 
     Returns:
         Tables whose `position` is the row of the message in `values`; rows are in no order.
     """
-    return score_decoded(decode(values, history, refused), as_of, model, history)
+    return score_decoded(
+        decode(values, include_transactions, refused), as_of, model, include_transactions
+    )
 
 
 def score_decoded(
-    decoded: Decoded, as_of: npt.NDArray[np.int64], model: ScoringModel, history: bool
+    decoded: Decoded, as_of: npt.NDArray[np.int64], model: ScoringModel, include_transactions: bool
 ) -> Scored:
     """Score decoded messages.
 
@@ -91,7 +93,7 @@ def score_decoded(
         decoded: transactions of the messages, with `HISTORY_ROWS` if `history` is set.
         as_of: int64, unix seconds of each message, accepted or not.
         model: the scoring model.
-        history: whether the exploded transactions are returned too.
+        include_transactions: whether the exploded transactions are returned too.
     """
     # 1. Score: transactions -> features -> scores.
     decoded = replace(decoded, rows=with_values(decoded.rows))
@@ -99,7 +101,7 @@ def score_decoded(
     # 2. Reject what is not finite.
     finite = np.asarray(scores.is_valid())
     rejects = decoded.rejects + _non_finite(decoded, ~finite)
-    transactions = history_rows(decoded, as_of, finite) if history else None
+    transactions = history_rows(decoded, as_of, finite) if include_transactions else None
     return Scored(
         _scores(decoded, as_of, scores).filter(pa.array(finite)),
         reject_rows(rejects, as_of),

@@ -147,7 +147,7 @@ def _harmless(helper: Helper, piece: Piece, model: ScoringModel) -> Flags:
 
 def _try_alone(piece: Piece, model: ScoringModel) -> bool:
     records, decoded = piece
-    score_decoded(decoded, records.as_of, model, history=True)
+    score_decoded(decoded, records.as_of, model, include_transactions=True)
     return True
 
 

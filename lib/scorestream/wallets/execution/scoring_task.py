@@ -78,7 +78,7 @@ class ScoringReport(msgspec.Struct):
 def score_records(
     batches: Iterable[Records],
     model: ScoringModel,
-    history: bool,
+    include_transactions: bool,
     care: Care | None = None,
 ) -> Iterator[tuple[Scored, Records]]:
     """Score records, each batch small enough to be held in memory several times over.
@@ -88,31 +88,35 @@ def score_records(
     Args:
         batches: the records.
         model: the scoring model.
-        history: whether the exploded transactions are given too.
+        include_transactions: whether the exploded transactions are given too.
         care: how it is taken; None for never.
     """
     if care is not None and care.is_due:
-        yield from score_carefully(batches, model, history, care.seconds)
+        yield from score_carefully(batches, model, include_transactions, care.seconds)
         return
     for records in batches:
-        yield _scoring(records, model, history)(), records
+        yield _scoring(records, model, include_transactions)(), records
 
 
-def _scoring(records: Records, model: ScoringModel, history: bool) -> Callable[[], Scored]:
+def _scoring(
+    records: Records, model: ScoringModel, include_transactions: bool
+) -> Callable[[], Scored]:
     refused = timeless(records)
-    return partial(score_messages, records.values, records.as_of, model, history, refused)
+    return partial(
+        score_messages, records.values, records.as_of, model, include_transactions, refused
+    )
 
 
 def score_carefully(
-    batches: Iterable[Records], model: ScoringModel, history: bool, seconds: float
+    batches: Iterable[Records], model: ScoringModel, include_transactions: bool, seconds: float
 ) -> Iterator[tuple[Scored, Records]]:
     """Score records in a process of their own, and reject those that it does not survive."""
 
     def call(records: Records) -> Callable[[], Scored]:
-        return _scoring(records, model, history)
+        return _scoring(records, model, include_transactions)
 
     def give_up(records: Records, why: str) -> Scored:
-        return _all_rejected(records, why, history)
+        return _all_rejected(records, why, include_transactions)
 
     with scoring_helper(model, seconds) as helper:
         for batch in batches:
@@ -155,11 +159,11 @@ def _wallet(records: Records, position: int) -> str | None:
     return wallet_in(records.values[position] or b"")
 
 
-def _all_rejected(records: Records, why: str, history: bool) -> Scored:
+def _all_rejected(records: Records, why: str, include_transactions: bool) -> Scored:
     return Scored(
         schemas.SCORED.empty_table(),
         reject_rows(unscorable_records(records, why), records.as_of),
-        schemas.HISTORY.empty_table() if history else None,
+        schemas.HISTORY.empty_table() if include_transactions else None,
     )
 
 
@@ -167,7 +171,7 @@ def write_scored(
     batches: Iterable[tuple[Scored, Records]],
     root: str,
     facts: BatchFacts,
-    history: bool,
+    include_transactions: bool,
     keep: Callable[[Rows], Rows] = lambda rows: rows,
     care: Care | None = None,
 ) -> ScoringReport:
@@ -180,11 +184,11 @@ def write_scored(
         batches: what the core made of records, and the records.
         root: the warehouse.
         facts: what all rows share.
-        history: whether the exploded transactions are written too.
+        include_transactions: whether the exploded transactions are written too.
         keep: picks the rows that are written.
         care: how models are taken; None: with care where the task failed before.
     """
-    tables = BATCH_TABLES if history else (SCORES, REJECTS)
+    tables = BATCH_TABLES if include_transactions else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
     with Applier(facts.models, careful=care_is_due(care)) as applier:

@@ -24,7 +24,7 @@ class BatchWork:
     Attributes:
         options: librdkafka settings.
         root: the warehouse.
-        history: whether the exploded transactions are kept.
+        include_transactions: whether the exploded transactions are kept.
         stored: what the warehouse holds of a batch that may have been cut off before.
         care: how tasks work with care.
     """
@@ -33,7 +33,7 @@ class BatchWork:
     root: str
     model: ScoringModel
     facts: BatchFacts
-    history: bool
+    include_transactions: bool
     stored: Stored | None
     care: Care
 
@@ -41,18 +41,22 @@ class BatchWork:
         """Score messages that each hold their wallet's whole list, and write the rows."""
         batches = fetch(ranges, self.options)
         if self.stored is None:
-            scored = score_records(batches, self.model, self.history, self.care)
-            return write_scored(scored, self.root, self.facts, self.history, care=self.care)
-        lacking = self.stored.lacking(ranges, self.history)
+            scored = score_records(batches, self.model, self.include_transactions, self.care)
+            return write_scored(
+                scored, self.root, self.facts, self.include_transactions, care=self.care
+            )
+        lacking = self.stored.lacking(ranges, self.include_transactions)
         records = map(lacking.of, batches)
-        needed = score_records(records, self.model, self.history, self.care)
-        return write_scored(needed, self.root, self.facts, self.history, lacking.keep, self.care)
+        needed = score_records(records, self.model, self.include_transactions, self.care)
+        return write_scored(
+            needed, self.root, self.facts, self.include_transactions, lacking.keep, self.care
+        )
 
     def split(self, ranges: Sequence[OffsetRange], buckets: int) -> Iterator[tuple[int, Piece]]:
         """Messages that hold what is new, decoded and dealt out by wallet."""
         batches: Iterable[Records] = fetch(ranges, self.options)
         if self.stored is not None:
-            batches = map(self.stored.lacking(ranges, self.history).of, batches)
+            batches = map(self.stored.lacking(ranges, self.include_transactions).of, batches)
         return split_by_wallet(decode_records(batches, self.model, self.care), buckets)
 
     def score_increments(
@@ -68,5 +72,5 @@ class BatchWork:
         increments = score_pieces(pieces, files, self.model, self.care)
         if self.stored is None:
             return write_increments(increments, self.root, self.facts, care=self.care)
-        keep = self.stored.lacking(ranges, self.history).keep
+        keep = self.stored.lacking(ranges, self.include_transactions).keep
         return write_increments(increments, self.root, self.facts, keep, self.care)

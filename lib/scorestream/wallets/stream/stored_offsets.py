@@ -138,13 +138,13 @@ class Stored:
     condition: Condition
     files: Files
 
-    def lacking(self, ranges: Sequence[OffsetRange], history: bool) -> Lacking:
+    def lacking(self, ranges: Sequence[OffsetRange], include_transactions: bool) -> Lacking:
         """What of the ranges is not stored."""
         scored, rejected, exploded = (
             self._codes(table, ranges) for table in (SCORES, REJECTS, TRANSACTIONS)
         )
         done = np.concatenate([scored, rejected])
-        orphans = np.setdiff1d(scored, exploded) if history else scored[:0]
+        orphans = np.setdiff1d(scored, exploded) if include_transactions else scored[:0]
         return Lacking(done, exploded, orphans)
 
     def _codes(self, table: Table, ranges: Sequence[OffsetRange]) -> Codes:

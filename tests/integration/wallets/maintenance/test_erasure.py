@@ -78,8 +78,8 @@ def spoilt(address: str) -> Iterator[Record]:
 
 def score(warehouse: Warehouse, model: DexV1, records: list[Record], batch: int) -> None:
     facts = BatchFacts.of("run", batch, NOW, model, "1")
-    batches = score_records([records_of(records, 1000 * batch)], model, history=True)
-    report = write_scored(batches, warehouse.root, facts, history=True)
+    batches = score_records([records_of(records, 1000 * batch)], model, include_transactions=True)
+    report = write_scored(batches, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, ("run", batch))
 
 

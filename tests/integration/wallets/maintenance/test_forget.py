@@ -74,8 +74,8 @@ def scored(
     warehouse: Warehouse, model: DexV1, records: Sequence[Record], batch: int, at: float = NOW
 ) -> Any:
     facts = BatchFacts.of("run", batch, at, model, "1")
-    batches = score_records([records_of(records, 1000 * batch)], model, history=True)
-    return write_scored(batches, warehouse.root, facts, history=True)
+    batches = score_records([records_of(records, 1000 * batch)], model, include_transactions=True)
+    return write_scored(batches, warehouse.root, facts, include_transactions=True)
 
 
 def spoilt(address: str) -> list[Record]:

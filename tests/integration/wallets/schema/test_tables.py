@@ -34,8 +34,8 @@ def scored(
     warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int = 0
 ) -> ScoringReport:
     facts = BatchFacts.of("run", first_offset, 1_767_323_045.0, model, "1+test")
-    batches = score_records([records_of(records, first_offset)], model, history=True)
-    return write_scored(batches, warehouse.root, facts, history=True)
+    batches = score_records([records_of(records, first_offset)], model, include_transactions=True)
+    return write_scored(batches, warehouse.root, facts, include_transactions=True)
 
 
 def commit(warehouse: Warehouse, report: ScoringReport, version: int | None = None) -> None:

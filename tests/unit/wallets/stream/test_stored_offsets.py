@@ -140,7 +140,7 @@ def test_a_restart_reads_no_more_than_the_batch_needs(clustered: Warehouse, read
     stored = held.of(batch)
     assert stored is not None
     assert list(stored.files[SCORES]) == [uri]
-    assert len(stored.lacking(batch, history=False).done) == 2
+    assert len(stored.lacking(batch, include_transactions=False).done) == 2
     assert (reads.keys, reads.whole) == ([1, 5], [])
     published = read_file(uri, SCORES.columns, stored.condition, in_ranges(batch))
     assert sorted(published["source_offset"].to_pylist()) == [DELIVERED, DELIVERED + 1]
