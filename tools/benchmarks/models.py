@@ -34,10 +34,10 @@ from scorestream.infra.mlflow.store import ModelStore
 from scorestream.tabular.training.job import TrainOptions, train_model
 from scorestream.wallets.core.pipeline import score_messages
 from scorestream.wallets.execution.configured_scorer import load_scoring_model
-from scorestream.wallets.predictors.active_models import Serving
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_rows, model_values
+from scorestream.wallets.predictors.active_models import ActiveModels
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input, predict_values
 from scorestream.wallets.predictors.config import WalletModel
-from scorestream.wallets.predictors.events import Unwatched
+from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.schema.views import CATALOG
 from tools.benchmarks.workload import AS_OF, Workload
@@ -57,12 +57,12 @@ mlflow.models.set_model(Model())
 FIRST_CALL: Final = """
 import time, psutil
 import scorestream.wallets.execution.scoring_task
-from scorestream.wallets.predictors.apply import model_values
+from scorestream.wallets.predictors.apply import predict_values
 from scorestream.infra.mlflow.model_version import Version
-from scorestream.wallets.predictors.trial import trial_rows
-process, rows = psutil.Process(), trial_rows()
+from scorestream.wallets.predictors.trial import build_trial_rows
+process, rows = psutil.Process(), build_trial_rows()
 before, started = process.memory_info().rss, time.perf_counter()
-model_values(Version(*{version}), rows)
+predict_values(Version(*{version}), rows)
 print(time.perf_counter() - started, (process.memory_info().rss - before) / 1e6)
 """
 OURS: Final = {
@@ -100,7 +100,7 @@ def scored_batches(wallets: int) -> tuple[float, list[pa.Table]]:
             score_messages(some, moments[: len(some)], model, include_transactions=False).scores
         )
     seconds = time.perf_counter() - started
-    return seconds, [model_rows(batch) for batch in batches]
+    return seconds, [build_model_input(batch) for batch in batches]
 
 
 def cost(version: Version, batches: list[pa.Table], repeats: int) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def cost(version: Version, batches: list[pa.Table], repeats: int) -> dict[str, A
     for _ in range(repeats + 1):
         started = time.perf_counter()
         for rows in batches:
-            model_values(version, rows)
+            predict_values(version, rows)
         seconds.append(time.perf_counter() - started)
     return {"seconds": seconds[1:], **first_call(version)}
 
@@ -163,10 +163,12 @@ def _register_foreign(settings: Settings, folder: Path) -> None:
 
 
 def _served(settings: Settings) -> Iterator[tuple[str, Version]]:
-    serving = Serving([WalletModel(model=n) for n in ("foreign", *OURS)], settings, Unwatched())
-    serving.start()
-    for choice in serving.choices:
-        yield choice.version.name, choice.version
+    active_models = ActiveModels(
+        [WalletModel(model=n) for n in ("foreign", *OURS)], settings, NoModelEvents()
+    )
+    active_models.start()
+    for batch_model in active_models.batch_models:
+        yield batch_model.version.name, batch_model.version
 
 
 if __name__ == "__main__":

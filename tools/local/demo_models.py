@@ -22,7 +22,7 @@ from scorestream.tabular.training.job import TrainOptions, train_model
 from scorestream.wallets.datasets.cutoffs import Cutoffs
 from scorestream.wallets.datasets.generated.examples import Drawing, drawn_examples
 from scorestream.wallets.execution.configured_scorer import load_scoring_model
-from scorestream.wallets.predictors.apply import model_rows
+from scorestream.wallets.predictors.apply import build_model_input
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.schema.views import CATALOG
 
@@ -97,7 +97,7 @@ def _told(settings: Settings, name: str, scores: pa.Table) -> Iterator[tuple[str
     store = ModelStore.of(settings)
     version = Registry(store).resolve(f"{name}/{scores['version'][0].as_py()}")
     model = load(store, version).tabular
-    explained = explain_rows(model, model_rows(scores))
+    explained = explain_rows(model, build_model_input(scores))
     for place, row in enumerate(scores.select(["wallet_address", "value"]).to_pylist()):
         reasons = [r.text for r in reasons_of(model, explained, place)[:REASONS]]
         wallet = row["wallet_address"]

@@ -12,9 +12,9 @@ from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
-from scorestream.wallets.predictors.active_models import Serving
+from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.config import load_wallet_models
-from scorestream.wallets.predictors.events import Unwatched
+from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -44,9 +44,9 @@ def settings(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Settings
         patch.setattr(demo_models, "WALLETS", replace(demo_models.WALLETS, wallets=300))
         assert train_lacking(made) == list(CONFIGURATIONS)
     listed = load_wallet_models(made.model_copy(update={"wallet_models": WALLET_MODELS}))
-    serving = Serving(listed, made, Unwatched())
-    serving.start()
-    facts = BatchFacts.of("run", 0, SCORED_AT, model, "1", tuple(serving.choices))
+    active_models = ActiveModels(listed, made, NoModelEvents())
+    active_models.start()
+    facts = BatchFacts.of("run", 0, SCORED_AT, model, "1", tuple(active_models.batch_models))
     scored = score_records([records_of(golden_records())], model, True)
     report = write_scored(scored, warehouse.root, facts, True)
     commit_files(warehouse, report.files, ("run", 0))

@@ -1,7 +1,7 @@
-"""Copies of registered models in the warehouse, from which stream and backfill apply them.
+"""Copies of registered models in the warehouse, from which stream and backfill load them.
 
-Workers reach the warehouse, and need no registry; and the last version that served is still there
-while the registry is away. A copy never changes.
+Workers need the warehouse only, and no registry; the last active version can be loaded while the
+registry is away. A copy never changes.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ FOLDER: Final = "_models"
 SAMPLES: Final = ("input_example.json", "serving_input_example.json")
 # Written last, with the sizes of all files: a folder without it is not complete.
 COMPLETE: Final = "complete.json"
-# A stream would rather apply what it has than wait for minutes, as MLflow does by itself.
+# A stream applies the version that it has rather than wait for minutes, MLflow's default.
 PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-class _Noted(msgspec.Struct):
+class _ActiveVersions(msgspec.Struct):
     reference: str
     versions: list[Version]
     store: str = ""
@@ -65,7 +65,7 @@ class ModelCopies:
             ModelError: there is none, or the registry does not answer.
         """
         with self._store.errors(f"model {reference}"):
-            return self._of(Registry(self._store).resolve(reference))
+            return self._locate(Registry(self._store).resolve(reference))
 
     def fetch(self, version: Version) -> None:
         """Copy a version into the warehouse, unless all of it is there.
@@ -88,48 +88,51 @@ class ModelCopies:
                 sizes = msgspec.json.encode(file_sizes(str(found)))
             write_text(f"{version.uri}/{COMPLETE}", sizes.decode())
 
-    def note(self, reference: str, versions: Sequence[Version]) -> None:
-        """Note what served a whole batch well, and behind it what served before."""
-        noted = _Noted(reference, list(versions), self._store.shown)
-        text = msgspec.json.encode(noted).decode()
-        write_text(self._noted(versions[0].name, reference), text)
+    def record_active_versions(self, reference: str, versions: Sequence[Version]) -> None:
+        """Record the version that worked for a whole batch, and behind it the one before."""
+        record = _ActiveVersions(reference, list(versions), self._store.shown)
+        text = msgspec.json.encode(record).decode()
+        write_text(self._record_path(versions[0].name, reference), text)
 
-    def noted(self, reference: str, name: str) -> list[Version]:
-        """The versions that a reference meant last in this registry; none where none are noted."""
-        text = read_text(self._noted(name, reference)) or read_text(self._older(name, reference))
+    def read_active_versions(self, reference: str, name: str) -> list[Version]:
+        """Read the versions recorded last for a reference in this registry, the newest first."""
+        text = read_text(self._record_path(name, reference)) or read_text(
+            self._old_record_path(name, reference)
+        )
         if text is None:
             return []
         try:
-            return [self.here(v) for v in msgspec.json.decode(text, type=_Noted).versions]
+            record = msgspec.json.decode(text, type=_ActiveVersions)
         except msgspec.MsgspecError:
-            # Not ours, or damaged: what the registry names will be noted anew.
+            # Not ours, or damaged: what the registry names will be recorded again.
             return []
+        return [self.relocate(version) for version in record.versions]
 
-    def here(self, version: Version) -> Version:
-        """A version that was noted down, in this warehouse: it may have been moved."""
+    def relocate(self, version: Version) -> Version:
+        """The same version with its copy in this warehouse, which may have been moved."""
         folder = version.uri.rpartition("/")[2]
         return Version(version.name, version.version, f"{self._root}/{version.name}/{folder}")
 
-    def _of(self, found: Registered) -> Version:
+    def _locate(self, model: Registered) -> Version:
         # In another registry the same number is another model.
-        origin = sha256(f"{found.run_id} {found.source}".encode()).hexdigest()[:8]
-        number = str(found.version)
-        return Version(found.name, number, f"{self._root}/{found.name}/{number}-{origin}")
+        origin = sha256(f"{model.run_id} {model.source}".encode()).hexdigest()[:8]
+        number = str(model.version)
+        return Version(model.name, number, f"{self._root}/{model.name}/{number}-{origin}")
 
-    def _noted(self, name: str, reference: str) -> str:
+    def _record_path(self, name: str, reference: str) -> str:
         # In another registry the same reference is another model.
         store = sha256(self._store.shown.encode()).hexdigest()[:8]
         # The warehouse's own registry moves with it.
         registry = "own" if self._is_own else store
         return f"{self._root}/{name}/{quote(reference, safe='@')}.{registry}.json"
 
-    def _older(self, name: str, reference: str) -> str:
-        """What an earlier version noted, which knew one registry."""
+    def _old_record_path(self, name: str, reference: str) -> str:
+        """Where earlier versions of this code recorded, which knew one registry only."""
         return f"{self._root}/{name}/{quote(reference, safe='@')}.json"
 
 
 def _is_whole(version: Version) -> bool:
-    """Whether every file of a copy is there, as long as it was."""
+    """Whether every file of a copy is there, in its full size."""
     text = read_text(f"{version.uri}/{COMPLETE}")
     if text is None:
         return False

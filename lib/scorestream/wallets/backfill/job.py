@@ -39,8 +39,8 @@ from scorestream.wallets.execution.incremental import score_pieces, write_increm
 from scorestream.wallets.execution.scoring_task import ScoringReport, commit_files, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.predictors.apply import MODEL_SECONDS
-from scorestream.wallets.predictors.batch_models import Choice
-from scorestream.wallets.predictors.pinned_models import KeptModels
+from scorestream.wallets.predictors.batch_models import BatchModel
+from scorestream.wallets.predictors.pinned_models import PinnedModels
 from scorestream.wallets.reference.snapshots import current_reference, keep_copy
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
@@ -70,10 +70,10 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
         )
         spark = build_session("backfill_scores", settings)
         # 1.
-        kept = KeptModels(settings)
-        planner = Planner(options, settings, spark, warehouse, model, location, kept.now)
+        pinned = PinnedModels(settings)
+        planner = Planner(options, settings, spark, warehouse, model, location, pinned.pin)
         plan = planner.plan()
-        models = kept.choices(plan.models)
+        models = pinned.prepare(plan.models)
         # 2.
         publishing = (
             Publishing(spark, settings, warehouse, options.publish, f"{location}.published")
@@ -94,7 +94,7 @@ class _Run:
     run_id: str
     keeps_history: bool
     publishing: Publishing | None
-    models: tuple[Choice, ...]
+    models: tuple[BatchModel, ...]
 
     def finish(self, plan: Plan) -> None:
         """Score, commit and publish what is not yet."""

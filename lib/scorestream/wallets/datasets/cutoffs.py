@@ -18,7 +18,7 @@ import pyarrow as pa
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.history import WalletHistory, fixed_moments, score_moments
 from scorestream.wallets.core.pipeline import Scored, ScoringModel
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_rows
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -107,7 +107,7 @@ def examples_of(history: WalletHistory, cutoffs: Cutoffs, model: ScoringModel) -
     scores = scores.take(pa.array(chosen))
     columns = {
         **{name: scores[name] for name in ("wallet_key", "wallet_address", "as_of")},
-        **dict(zip(MODEL_COLUMNS, model_rows(scores).columns, strict=True)),
+        **dict(zip(MODEL_COLUMNS, build_model_input(scores).columns, strict=True)),
         **_labels(np.asarray(scores["position"]), cutoffs, course),
         BEHAVIOUR: _behaviours(history, moments.wallet[np.asarray(scores["position"])]),
     }

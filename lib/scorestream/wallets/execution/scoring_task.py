@@ -33,7 +33,7 @@ from scorestream.wallets.core.pipeline import (
     score_messages,
 )
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
-from scorestream.wallets.predictors.apply import Applier
+from scorestream.wallets.predictors.apply import ModelApplier
 from scorestream.wallets.predictors.batch_models import ModelUse
 from scorestream.wallets.schema.tables import BATCH_TABLES, REJECTS, SCORES, TRANSACTIONS
 
@@ -191,7 +191,7 @@ def write_scored(
     tables = BATCH_TABLES if include_transactions else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
-    with Applier(facts.models, careful=care_is_due(care)) as applier:
+    with ModelApplier(facts.models, is_isolated=care_is_due(care)) as applier:
         for scored, records in batches:
             rows = keep(table_rows(applier.apply(scored), records, facts))
             for table, writer in writers.items():

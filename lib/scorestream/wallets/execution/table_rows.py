@@ -12,7 +12,7 @@ import pyarrow as pa
 from scorestream.infra.delta.table import Table
 from scorestream.infra.kafka.records import Records
 from scorestream.wallets.core.pipeline import Scored, ScoringModel
-from scorestream.wallets.predictors.batch_models import Choice
+from scorestream.wallets.predictors.batch_models import BatchModel
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 
 
@@ -33,7 +33,7 @@ class BatchFacts:
     scoring: str
     config_hash: str
     code_version: str
-    models: tuple[Choice, ...] = ()
+    models: tuple[BatchModel, ...] = ()
     generation: int = 0
 
     @classmethod
@@ -44,7 +44,7 @@ class BatchFacts:
         started_at: float,
         model: ScoringModel,
         code_version: str,
-        models: tuple[Choice, ...] = (),
+        models: tuple[BatchModel, ...] = (),
         generation: int = 0,
     ) -> BatchFacts:
         """The facts of a batch that a model scores."""

@@ -1,1 +1,1 @@
-"""Registered models that judge every wallet that is scored: which, in what version, with what."""
+"""Predictors: registered models whose value every scored wallet gets."""

@@ -1,6 +1,6 @@
-"""Models applied to scored wallets, in a task: one call an Arrow batch.
+"""Applies models to scored wallets in a Spark task: one call per Arrow batch.
 
-A model that fails is never a wallet's fault: its score stands, and lacks the model's value.
+A model that fails costs no wallet its score: the score only lacks the model's value.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.spark.isolation import Deadly, Helper, Undoable
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.pipeline import Scored
-from scorestream.wallets.predictors.batch_models import Choice, ModelUse
+from scorestream.wallets.predictors.batch_models import BatchModel, ModelUse
 
-# Calls for parts of a batch that may fail, until the model is to blame, and not some wallets.
+# After so many failed calls for parts of a batch the model is to blame, and not some wallets.
 MAX_FAILED_CALLS: Final = 32
-# Of a call in a process of its own, loading the model included.
+# The most that an isolated call may take, loading the model included.
 MODEL_SECONDS: Final = 60.0
 _SHOWN_CHARACTERS: Final = 300
 _SCORES: Final = {
@@ -41,25 +41,33 @@ _DAY_MICROSECONDS: Final = 86_400 * 1_000_000
 MODEL_COLUMNS: Final = (*(field.name for field in schemas.FEATURES), *_SCORES, *_DAYS)
 
 
-class Applier:
-    """Applies the models of a batch in a task, and keeps account of it."""
+class ModelApplier:
+    """Applies the models of a batch in a task.
+
+    Attributes:
+        uses: each call so far.
+    """
 
     def __init__(
-        self, choices: Sequence[Choice], careful: bool = False, seconds: float = MODEL_SECONDS
+        self,
+        batch_models: Sequence[BatchModel],
+        *,
+        is_isolated: bool = False,
+        seconds: float = MODEL_SECONDS,
     ) -> None:
-        """Nothing is loaded yet.
+        """Load nothing yet.
 
         Args:
-            choices: the models.
-            careful: whether they run in a process of its own, so that a model that ends its
+            batch_models: the models.
+            is_isolated: whether they run in a process of their own, so that a model that ends its
                 process, or takes for ever, costs no score.
             seconds: the most that a call may take there.
         """
         self.uses: list[ModelUse] = []
-        self._choices = choices
+        self._batch_models = batch_models
         # A task has no time for what may hang in every call.
         self._deadly: dict[Version, Deadly] = {}
-        self._helper = Helper(seconds, ready) if choices and careful else None
+        self._helper = Helper(seconds, warm_up) if batch_models and is_isolated else None
 
     def __enter__(self) -> Self:
         return self
@@ -69,52 +77,53 @@ class Applier:
             self._helper.stop()
 
     def apply(self, scored: Scored) -> Scored:
-        """The same with the models' values in `models`."""
-        if not self._choices or scored.scores.num_rows == 0:
+        """Fill the column `models` of the scores with the models' values."""
+        if not self._batch_models or scored.scores.num_rows == 0:
             return scored
-        rows = model_rows(scored.scores)
-        found = [self._first(choice, rows) for choice in self._choices]
-        column = models_column([each for each in found if each is not None], rows.num_rows)
+        rows = build_model_input(scored.scores)
+        results = [self._predict(batch_model, rows) for batch_model in self._batch_models]
+        column = build_models_column([each for each in results if each is not None], rows.num_rows)
         place = scored.scores.schema.get_field_index("models")
         field = scored.scores.schema.field(place)
         return replace(scored, scores=scored.scores.set_column(place, field, column))
 
-    def _first(self, choice: Choice, rows: pa.Table) -> tuple[Version, pa.Array] | None:
-        """The values of the first version that gives some."""
-        for version in choice.versions:
-            is_last = version == choice.versions[-1]
-            values = self._tried(version, rows, is_last)
+    def _predict(self, batch_model: BatchModel, rows: pa.Table) -> tuple[Version, pa.Array] | None:
+        """Values of the version or, where it fails, of its fallback; None if both fail."""
+        for version in batch_model.versions:
+            is_last = version == batch_model.versions[-1]
+            values = self._try_version(version, rows, is_last=is_last)
             if values is not None:
                 return version, values
         return None
 
-    def _tried(self, version: Version, rows: pa.Table, is_last: bool) -> pa.Array | None:
+    def _try_version(self, version: Version, rows: pa.Table, *, is_last: bool) -> pa.Array | None:
+        """Values of a version; None if it fails. Either way its use is recorded."""
         started = time.perf_counter()
         values, problem, lacking = None, None, 0
         try:
-            values = self._values(version, rows)
+            values = self._call(version, rows)
             lacking = values.null_count
         except Exception as error:  # noqa: BLE001  whatever a model raises, the scores stand
-            problem = explained(error)
+            problem = describe_error(error)
             lacking = rows.num_rows if is_last else 0
         seconds = time.perf_counter() - started
         self.uses.append(ModelUse(version, rows.num_rows, lacking, seconds, problem))
         return values
 
-    def _values(self, version: Version, rows: pa.Table) -> pa.Array:
+    def _call(self, version: Version, rows: pa.Table) -> pa.Array:
         if self._helper is None:
-            return model_values(version, rows)
+            return predict_values(version, rows)
         if version in self._deadly:
             raise self._deadly[version]
         try:
-            return self._helper.run(partial(model_values, version, rows))
+            return self._helper.run(partial(predict_values, version, rows))
         except Deadly as error:
             self._deadly[version] = error
             raise
 
 
-def model_rows(scores: pa.Table) -> pa.Table:
-    """What models see of scored wallets: `MODEL_COLUMNS`, one row a wallet.
+def build_model_input(scores: pa.Table) -> pa.Table:
+    """Build a model's input from scores: `MODEL_COLUMNS`, one row per wallet.
 
     `zscore` is a 64-bit float, as models know no decimals. Days are as of the moment of the score.
     """
@@ -131,43 +140,43 @@ def _days_since(scores: pa.Table, column: str) -> pa.Array:
     return pa.array(np.maximum(passed, 0) / _DAY_MICROSECONDS)
 
 
-def models_column(found: Sequence[tuple[Version, pa.Array]], wallets: int) -> pa.MapArray:
-    """The column `models`: for each wallet the name, version and value of every model."""
-    count = len(found)
-    names = pa.array([version.name for version, _ in found], pa.string())
-    versions = pa.array([version.version for version, _ in found], pa.string())
-    every = np.tile(np.arange(count), wallets)
+def build_models_column(results: Sequence[tuple[Version, pa.Array]], wallets: int) -> pa.MapArray:
+    """Build the column `models`: for each wallet the name, version and value of every model."""
+    count = len(results)
+    names = pa.array([version.name for version, _ in results], pa.string())
+    versions = pa.array([version.version for version, _ in results], pa.string())
+    model_numbers = pa.array(np.tile(np.arange(count), wallets))
     # Values come model by model, and are needed wallet by wallet.
     order = np.arange(count * wallets).reshape(count, wallets).T.ravel()
-    values = pa.concat_arrays([pa.array([], pa.float64()), *(values for _, values in found)])
+    values = pa.concat_arrays([pa.array([], pa.float64()), *(values for _, values in results)])
     items = pa.StructArray.from_arrays(
-        [versions.take(pa.array(every)), values.take(pa.array(order))],
+        [versions.take(model_numbers), values.take(pa.array(order))],
         fields=list(schemas.MODELS.item_type),
     )
     offsets = pa.array(np.arange(wallets + 1) * count, pa.int32())
-    return pa.MapArray.from_arrays(offsets, names.take(pa.array(every)), items)
+    return pa.MapArray.from_arrays(offsets, names.take(model_numbers), items)
 
 
-def model_values(version: Version, rows: pa.Table) -> pa.Array:
-    """A model's values, float64, null where it has none for a wallet.
+def predict_values(version: Version, rows: pa.Table) -> pa.Array:
+    """Apply a model: one float64 per wallet, null where the model has none.
 
-    One wallet that a model does not take costs no other its value.
+    A wallet for which the model fails costs no other wallet its value.
 
     Raises:
         Exception: whatever the model raises, if that is not for a few wallets only.
         ModelError: it cannot be loaded, or gives something else than one number a wallet.
     """
     # Importing MLflow takes seconds, which those without models need not spend.
-    from scorestream.wallets.predictors.pyfunc import loaded_copy  # noqa: PLC0415
+    from scorestream.wallets.predictors.pyfunc import get_loaded_copy  # noqa: PLC0415
 
-    return values_by_halves(loaded_copy(version).values, rows)
+    return predict_by_halves(get_loaded_copy(version).predict, rows)
 
 
-def values_by_halves(values: Callable[[pa.Table], pa.Array], rows: pa.Table) -> pa.Array:
-    """The values of all rows; null for those that make the call for them fail, found by halving.
+def predict_by_halves(predict: Callable[[pa.Table], pa.Array], rows: pa.Table) -> pa.Array:
+    """Predict all rows; rows that make the call fail are found by halving, and get null.
 
     Args:
-        values: gives one float64 a row.
+        predict: gives one float64 per row.
         rows: at least one.
 
     Raises:
@@ -175,9 +184,9 @@ def values_by_halves(values: Callable[[pa.Table], pa.Array], rows: pa.Table) -> 
     """
     failures: list[Exception] = []
 
-    def of(part: pa.Table) -> list[pa.Array]:
+    def predict_part(part: pa.Table) -> list[pa.Array]:
         try:
-            return [values(part)]
+            return [predict(part)]
         except Exception as error:  # noqa: BLE001  a model raises what it likes
             failures.append(error)
         if len(failures) == MAX_FAILED_CALLS:
@@ -185,20 +194,20 @@ def values_by_halves(values: Callable[[pa.Table], pa.Array], rows: pa.Table) -> 
         if part.num_rows == 1:
             return [pa.nulls(1, pa.float64())]
         half = part.num_rows // 2
-        return of(part.slice(0, half)) + of(part.slice(half))
+        return predict_part(part.slice(0, half)) + predict_part(part.slice(half))
 
-    found = pa.concat_arrays(of(rows))
-    if failures and found.null_count == len(found):
+    values = pa.concat_arrays(predict_part(rows))
+    if failures and values.null_count == len(values):
         raise failures[0]
-    return found
+    return values
 
 
-def explained(error: Exception) -> str:
-    """Why a model gave nothing, in one line."""
+def describe_error(error: Exception) -> str:
+    """Describe in one line why a model gave nothing."""
     lines = str(error).strip().splitlines()
     kind = "" if isinstance(error, Undoable | ModelError) else f"{type(error).__name__}: "
     return f"{kind}{lines[0] if lines else ''}".removesuffix(": ")[:_SHOWN_CHARACTERS]
 
 
-def ready() -> None:
-    """All that a process of its own has to show before it loads a model."""
+def warm_up() -> None:
+    """Do nothing: the process answers this call as soon as it runs, before it loads a model."""

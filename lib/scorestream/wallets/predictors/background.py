@@ -1,4 +1,4 @@
-"""Work that a batch does not wait for to its end."""
+"""Background tasks: a batch waits for them a limited time, or not at all."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class Background(Generic[Answer]):
-    """Work in a thread that the end of the process does not wait for."""
+class BackgroundTask(Generic[Result]):
+    """A function in a daemon thread: the process may end before it does."""
 
-    def __init__(self, work: Callable[[], Answer]) -> None:
-        """It begins at once."""
-        self._began = time.monotonic()
-        self._ended: float | None = None
-        self._future: Future[Answer] = Future()
+    def __init__(self, work: Callable[[], Result]) -> None:
+        """Start it at once."""
+        self._started_at = time.monotonic()
+        self._ended_at: float | None = None
+        self._future: Future[Result] = Future()
         threading.Thread(target=self._run, args=(work,), daemon=True).start()
 
-    def _run(self, work: Callable[[], Answer]) -> None:
+    def _run(self, work: Callable[[], Result]) -> None:
         try:
-            answer = work()
-        except Exception as error:  # noqa: BLE001  told to whoever asks for the answer
-            self._ended = time.monotonic()
+            result = work()
+        except Exception as error:  # noqa: BLE001  raised by `result`
+            self._ended_at = time.monotonic()
             self._future.set_exception(error)
         else:
-            self._ended = time.monotonic()
-            self._future.set_result(answer)
+            self._ended_at = time.monotonic()
+            self._future.set_result(result)
 
     @property
-    def age(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._began
+    def seconds_since_start(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started_at
 
     @property
-    def waited(self) -> float:
-        """Seconds that its answer has been there; 0 before."""
-        return 0.0 if self._ended is None else time.monotonic() - self._ended
+    def seconds_since_end(self) -> float:
+        """Seconds since it ended; 0 while it runs."""
+        return 0.0 if self._ended_at is None else time.monotonic() - self._ended_at
 
     def is_done(self, seconds: float | None = 0.0) -> bool:
-        """Whether it ends within some seconds; None: waits until it does."""
+        """Whether it ends within some seconds; None: wait until it does."""
         wait([self._future], seconds)
         return self._future.done()
 
-    def answer(self) -> Answer:
-        """What came of it.
+    def result(self) -> Result:
+        """What the function returned.
 
         Raises:
-            Exception: what it raised.
+            Exception: what the function raised.
         """
         return self._future.result()

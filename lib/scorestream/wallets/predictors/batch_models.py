@@ -1,4 +1,4 @@
-"""What a batch is told of the models that it applies, and what it tells of them."""
+"""The model versions a batch applies, and what each call of one came to."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scorestream.infra.mlflow.model_version import Version
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The version that a batch applies.
+class BatchModel:
+    """The version of one model that a batch applies.
 
     Attributes:
-        fallback: the one that served before, for wallets where this one fails.
+        fallback: the version that was active before, for wallets where this one fails.
     """
 
     version: Version
@@ -22,7 +22,7 @@ class Choice:
 
     @property
     def versions(self) -> list[Version]:
-        """Those that are tried, in this order."""
+        """The version, then its fallback if there is one."""
         return [v for v in (self.version, self.fallback) if v is not None]
 
 
@@ -31,9 +31,9 @@ class ModelUse(msgspec.Struct, frozen=True):
 
     Attributes:
         wallets: how many it was called with.
-        lacking: how many of them have no value, by this version or one that stands in for it.
-        seconds: how long it took, with loading it where that was the first call.
-        problem: why it gave nothing that can be used; None where it did.
+        lacking: how many of them have no value, neither by this version nor by its fallback.
+        seconds: how long it took, loading included where that was the first call.
+        problem: why it gave no usable values; None if it did.
     """
 
     version: Version

@@ -1,4 +1,4 @@
-"""Which registered models are applied to wallets, as `conf/wallet_models.yaml` lists them."""
+"""The configured predictors: `conf/wallet_models.yaml`, or the setting `WALLET_MODELS`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from scorestream.infra.errors import ConfigurationError
 
 FILE: Final = "wallet_models.yaml"
 SETTING: Final = "WALLET_MODELS"
-# The setting without any model; empty, it counts as not set.
+# The value for no models; an empty setting counts as not set.
 NO_MODELS: Final = "none"
 _REFERENCE: Final = r"^[^@/\s,]+(@[\w.-]+|/[0-9]+)?$"
 
 
 class WalletModel(Frozen):
-    """A model that is applied.
+    """A configured model.
 
     Attributes:
-        model: NAME@ALIAS, NAME/VERSION, or NAME: its champion.
-        on_missing: what a start does that finds no version that can be applied: end with the
-            reason, or go on without until there is one.
+        model: NAME@ALIAS, NAME/VERSION, or NAME for its champion.
+        on_missing: what a start does without a version that can be applied: `fail` ends with the
+            reason, `skip` goes on without the model until there is one.
     """
 
     model: Annotated[str, StringConstraints(pattern=_REFERENCE)]
@@ -35,24 +35,24 @@ class WalletModel(Frozen):
 
     @property
     def name(self) -> str:
-        """The registered name, by which results name the model."""
+        """The registered name, which is the model's name in results."""
         return re.split("[@/]", self.model)[0]
 
 
-class _Listed(Frozen):
+class _WalletModels(Frozen):
     models: tuple[WalletModel, ...] = ()
 
     @checks("models", mode="before")
     @classmethod
-    def _short(cls, models: Any) -> Any:
-        """A reference alone stands for a model with defaults."""
+    def _expand_references(cls, models: Any) -> Any:
+        """Expand a plain reference to a model with defaults."""
         if not isinstance(models, list | tuple):
             return models
         return tuple({"model": each} if isinstance(each, str) else each for each in models)
 
     @checks("models")
     @classmethod
-    def _once_each(cls, models: tuple[WalletModel, ...]) -> tuple[WalletModel, ...]:
+    def _refuse_duplicates(cls, models: tuple[WalletModel, ...]) -> tuple[WalletModel, ...]:
         twice = [name for name, n in Counter(model.name for model in models).items() if n > 1]
         if twice:
             raise ValueError(f"{', '.join(twice)}: listed twice, results go by the name")
@@ -60,20 +60,21 @@ class _Listed(Frozen):
 
 
 def load_wallet_models(settings: Settings) -> tuple[WalletModel, ...]:
-    """The models that are applied: those of the setting, else those of the file; none without it.
+    """Load the models of the setting, else those of the file; none if neither is there.
 
     Raises:
-        ConfigurationError: the file cannot be read; no such references, or a model twice.
+        ConfigurationError: the file cannot be read, a reference is malformed, or a model is listed
+            twice.
     """
     path = settings.scorestream_conf / FILE
-    where, given = str(path), {}
+    source, content = str(path), {}
     if settings.wallet_models is not None:
         names = settings.wallet_models.split(",")
         listed = [name.strip() for name in names if name.strip()]
-        where, given = SETTING, {"models": [] if listed == [NO_MODELS] else listed}
+        source, content = SETTING, {"models": [] if listed == [NO_MODELS] else listed}
     elif path.exists():
-        given = read_yaml(path)
+        content = read_yaml(path)
     try:
-        return _Listed.model_validate(given).models
+        return _WalletModels.model_validate(content).models
     except ValidationError as error:
-        raise ConfigurationError(f"{where}: {problems_of(error)}") from None
+        raise ConfigurationError(f"{source}: {problems_of(error)}") from None

@@ -1,4 +1,4 @@
-"""Who is told what becomes of models."""
+"""Events of models, for whoever exports them as metrics."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from scorestream.wallets.predictors.batch_models import ModelUse
 FailureKind = Literal["unresolved", "unloadable", "failed"]
 
 
-class ServingWatch(Protocol):
-    """Who wants to know of models."""
+class ModelEvents(Protocol):
+    """Receives what happens to models."""
 
-    def model_serves(self, name: str, version: str | None) -> None:
-        """A version serves from now on; None: no version does."""
+    def version_activated(self, name: str, version: str | None) -> None:
+        """A version is active from now on; None: the model has no active version."""
 
-    def model_alarm(self, name: str, alarm: bool) -> None:
-        """Whether what serves is another version than the registry names, or failed."""
+    def alarm_changed(self, name: str, *, is_on: bool) -> None:
+        """The alarm is on while the active version fails, or is not the one in the registry."""
 
-    def model_failed(self, name: str, kind: FailureKind) -> None:
-        """A version could not be had, loaded or applied."""
+    def version_failed(self, name: str, kind: FailureKind) -> None:
+        """A version could not be resolved, loaded or applied."""
 
-    def model_used(self, use: ModelUse) -> None:
+    def version_used(self, use: ModelUse) -> None:
         """A version was called."""
 
 
-class Unwatched:
-    """For those who only want the log lines."""
+class NoModelEvents:
+    """Ignores all events, for callers who only want the log lines."""
 
-    def model_serves(self, name: str, version: str | None) -> None:
-        """Nothing."""
+    def version_activated(self, name: str, version: str | None) -> None:
+        """Do nothing."""
 
-    def model_alarm(self, name: str, alarm: bool) -> None:
-        """Nothing."""
+    def alarm_changed(self, name: str, *, is_on: bool) -> None:
+        """Do nothing."""
 
-    def model_failed(self, name: str, kind: FailureKind) -> None:
-        """Nothing."""
+    def version_failed(self, name: str, kind: FailureKind) -> None:
+        """Do nothing."""
 
-    def model_used(self, use: ModelUse) -> None:
-        """Nothing."""
+    def version_used(self, use: ModelUse) -> None:
+        """Do nothing."""

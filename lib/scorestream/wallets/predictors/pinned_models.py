@@ -1,4 +1,4 @@
-"""Models of a run that keeps to its end the versions that it has begun with."""
+"""Pinned models: a run applies to its end the versions that it began with."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
-from scorestream.wallets.predictors.active_models import Serving
-from scorestream.wallets.predictors.apply import explained
-from scorestream.wallets.predictors.batch_models import Choice
+from scorestream.wallets.predictors.active_models import ActiveModels
+from scorestream.wallets.predictors.apply import describe_error
+from scorestream.wallets.predictors.batch_models import BatchModel
 from scorestream.wallets.predictors.config import load_wallet_models
-from scorestream.wallets.predictors.events import Unwatched
+from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.predictors.trial import try_version
 
 if TYPE_CHECKING:
@@ -21,26 +21,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KeptModels:
+class PinnedModels:
     """The models of a backfill."""
 
     settings: Settings
     _tried: list[Version] = field(default_factory=list)
 
-    def now(self) -> list[Version]:
-        """The versions that serve now, for a run that begins.
+    def pin(self) -> list[Version]:
+        """The versions active now, for a run that begins.
 
         Raises:
-            ConfigurationError: the models are not listed as they should be.
-            ModelError: there is no version of a model that must not be missing.
+            ConfigurationError: the list of models is wrong.
+            ModelError: a required model has no version that can be applied.
         """
-        serving = Serving(load_wallet_models(self.settings), self.settings, Unwatched())
-        serving.start()
-        self._tried[:] = [choice.version for choice in serving.choices]
+        active_models = ActiveModels(
+            load_wallet_models(self.settings), self.settings, NoModelEvents()
+        )
+        active_models.start()
+        self._tried[:] = [model.version for model in active_models.batch_models]
         return list(self._tried)
 
-    def choices(self, versions: Sequence[Version]) -> tuple[Choice, ...]:
-        """The versions that a run has begun with.
+    def prepare(self, versions: Sequence[Version]) -> tuple[BatchModel, ...]:
+        """Make pinned versions ready for the batches of a run, old ones by a trial.
 
         Raises:
             ModelError: one of them cannot be applied any more.
@@ -51,18 +53,18 @@ class KeptModels:
         from scorestream.infra.mlflow.model_copies import ModelCopies  # noqa: PLC0415
 
         copies = ModelCopies(self.settings)
-        here = [copies.here(version) for version in versions]
-        for version in here:
+        relocated = [copies.relocate(version) for version in versions]
+        for version in relocated:
             if version not in self._tried:
                 _try(copies, version)
-        return tuple(Choice(version) for version in here)
+        return tuple(BatchModel(version) for version in relocated)
 
 
 def _try(copies: ModelCopies, version: Version) -> None:
     try:
         try_version(copies, version)
     except Exception as error:  # noqa: BLE001  whatever a model or registry raises
-        why = explained(error)
+        why = describe_error(error)
         raise ModelError(
             f"model {version}, which the run has begun with, cannot be applied: {why}"
         ) from None

@@ -1,4 +1,4 @@
-"""Copies of registered models as a Python worker applies them: loaded once, called a batch."""
+"""Registered models in a Python worker: loaded once from their copies, called once per batch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.tabular.registry.loading import one_column, own_model, signature_frame
 
-# In a worker: a version, and the one that stands in for it.
+# A worker holds a version and its fallback.
 MAX_LOADED: Final = 2
 
 
 class OwnCode:
-    """Modules that a copy brings along, there only while its model is loaded or called.
+    """Modules that a copy ships, importable only while its model is loaded or called.
 
     MLflow leaves them to the process, where the next version, or another model, would import the
     same name and get the code of this one.
@@ -44,13 +44,13 @@ class OwnCode:
         sys.modules.update(self._modules)
 
     def __exit__(self, *_error: object) -> None:
-        self._modules = {name: m for name, m in list(sys.modules.items()) if self._brought(m)}
+        self._modules = {name: m for name, m in list(sys.modules.items()) if self._is_own(m)}
         for name in self._modules:
             del sys.modules[name]
         self._path = [path for path in sys.path if path.startswith(self._folder)]
         sys.path[:] = [path for path in sys.path if path not in self._path]
 
-    def _brought(self, module: ModuleType) -> bool:
+    def _is_own(self, module: ModuleType) -> bool:
         # Looked up without the module's own `__getattr__`, by which lazy ones import themselves.
         names = getattr(module, "__dict__", {})
         places = [names.get("__file__"), *(names.get("__path__") or ())]
@@ -59,40 +59,41 @@ class OwnCode:
 
 @dataclass(frozen=True)
 class WalletPyfunc:
-    """A model in memory, of any origin, as it is applied to wallets."""
+    """A loaded model of any origin, applied to wallets."""
 
     version: Version
     pyfunc: PyFuncModel
     code: OwnCode
 
-    def values(self, rows: pa.Table) -> pa.Array:
-        """One float64 a row; null where the model has none.
+    def predict(self, rows: pa.Table) -> pa.Array:
+        """Predict one float64 per row, null where the model has none.
 
-        Of classifiers of ours the probability, of other models what they predict.
+        Classifiers of ours give the probability, all other models their prediction.
 
         Raises:
-            ModelError: the model gives something else.
+            ModelError: the model returns something else.
             Exception: whatever the model raises.
         """
         own = own_model(self.pyfunc)
         if own is None:
             with self.code:
-                given: Any = self.pyfunc.predict(self._frame(rows))
+                output: Any = self.pyfunc.predict(self._build_frame(rows))
         else:
-            found = own.predict(rows)
-            given = found.values if found.probability is None else found.probability
-        return self._checked(given, rows.num_rows)
+            predictions = own.predict(rows)
+            has_probability = predictions.probability is not None
+            output = predictions.probability if has_probability else predictions.values
+        return self._check(output, rows.num_rows)
 
-    def _frame(self, rows: pa.Table) -> pd.DataFrame:
+    def _build_frame(self, rows: pa.Table) -> pd.DataFrame:
         try:
             return signature_frame(self.pyfunc, rows)
         except InputError as error:
             raise ModelError(f"model {self.version}: {error}") from None
 
-    def _checked(self, given: Any, count: int) -> pa.Array:
-        values = _one_column(given)
+    def _check(self, output: Any, count: int) -> pa.Array:
+        values = _convert_to_floats(output)
         if values is None:
-            raise ModelError(f"model {self.version} gives {type(given).__name__}, not numbers")
+            raise ModelError(f"model {self.version} gives {type(output).__name__}, not numbers")
         if len(values) != count:
             raise ModelError(f"model {self.version} gives {len(values)} values for {count} wallets")
         return values
@@ -104,16 +105,16 @@ def load_copy(version: Version) -> WalletPyfunc:
     Raises:
         Exception: it cannot be loaded; MLflow and models raise what they like.
     """
-    path = local_folder(version.uri)
+    path = fetch_local_folder(version.uri)
     code = OwnCode(path)
     with code:
         return WalletPyfunc(version, load_model(path), code)
 
 
-def local_folder(uri: str) -> str:
-    """The files of a copy on this machine, where models may read them at every call.
+def fetch_local_folder(uri: str) -> str:
+    """The folder of a copy on this machine, where models may read their files at every call.
 
-    Of an object store they are fetched once for all processes: these end without tidying up.
+    Files of an object store are fetched once for all processes, and stay when these end.
 
     Raises:
         ModelError: the folder for them belongs to somebody else.
@@ -122,18 +123,18 @@ def local_folder(uri: str) -> str:
     filesystem, path = filesystem_of(uri)
     if isinstance(filesystem, LocalFileSystem):
         return path
-    folder = str(_own_folder() / sha256(uri.encode()).hexdigest()[:32])
+    folder = str(_make_private_folder() / sha256(uri.encode()).hexdigest()[:32])
     if file_sizes(folder) != file_sizes(uri):
         copy_folder(uri, folder)
     return folder
 
 
-def _own_folder() -> Path:
-    """A folder for temporary files that nobody else can write to: models may be code."""
+def _make_private_folder() -> Path:
+    """Make a temporary folder that only this user can write to, as models may be code."""
     folder = Path(tempfile.gettempdir()) / f"scorestream-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise ModelError(f"{folder}: is not this user's alone: remove it")
     return folder
 
@@ -141,24 +142,24 @@ def _own_folder() -> Path:
 _loaded: dict[str, list[WalletPyfunc]] = {}
 
 
-def loaded_copy(version: Version) -> WalletPyfunc:
-    """A version that this process has loaded, or loads now; older ones are dropped.
+def get_loaded_copy(version: Version) -> WalletPyfunc:
+    """Get a version from this process's cache, or load it; older versions are dropped.
 
     Raises:
         Exception: it cannot be loaded.
     """
     known = _loaded.get(version.name, [])
-    found = next((model for model in known if model.version == version), None)
-    if found is None:
-        found = load_copy(version)
-        _loaded[version.name] = [found, *known][:MAX_LOADED]
-    return found
+    model = next((model for model in known if model.version == version), None)
+    if model is None:
+        model = load_copy(version)
+        _loaded[version.name] = [model, *known][:MAX_LOADED]
+    return model
 
 
-def _one_column(given: Any) -> pa.Array | None:
-    """Numbers or truth values as float64, null where not finite; None for anything else."""
+def _convert_to_floats(output: Any) -> pa.Array | None:
+    """Convert numbers or booleans to float64, null where not finite; None for anything else."""
     try:
-        values = one_column(given)
+        values = one_column(output)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError):
         return None
     kind = values.type

@@ -1,4 +1,4 @@
-"""Versions that are left alone for a while."""
+"""Versions that failed, and how long each is left alone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from scorestream.infra.mlflow.model_version import Version
 MAX_PAUSE_SECONDS: Final = 3600.0
 
 
-class RefusedVersions:
-    """Versions that are not tried for a while, longer each time."""
+class RejectedVersions:
+    """Versions that are not tried for a while, twice as long after each failure."""
 
     def __init__(self) -> None:
+        # When each may be tried again (monotonic seconds), and its last pause.
         self._known: dict[Version, tuple[float, float]] = {}
 
-    def refuse(self, version: Version, pause: float) -> None:
-        """Leave a version alone: at first for a pause, then for twice the last one."""
+    def reject(self, version: Version, pause: float) -> None:
+        """Leave a version alone: first for `pause` seconds, then for twice the last pause."""
         last = self._known.get(version, (0.0, 0.0))[1]
         pause = min(max(pause, 2 * last), MAX_PAUSE_SECONDS)
         self._known[version] = (time.monotonic() + pause, pause)

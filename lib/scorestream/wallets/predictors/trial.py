@@ -1,4 +1,4 @@
-"""A version is tried before it comes to a batch."""
+"""The trial of a version: it is applied to a few wallets before it reaches a batch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.spark.isolation import Helper
 from scorestream.wallets.core import schemas
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_values, ready
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, predict_values, warm_up
 
 if TYPE_CHECKING:
     from scorestream.infra.mlflow.model_copies import ModelCopies
 
 TRIAL_SECONDS: Final = 120.0
-# Wallets that a model is tried with: one swap, a provider of liquidity, a busy one.
-_TRIED_WITH: Final[dict[str, tuple[float, float, float]]] = {
+# Three wallets: one swap, a provider of liquidity, a busy one.
+_TRIAL_WALLETS: Final[dict[str, tuple[float, float, float]]] = {
     "total_deposit_usd": (0, 1000, 1e6),
     "num_deposits": (0, 1, 300),
     "total_withdraw_usd": (0, 0, 4e5),
@@ -51,16 +51,16 @@ def try_version(copies: ModelCopies, version: Version) -> None:
         Exception: it cannot be had, loaded or applied, or has no value for any of them.
     """
     copies.fetch(version)
-    with Helper(TRIAL_SECONDS, ready) as helper:
-        values = helper.run(partial(model_values, version, trial_rows()))
+    with Helper(TRIAL_SECONDS, warm_up) as helper:
+        values = helper.run(partial(predict_values, version, build_trial_rows()))
     if values.null_count == len(values):
         raise ModelError(f"model {version} has no value for any wallet that it was tried with")
 
 
-def trial_rows() -> pa.Table:
-    """A few wallets that every model has to take."""
+def build_trial_rows() -> pa.Table:
+    """Build a model's input for the wallets of the trial."""
     whole = {f.name for f in schemas.FEATURES if pa.types.is_integer(f.type)} | {
         "transaction_count"
     }
     kinds = {name: pa.int64() if name in whole else pa.float64() for name in MODEL_COLUMNS}
-    return pa.table({name: pa.array(_TRIED_WITH[name], kind) for name, kind in kinds.items()})
+    return pa.table({name: pa.array(_TRIAL_WALLETS[name], kind) for name, kind in kinds.items()})

@@ -29,7 +29,7 @@ from scorestream.wallets.execution.history_lookup import wallet_files
 from scorestream.wallets.execution.publishing import PUBLISHED, publish, written_files
 from scorestream.wallets.execution.scoring_task import ScoringReport, commit_files
 from scorestream.wallets.execution.table_rows import BatchFacts
-from scorestream.wallets.predictors.active_models import Serving
+from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.stream.batch_tasks import BatchWork
 from scorestream.wallets.stream.coverage import Coverage, spans_of
@@ -75,7 +75,7 @@ class Delivery:
     gate: Callable[[SparkSession], None]
     report: Callable[[BatchSummary], None]
     check: Callable[[], None]
-    serving: Serving
+    active_models: ActiveModels
     coverage: Coverage = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class Delivery:
         """Deliver the messages of ranges as one batch."""
         began = time.monotonic()
         started = time.time()
-        models = self.serving.refreshed()
+        models = self.active_models.refresh()
         generation = self.coverage.generation
         facts = BatchFacts.of(
             run_id, batch_id, started, self.model, self.code_version, models, generation
@@ -108,7 +108,7 @@ class Delivery:
         self._publish(files, lacking, stored)
         # 4.
         self._record(ranges, facts)
-        self.serving.learn(use for report in reports for use in report.models)
+        self.active_models.record_uses(use for report in reports for use in report.models)
         self.report(BatchSummary.of(reports, batch_id, time.monotonic() - began))
 
     def _begin(self, ranges: Sequence[OffsetRange]) -> list[OffsetRange]:

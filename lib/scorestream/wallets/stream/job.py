@@ -33,7 +33,7 @@ from scorestream.infra.storage.lease import Held, hold
 from scorestream.infra.storage.locks import exclusive_lock
 from scorestream.infra.version import code_version
 from scorestream.wallets.execution.configured_scorer import load_scoring_model
-from scorestream.wallets.predictors.active_models import Serving
+from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.config import load_wallet_models
 from scorestream.wallets.reference.snapshots import current_reference, keep_copy
 from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE
@@ -134,8 +134,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         # 4.
         metrics = StreamMetrics()
         metrics.serve(settings)
-        serving = Serving(wallet_models, settings, metrics)
-        serving.start()
+        active_models = ActiveModels(wallet_models, settings, metrics)
+        active_models.start()
         listener = StreamListener(cluster, metrics, line)
         spark.streams.addListener(listener)
         checkpoint = Checkpoint(spark, location)
@@ -152,7 +152,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
             stop.gate,
             listener.report,
             partial(_check, held, cluster, start.state),
-            serving,
+            active_models,
         )
         query = _start(options, cluster, delivery, location)
         # 5.

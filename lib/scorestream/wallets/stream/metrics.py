@@ -163,19 +163,19 @@ class StreamMetrics:
         """A gauge of each registered model."""
         return Gauge(f"scorestream_{name}", text, ["model"], registry=self.registry)
 
-    def model_serves(self, name: str, version: str | None) -> None:
-        """A version serves from now on; None: no version does."""
+    def version_activated(self, name: str, version: str | None) -> None:
+        """A version is active from now on; None: the model has no active version."""
         self.model_versions.labels(name).set(float(version or 0))
 
-    def model_alarm(self, name: str, alarm: bool) -> None:
-        """Whether what serves is another version than the registry names, or failed."""
-        self.model_alarms.labels(name).set(alarm)
+    def alarm_changed(self, name: str, *, is_on: bool) -> None:
+        """The alarm is on while the active version fails, or is not the one in the registry."""
+        self.model_alarms.labels(name).set(is_on)
 
-    def model_failed(self, name: str, kind: FailureKind) -> None:
-        """A version could not be had, loaded or applied."""
+    def version_failed(self, name: str, kind: FailureKind) -> None:
+        """A version could not be resolved, loaded or applied."""
         self.model_failures.labels(name, kind).inc()
 
-    def model_used(self, use: ModelUse) -> None:
+    def version_used(self, use: ModelUse) -> None:
         """A version was called."""
         self.model_seconds.labels(use.version.name).inc(use.seconds)
         self.model_lacking.labels(use.version.name).inc(use.lacking)

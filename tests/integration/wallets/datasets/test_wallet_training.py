@@ -30,7 +30,7 @@ from scorestream.wallets.datasets.generated.messages import (
     truth_path,
 )
 from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_values
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, predict_values
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.local.samples import record_of
@@ -193,7 +193,7 @@ def test_the_stream_gives_the_values_that_tables_get(made: Settings, tmp_path: P
         copies.fetch(version)
         out = str(tmp_path / f"{name}.parquet")
         score_table(ApplyOptions(name, f"{made.warehouse}/training/wallets", out), made)
-        values = model_values(version, found.select(MODEL_COLUMNS))
+        values = predict_values(version, found.select(MODEL_COLUMNS))
         assert values.equals(read_table(out)[column].combine_chunks())
 
 

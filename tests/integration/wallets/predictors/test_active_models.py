@@ -22,7 +22,7 @@ from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.infra.mlflow.model_copies import ModelCopies
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
-from scorestream.wallets.predictors.active_models import Serving
+from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.config import WalletModel
 from scorestream.wallets.predictors.trial import TRIAL_SECONDS
 from scorestream.wallets.schema.tables import SCORES
@@ -53,6 +53,7 @@ class Stream:
         warehouse: Warehouse,
         model: DexV1,
         models: Sequence[WalletModel],
+        *,
         incremental: bool = False,
         registry: SecretStr | None = None,
     ) -> None:
@@ -64,8 +65,10 @@ class Stream:
         self.installation = installation
         self.warehouse = warehouse
         self.metrics = StreamMetrics()
-        self.serving = Serving(models, self.settings, self.metrics, 0.0, TRIAL_SECONDS)
-        self.serving.start()
+        self.active_models = ActiveModels(
+            models, self.settings, self.metrics, pause=0.0, patience=TRIAL_SECONDS
+        )
+        self.active_models.start()
         self.number = 0
         self.delivery = Delivery(
             self.settings,
@@ -77,7 +80,7 @@ class Stream:
             lambda _: None,
             lambda _: None,
             lambda: None,
-            self.serving,
+            self.active_models,
         )
 
     def batch(self) -> list[dict[str, Any]]:
@@ -122,6 +125,7 @@ def swaps(rows: Sequence[dict[str, Any]], factor: float, version: str) -> list[t
 
 @pytest.mark.parametrize("incremental", [False, True])
 def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_batch(
+    *,
     incremental: bool,
     filled: Installation,
     spark: SparkSession,
@@ -133,7 +137,7 @@ def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_b
     register(settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0", ("num_swaps",))
     register(settings, tmp_path, "some", "[None, *rows['zscore'][1:]]")
     some = WalletModel(model="some@champion")
-    stream = Stream(filled, spark, warehouse, model, [SWAPS, some], incremental)
+    stream = Stream(filled, spark, warehouse, model, [SWAPS, some], incremental=incremental)
     first = stream.batch()
     assert values(first) == swaps(first, 2.0, "1")
     # One wallet of each Arrow batch has no value; that is no failure of it or of the model.
@@ -242,7 +246,9 @@ def test_without_its_registry_a_start_takes_what_served_last_or_says_why_it_cann
     # What another registry named is no copy of what this one did.
     with pytest.raises(ModelError, match="no earlier version is in the warehouse"):
         Stream(filled, spark, warehouse, model, [SWAPS], registry=away)
-    ModelCopies(elsewhere).note("swaps", ModelCopies(stream.settings).noted("swaps", "swaps"))
+    ModelCopies(elsewhere).record_active_versions(
+        "swaps", ModelCopies(stream.settings).read_active_versions("swaps", "swaps")
+    )
     again = Stream(filled, spark, warehouse, model, [SWAPS], registry=away)
     again.number = 1
     rows = again.batch()

@@ -27,13 +27,13 @@ from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesy
 from scorestream.wallets.core.pipeline import Scored, score_messages
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
-from scorestream.wallets.predictors.active_models import Serving
-from scorestream.wallets.predictors.apply import Applier, model_values
-from scorestream.wallets.predictors.batch_models import Choice, ModelUse
+from scorestream.wallets.predictors.active_models import ActiveModels
+from scorestream.wallets.predictors.apply import ModelApplier, predict_values
+from scorestream.wallets.predictors.batch_models import BatchModel, ModelUse
 from scorestream.wallets.predictors.config import WalletModel
-from scorestream.wallets.predictors.events import Unwatched
-from scorestream.wallets.predictors.pyfunc import load_copy, loaded_copy
-from scorestream.wallets.predictors.trial import TRIAL_SECONDS, trial_rows, try_version
+from scorestream.wallets.predictors.events import NoModelEvents
+from scorestream.wallets.predictors.pyfunc import get_loaded_copy, load_copy
+from scorestream.wallets.predictors.trial import TRIAL_SECONDS, build_trial_rows, try_version
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -91,7 +91,7 @@ def copied(
 def test_what_is_not_one_number_a_wallet_is_told(wrong: str, folder: Path) -> None:
     version = copied(folder, wrong)
     with pytest.raises(Exception, match=WRONG[wrong]):
-        model_values(version, trial_rows())
+        predict_values(version, build_trial_rows())
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,17 @@ def test_what_is_not_one_number_a_wallet_is_told(wrong: str, folder: Path) -> No
 def test_values_are_floats_or_null(
     expression: str, expected: list[float | None], folder: Path
 ) -> None:
-    assert model_values(copied(folder, expression), trial_rows()).to_pylist() == expected
+    assert predict_values(copied(folder, expression), build_trial_rows()).to_pylist() == expected
 
 
 def test_a_signature_gets_its_columns_in_its_types(folder: Path) -> None:
     columns = ("num_swaps", "lp_score")
     count = "[float(len(rows.columns)) + (rows.dtypes == 'float64').all()] * len(rows)"
-    assert model_values(copied(folder, count, columns), trial_rows()).to_pylist() == [3.0] * 3
+    assert (
+        predict_values(copied(folder, count, columns), build_trial_rows()).to_pylist() == [3.0] * 3
+    )
     with pytest.raises(Exception, match="no column no_such"):
-        model_values(copied(folder, "rows['no_such']", ("no_such",)), trial_rows())
+        predict_values(copied(folder, "rows['no_such']", ("no_such",)), build_trial_rows())
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_each_version_has_the_code_that_it_brought_along(
     versions = [copies.resolve(f"brings/{number}") for number in (1, 2)]
     for version in versions:
         copies.fetch(version)
-    found = [model_values(version, trial_rows())[0].as_py() for version in versions * 2]
+    found = [predict_values(version, build_trial_rows())[0].as_py() for version in versions * 2]
     assert found == [4.0, 9.0, 4.0, 9.0]
     assert not {"early", "late"} & sys.modules.keys()
 
@@ -185,7 +187,7 @@ def test_two_may_copy_a_version_at_the_same_time(folder: Path) -> None:
     version = copies.resolve("wanted")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(copies.fetch, [version] * 8))
-    assert model_values(version, trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    assert predict_values(version, build_trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
     assert [path.name for path in Path(version.uri).parent.iterdir()] == [Path(version.uri).name]
 
 
@@ -198,17 +200,17 @@ def test_what_served_last_is_noted_by_reference(folder: Path) -> None:
     }
     before = Version("noted", "3", f"{settings.warehouse}/_models/noted/3-x")
     for reference, version in versions.items():
-        copies.note(reference, [version, before])
-    assert {r: copies.noted(r, "noted") for r in versions} == {
+        copies.record_active_versions(reference, [version, before])
+    assert {r: copies.read_active_versions(r, "noted") for r in versions} == {
         reference: [version, before] for reference, version in versions.items()
     }
-    assert copies.noted("noted@champion", "noted") == []
+    assert copies.read_active_versions("noted@champion", "noted") == []
     another = SecretStr(f"sqlite:///{folder}/b.db")
     other = settings.model_copy(update={"mlflow_tracking_uri": another})
-    assert ModelCopies(other).noted("noted/1", "noted") == []
+    assert ModelCopies(other).read_active_versions("noted/1", "noted") == []
     for path in Path(settings.warehouse, "_models", "noted").glob("*.json"):
         path.write_text('{"refer', encoding="utf-8")
-    assert copies.noted("noted/1", "noted") == []
+    assert copies.read_active_versions("noted/1", "noted") == []
 
 
 def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
@@ -221,13 +223,15 @@ def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
     with socket.create_server((HOST, 0)) as silent:
         uri = SecretStr(f"http://{HOST}:{silent.getsockname()[1]}")
         hanging = settings.model_copy(update={"mlflow_tracking_uri": uri})
-        ModelCopies(hanging).note("waits", [version])
-        serving = Serving([WalletModel(model="waits")], hanging, Unwatched(), 0.0, 0.1)
-        serving.start()
+        ModelCopies(hanging).record_active_versions("waits", [version])
+        active_models = ActiveModels(
+            [WalletModel(model="waits")], hanging, NoModelEvents(), pause=0.0, patience=0.1
+        )
+        active_models.start()
         for _ in range(3):
-            assert serving.refreshed() == (Choice(version),)
+            assert active_models.refresh() == (BatchModel(version),)
         with silent.accept()[0]:
-            silent.setblocking(False)
+            silent.settimeout(0)
             with pytest.raises(BlockingIOError):
                 silent.accept()
 
@@ -235,13 +239,15 @@ def test_a_registry_that_never_answers_is_asked_once_and_holds_up_no_batch(
 def test_what_serves_and_fails_for_want_of_its_copy_gets_a_new_one(folder: Path) -> None:
     settings = settings_of(folder)
     register(settings, folder, "lost", "rows['num_swaps'] * 2.0")
-    serving = Serving([WalletModel(model="lost")], settings, Unwatched(), 0.0, TRIAL_SECONDS)
-    serving.start()
-    [choice] = serving.choices
-    shutil.rmtree(choice.version.uri)
-    serving.learn([ModelUse(choice.version, 5, 5, 0.1, "no such file")])
-    assert serving.refreshed() == (choice,)
-    with Applier(serving.choices) as applier:
+    active_models = ActiveModels(
+        [WalletModel(model="lost")], settings, NoModelEvents(), pause=0.0, patience=TRIAL_SECONDS
+    )
+    active_models.start()
+    [batch_model] = active_models.batch_models
+    shutil.rmtree(batch_model.version.uri)
+    active_models.record_uses([ModelUse(batch_model.version, 5, 5, 0.1, "no such file")])
+    assert active_models.refresh() == (batch_model,)
+    with ModelApplier(active_models.batch_models) as applier:
         rows = applier.apply(scored_wallets()).scores["models"].to_pylist()
     assert all(dict(each)["lost"]["value"] is not None for each in rows)
 
@@ -249,18 +255,20 @@ def test_what_serves_and_fails_for_want_of_its_copy_gets_a_new_one(folder: Path)
 def test_a_version_steps_back_that_fails_for_one_wallet_after_the_other(folder: Path) -> None:
     settings = settings_of(folder)
     register(settings, folder, "single", "rows['num_swaps'] * 2.0")
-    serving = Serving([WalletModel(model="single")], settings, Unwatched(), 0.0, TRIAL_SECONDS)
-    serving.start()
-    first = serving.choices[0].version
+    active_models = ActiveModels(
+        [WalletModel(model="single")], settings, NoModelEvents(), pause=0.0, patience=TRIAL_SECONDS
+    )
+    active_models.start()
+    first = active_models.batch_models[0].version
     register(settings, folder, "single", "rows['num_swaps'] * 3.0")
-    [choice] = serving.refreshed()
-    failed, worked = (ModelUse(choice.version, 1, 1, 0.1, why) for why in ("no", None))
+    [batch_model] = active_models.refresh()
+    failed, worked = (ModelUse(batch_model.version, 1, 1, 0.1, why) for why in ("no", None))
     one_of_many = [worked, *[failed] * 3]
     for uses in ([failed], [failed], [worked], [failed], one_of_many, [failed]):
-        serving.learn(uses)
-        assert serving.refreshed() == (choice,)
-    serving.learn([failed])
-    assert serving.refreshed() == (Choice(first),)
+        active_models.record_uses(uses)
+        assert active_models.refresh() == (batch_model,)
+    active_models.record_uses([failed])
+    assert active_models.refresh() == (BatchModel(first),)
 
 
 def test_what_fails_and_nothing_stands_in_for_is_copied_anew_however_often_it_fails(
@@ -268,27 +276,33 @@ def test_what_fails_and_nothing_stands_in_for_is_copied_anew_however_often_it_fa
 ) -> None:
     settings = settings_of(folder)
     register(settings, folder, "alone", "rows['num_swaps'] * 2.0")
-    serving = Serving([WalletModel(model="alone")], settings, Unwatched(), 0.2, TRIAL_SECONDS)
-    serving.start()
-    [choice] = serving.choices
-    copy = Path(choice.version.uri)
+    active_models = ActiveModels(
+        [WalletModel(model="alone")], settings, NoModelEvents(), pause=0.2, patience=TRIAL_SECONDS
+    )
+    active_models.start()
+    [batch_model] = active_models.batch_models
+    copy = Path(batch_model.version.uri)
     shutil.rmtree(copy)
     for _ in range(20):
-        serving.learn([ModelUse(choice.version, 5, 5, 0.1, "no such file")])
-    until(lambda: serving.refreshed() == (choice,) and copy.exists())
+        active_models.record_uses([ModelUse(batch_model.version, 5, 5, 0.1, "no such file")])
+    until(lambda: active_models.refresh() == (batch_model,) and copy.exists())
 
 
 def test_a_version_that_is_refused_alarms_whenever_the_registry_names_it(folder: Path) -> None:
     settings, metrics = settings_of(folder), StreamMetrics()
     client = ModelStore.of(settings).client
     register(settings, folder, "refused", "rows['num_swaps'] * 2.0")
-    serving = Serving([WalletModel(model="refused")], settings, metrics, 3600.0, TRIAL_SECONDS)
-    serving.start()
+    active_models = ActiveModels(
+        [WalletModel(model="refused")], settings, metrics, pause=3600.0, patience=TRIAL_SECONDS
+    )
+    active_models.start()
     register(settings, folder, "refused", "1 / 0")
     alarms = []
     for champion in ("2", "1", "2"):
         client.set_registered_model_alias("refused", "champion", champion)
-        assert [str(choice.version) for choice in serving.refreshed()] == ["refused/1"]
+        assert [str(batch_model.version) for batch_model in active_models.refresh()] == [
+            "refused/1"
+        ]
         found = metrics.registry.get_sample_value("scorestream_model_alarm", {"model": "refused"})
         alarms.append(found)
     assert alarms == [1.0, 0.0, 1.0]
@@ -297,16 +311,18 @@ def test_a_version_that_is_refused_alarms_whenever_the_registry_names_it(folder:
 def test_a_trial_that_takes_long_holds_up_no_batch(folder: Path) -> None:
     settings, go = settings_of(folder), folder / "go"
     register(settings, folder, "slow", "rows['num_swaps'] * 2.0")
-    serving = Serving([WalletModel(model="slow")], settings, Unwatched(), 0.0, 0.0)
-    serving.start()
-    [first] = serving.choices
+    active_models = ActiveModels(
+        [WalletModel(model="slow")], settings, NoModelEvents(), pause=0.0, patience=0.0
+    )
+    active_models.start()
+    [first] = active_models.batch_models
     waits = f"next(1.0 for _ in iter(int, 1) if __import__('os').path.exists({str(go)!r}))"
     register(settings, folder, "slow", f"rows['num_swaps'] * {waits}")
-    until(lambda: serving.refreshed() == (first,))
-    assert serving.refreshed() == (first,)
+    until(lambda: active_models.refresh() == (first,))
+    assert active_models.refresh() == (first,)
     go.touch()
-    until(lambda: str(serving.refreshed()[0].version) == "slow/2")
-    assert serving.choices[0].fallback == first.version
+    until(lambda: str(active_models.refresh()[0].version) == "slow/2")
+    assert active_models.batch_models[0].fallback == first.version
 
 
 def test_a_start_knows_the_version_before(folder: Path) -> None:
@@ -314,14 +330,14 @@ def test_a_start_knows_the_version_before(folder: Path) -> None:
     found = []
     for _ in range(2):
         register(settings, folder, "again", "rows['num_swaps'] * 2.0")
-        serving = Serving([WalletModel(model="again")], settings, Unwatched())
-        serving.start()
-        [choice] = serving.choices
-        serving.learn([ModelUse(choice.version, 5, 0, 0.1, None)])
-        found.append(choice.version)
-    later = Serving([WalletModel(model="again")], settings, Unwatched())
+        active_models = ActiveModels([WalletModel(model="again")], settings, NoModelEvents())
+        active_models.start()
+        [batch_model] = active_models.batch_models
+        active_models.record_uses([ModelUse(batch_model.version, 5, 0, 0.1, None)])
+        found.append(batch_model.version)
+    later = ActiveModels([WalletModel(model="again")], settings, NoModelEvents())
     later.start()
-    assert later.choices == (Choice(found[1], found[0]),)
+    assert later.batch_models == (BatchModel(found[1], found[0]),)
 
 
 def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -352,12 +368,12 @@ def test_of_an_object_store_a_machine_fetches_a_copy_once(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for _ in range(2):
         loaded = load_copy(far)
-        assert loaded.values(trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+        assert loaded.predict(build_trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
     [own] = tmp_path.iterdir()
     [fetched] = own.iterdir()
     model = fetched / "MLmodel"
     model.write_text("torn", encoding="utf-8")
-    assert load_copy(far).values(trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
+    assert load_copy(far).predict(build_trial_rows()).to_pylist() == [2.0, 0.0, 1200.0]
     assert list(own.iterdir()) == [fetched]
     own.chmod(0o777)
     with pytest.raises(ModelError, match="is not this user's alone"):
@@ -371,13 +387,13 @@ def test_a_process_holds_the_newest_versions_of_a_model(
     found = []
     for factor in (1, 2, 3):
         register(settings, folder, "held", f"rows['num_swaps'] * {factor}")
-        serving = Serving([WalletModel(model="held")], settings, Unwatched())
-        serving.start()
-        [choice] = serving.choices
-        found.append(loaded_copy(choice.version))
+        active_models = ActiveModels([WalletModel(model="held")], settings, NoModelEvents())
+        active_models.start()
+        [batch_model] = active_models.batch_models
+        found.append(get_loaded_copy(batch_model.version))
     oldest, *newest = found
-    assert all(loaded_copy(model.version) is model for model in newest)
-    assert loaded_copy(oldest.version) is not oldest
+    assert all(get_loaded_copy(model.version) is model for model in newest)
+    assert get_loaded_copy(oldest.version) is not oldest
 
 
 def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) -> None:
@@ -387,11 +403,11 @@ def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) 
     write_csv(folder / "rows.csv", rows)
     (folder / "activity.yaml").write_text(ACTIVITY, encoding="utf-8")
     train(settings, folder / "activity.yaml")
-    serving = Serving([WalletModel(model="activity")], settings, Unwatched())
-    serving.start()
+    active_models = ActiveModels([WalletModel(model="activity")], settings, NoModelEvents())
+    active_models.start()
     golden = golden_wallets()[:20]
     moments = np.array([g.as_of for g in golden])
-    with Applier(serving.choices) as applier:
+    with ModelApplier(active_models.batch_models) as applier:
         scored = applier.apply(score_messages([g.value for g in golden], moments, model))
     found = {
         row["features"]["num_swaps"]: dict(row["models"])["activity"]["value"]
@@ -402,7 +418,7 @@ def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("careful", "expression", "told"),
+    ("is_isolated", "expression", "told"),
     [
         (False, "1 / 0", "ZeroDivisionError: division by zero"),
         (True, "1 / 0", "ZeroDivisionError: division by zero"),
@@ -411,12 +427,14 @@ def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) 
     ],
 )
 def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
-    careful: bool, expression: str, told: str, folder: Path
+    *, is_isolated: bool, expression: str, told: str, folder: Path
 ) -> None:
     good = copied(folder, "rows['num_swaps'] * 2.0")
     bad = copied(folder, expression, name="bad")
     scored = scored_wallets()
-    with Applier([Choice(bad), Choice(good)], careful, seconds=30.0) as applier:
+    with ModelApplier(
+        [BatchModel(bad), BatchModel(good)], is_isolated=is_isolated, seconds=30.0
+    ) as applier:
         rows = applier.apply(scored).scores
     assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
     assert [dict(each).keys() for each in rows["models"].to_pylist()] == [{"given"}] * 5
@@ -427,7 +445,7 @@ def test_what_ends_its_process_is_called_once_a_task(folder: Path) -> None:
     calls = folder / "calls"
     count = f"open({str(calls)!r}, 'a').write('x')"
     deadly = copied(folder, f"({count}, __import__('os')._exit(9))", name="once")
-    with Applier([Choice(deadly)], careful=True) as applier:
+    with ModelApplier([BatchModel(deadly)], is_isolated=True) as applier:
         for _ in range(3):
             applier.apply(scored_wallets())
     assert {use.problem for use in applier.uses} == {"it ended the process: exit code 9"}
@@ -442,8 +460,8 @@ def test_a_batch_that_is_scored_once_more_takes_models_with_care(
     deadly = copied(folder, "__import__('os')._exit(9)", name="deadly")
     warehouse = Warehouse(str(tmp_path), CATALOG)
     warehouse.create_tables()
-    choices = (Choice(deadly), Choice(good))
-    facts = BatchFacts.of("run", 0, 1.7e9, model, "1", choices)
+    batch_models = (BatchModel(deadly), BatchModel(good))
+    facts = BatchFacts.of("run", 0, 1.7e9, model, "1", batch_models)
     care = Care(30.0, at_once=True)
     scored = score_records([records_of(golden_records()[:5])], model, True, care)
     report = write_scored(scored, warehouse.root, facts, True, care=care)

@@ -21,8 +21,8 @@ from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
 from scorestream.wallets.execution import history_lookup
 from scorestream.wallets.execution.history_lookup import wallet_files
-from scorestream.wallets.predictors.active_models import Serving
-from scorestream.wallets.predictors.events import Unwatched
+from scorestream.wallets.predictors.active_models import ActiveModels
+from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.schema.tables import SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -67,7 +67,7 @@ class Stream:
             lambda _: None,
             self.reports.append,
             lambda: None,
-            Serving((), self.settings, Unwatched()),
+            ActiveModels((), self.settings, NoModelEvents()),
         )
 
     def publish(self, records: list[Record]) -> list[OffsetRange]:

@@ -22,8 +22,8 @@ from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError
 from scorestream.infra.kafka.connection import client_options
 from scorestream.infra.kafka.consumer import OffsetRange
-from scorestream.wallets.predictors.active_models import Serving
-from scorestream.wallets.predictors.events import Unwatched
+from scorestream.wallets.predictors.active_models import ActiveModels
+from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.schema.tables import COVERAGE, REJECTS, SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -91,7 +91,7 @@ def deliverer(
             lambda _: None,
             reports.append,
             lambda: None,
-            Serving((), settings, Unwatched()),
+            ActiveModels((), settings, NoModelEvents()),
         ),
         reports,
     )

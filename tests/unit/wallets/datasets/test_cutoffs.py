@@ -15,7 +15,7 @@ from scorestream.wallets.core.pipeline import score_messages
 from scorestream.wallets.datasets.cutoffs import EXAMPLES, Cutoffs, examples_of
 from scorestream.wallets.datasets.generated.histories import Row
 from scorestream.wallets.datasets.generated.messages import messages_of
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_rows
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.wallets import (
     DAY,
@@ -82,7 +82,7 @@ def test_features_are_what_the_stream_would_have_published(
         message["data"][0]["transactions"] = [t for t in known if t["timestamp"] <= moment]
         values.append(json.dumps(message).encode())
     published = score_messages(values, np.full(150, moment), model).scores.sort_by("wallet_key")
-    seen = model_rows(published)
+    seen = build_model_input(published)
     found = examples.filter(pc.equal(examples["as_of"], moment)).sort_by("wallet_key")
     assert found["wallet_key"].equals(published["wallet_key"])
     assert found.select(MODEL_COLUMNS).equals(seen)

@@ -22,10 +22,10 @@ from scorestream.wallets.execution.result_messages import success_records
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.predictors.apply import (
     MODEL_COLUMNS,
-    Applier,
-    model_rows,
-    models_column,
-    values_by_halves,
+    ModelApplier,
+    build_model_input,
+    build_models_column,
+    predict_by_halves,
 )
 from scorestream.wallets.predictors.config import FILE, WalletModel, load_wallet_models
 from scorestream.wallets.schema.tables import SCORES
@@ -94,7 +94,7 @@ def scored(model: DexV1) -> Scored:
 
 
 def test_models_see_the_features_and_scores_of_every_wallet(scored: Scored) -> None:
-    rows = model_rows(scored.scores)
+    rows = build_model_input(scored.scores)
     assert tuple(rows.column_names) == MODEL_COLUMNS
     for row, score in zip(rows.to_pylist(), scored.scores.to_pylist(), strict=True):
         names = ("lp_score", "swap_score", "transaction_count")
@@ -111,7 +111,7 @@ def test_models_see_the_features_and_scores_of_every_wallet(scored: Scored) -> N
 def test_days_never_count_what_comes_after_the_moment(model: DexV1) -> None:
     golden = golden_wallets()[0]
     value, moments = golden.value, np.array([golden.as_of, golden.as_of + DAY, 0])
-    rows = model_rows(score_messages([value] * 3, moments, model).scores.sort_by("position"))
+    rows = build_model_input(score_messages([value] * 3, moments, model).scores.sort_by("position"))
     for name in ("days_since_first", "days_since_last"):
         now, a_day_later, before_all = rows[name].to_pylist()
         assert a_day_later == pytest.approx(now + 1)
@@ -123,7 +123,7 @@ def test_values_stand_in_the_row_and_the_message_of_their_wallet(
 ) -> None:
     one, two = Version("one", "7", ""), Version("two", "1", "")
     found = [(one, pa.array([0.5, None, 1.5])), (two, pa.array([10.0, 20.0, 30.0]))]
-    column = models_column(found, 3)
+    column = build_models_column(found, 3)
     assert column.type == schemas.MODELS
     place = scored.scores.schema.get_field_index("models")
     scores = scored.scores.set_column(place, schemas.SCORED.field(place), column)
@@ -143,18 +143,18 @@ def test_values_stand_in_the_row_and_the_message_of_their_wallet(
 
 
 def test_without_models_nothing_changes(scored: Scored) -> None:
-    with Applier(()) as applier:
+    with ModelApplier(()) as applier:
         assert applier.apply(scored) is scored
-    assert models_column([], 3).to_pylist() == [[], [], []]
+    assert build_models_column([], 3).to_pylist() == [[], [], []]
 
 
 def test_without_models_mlflow_is_not_imported() -> None:
     code = (
         "import sys, scorestream.wallets.stream.job, scorestream.wallets.backfill.job;"
-        "from scorestream.wallets.predictors.active_models import Serving;"
-        "from scorestream.wallets.predictors.events import Unwatched;"
+        "from scorestream.wallets.predictors.active_models import ActiveModels;"
+        "from scorestream.wallets.predictors.events import NoModelEvents;"
         "from scorestream.infra.config.settings import Settings;"
-        "serving = Serving((), Settings(), Unwatched()); serving.start(); serving.refreshed();"
+        "models = ActiveModels((), Settings(), NoModelEvents()); models.start(); models.refresh();"
         "sys.exit('mlflow' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -171,7 +171,7 @@ def test_without_models_mlflow_is_not_imported() -> None:
 def test_a_wallet_that_a_model_does_not_take_costs_no_other_its_value(
     given: list[float], expected: list[float | None]
 ) -> None:
-    assert values_by_halves(doubled, pa.table({"n": given})).to_pylist() == expected
+    assert predict_by_halves(doubled, pa.table({"n": given})).to_pylist() == expected
 
 
 @pytest.mark.parametrize("count", [1, 3, 1000])
@@ -183,7 +183,7 @@ def test_a_model_that_takes_no_wallet_has_failed(count: int) -> None:
         return doubled(rows)
 
     with pytest.raises(ValueError, match=f"{count} rows"):
-        values_by_halves(counted, pa.table({"n": [-1.0] * count}))
+        predict_by_halves(counted, pa.table({"n": [-1.0] * count}))
     assert len(calls) <= 32
 
 
