@@ -24,9 +24,9 @@ from scorestream.tabular.model.families import Floats
 from scorestream.tabular.training.config.load import load_use_case
 from scorestream.tabular.training.data.datasets import Source
 from scorestream.tabular.training.evaluation import evaluate
-from scorestream.tabular.training.search.baselines import baseline_metrics
-from scorestream.tabular.training.search.candidates import best_first, searched
-from scorestream.tabular.training.search.context import Training
+from scorestream.tabular.training.search.baselines import evaluate_baselines
+from scorestream.tabular.training.search.candidates import rank_candidates, search_candidates
+from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.learning import Learner
 from scorestream.wallets.datasets.cutoffs import BEHAVIOUR, Cutoffs
 from scorestream.wallets.datasets.generated.examples import Drawing, drawn_examples
@@ -54,7 +54,7 @@ def main() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + given.pairs):
         table = pair(seed, given.wallets)
         for name in MODELS:
-            for what, metrics in judged(name, table, given.trials):
+            for what, metrics in evaluate_model(name, table, given.trials):
                 rows.append({"model": name, "judged": what, **metrics})
         print(f"seed {seed} done", flush=True)
     found = pd.DataFrame(rows).groupby(["model", "judged"], sort=False).agg(["mean", "std"])
@@ -81,30 +81,30 @@ def examples(seed: int, wallets: int) -> pa.Table:
     return found.set_column(0, "wallet_key", keys)
 
 
-def judged(name: str, table: pa.Table, trials: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def evaluate_model(name: str, table: pa.Table, trials: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Metrics of the best candidate and of the baselines on the last cutoff."""
     changes = [f"search.trials={trials}", "search.folds=3", *OWN.get(name, ())]
     use_case = load_use_case(CONF / "models" / f"{name}.yaml", changes)
-    training = Training.of(use_case, Source(name, table))
-    model = best(training).learn(training.card, training.learned, training.seed)
-    margin = model.margin(training.held.features)
-    metrics = evaluate(training.card, training.held.truth, margin)
-    yield "model", metrics | flagged(training, margin)
-    for baseline, found in baseline_metrics(training).items():
+    context = TrainingContext.of(use_case, Source(name, table))
+    model = best(context).learn(context.card, context.training_examples, context.seed)
+    margin = model.margin(context.held_out_examples.features)
+    metrics = evaluate(context.card, context.held_out_examples.truth, margin)
+    yield "model", metrics | flagged(context, margin)
+    for baseline, found in evaluate_baselines(context).items():
         yield baseline, dict(found)
 
 
-def best(training: Training) -> Learner:
+def best(context: TrainingContext) -> Learner:
     """The candidate that cross-validation prefers."""
-    return best_first(training, list(searched(training)))[0].learner
+    return rank_candidates(context, list(search_candidates(context)))[0].learner
 
 
-def flagged(training: Training, margin: Floats) -> dict[str, float]:
+def flagged(context: TrainingContext, margin: Floats) -> dict[str, float]:
     """The share of each behaviour that an anomaly model flags."""
-    if training.card.task != "anomaly":
+    if context.card.task != "anomaly":
         return {}
-    flags = margin >= np.quantile(margin, 1 - training.card.flag, method="higher")
-    behaviours = training.data.rows[BEHAVIOUR].to_pandas()[training.data.held_out]
+    flags = margin >= np.quantile(margin, 1 - context.card.flag, method="higher")
+    behaviours = context.data.rows[BEHAVIOUR].to_pandas()[context.data.held_out]
     shares = pd.Series(flags).groupby(behaviours.to_numpy()).mean()
     return {f"flagged {name}": float(share) for name, share in shares.items()}
 

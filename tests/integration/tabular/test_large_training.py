@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from scorestream.infra.errors import InputError, TrainingError
 from scorestream.tabular.model.families.boosted_xgb import Boosted
-from scorestream.tabular.training.runs.run_log import noted_profile
+from scorestream.tabular.training.runs.run_log import read_profile
 from tools.testkit.models import (
     LOAN_ROWS,
     LOANS,
@@ -40,7 +40,7 @@ def test_the_distributed_trainer_learns_all_rows(spark: SparkSession, tmp_path: 
     train(settings, LOANS, *LARGE, "thresholds.roc_auc.at_least=0.99", data=source)
     champion = registry_of(settings).resolve("loan-approval")
     run = run_of(settings, champion)
-    profile = noted_profile(run)
+    profile = read_profile(run)
     assert profile.sample is not None
     assert 800 < profile.sample < 1500
     bad = {"income_annum: is no number": 1}

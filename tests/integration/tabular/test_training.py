@@ -34,24 +34,24 @@ from scorestream.tabular.inference.job import ApplyOptions, score_table
 from scorestream.tabular.model.families.terms import LinearTerms
 from scorestream.tabular.model.trained_model import TabularModel
 from scorestream.tabular.registry.loading import load
-from scorestream.tabular.registry.tracking import Run, past_runs, started_run
+from scorestream.tabular.registry.tracking import Run, list_past_runs, start_run
 from scorestream.tabular.training.config.load import load_use_case
 from scorestream.tabular.training.data.datasets import Source
-from scorestream.tabular.training.data.hashing import unpacked_hashes
+from scorestream.tabular.training.data.hashing import unpack_hashes
 from scorestream.tabular.training.data.ingest import query_table
-from scorestream.tabular.training.data.stored_rows import keep_rows
+from scorestream.tabular.training.data.stored_rows import store_rows
 from scorestream.tabular.training.data.validation import check_training
 from scorestream.tabular.training.runs.history import model_history
 from scorestream.tabular.training.runs.profile import Profile
 from scorestream.tabular.training.runs.promotion import promote_model, rollback_model
 from scorestream.tabular.training.runs.run_log import (
     HASHES,
-    log_start,
-    log_trained,
-    noted_profile,
+    log_best_candidate,
+    log_context,
+    read_profile,
 )
-from scorestream.tabular.training.search.candidates import searched, train_best
-from scorestream.tabular.training.search.context import Training
+from scorestream.tabular.training.search.candidates import search_candidates, train_best
+from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.wallets.schema.views import CATALOG
 from tools.testkit.models import (
     BOOSTED,
@@ -92,7 +92,7 @@ def settings(trained: Settings, tmp_path: Path) -> Settings:
 def test_a_run_tells_all_that_it_did(trained: Settings) -> None:
     champion = registry_of(trained).resolve(f"{NAME}@champion")
     assert champion.version == 2
-    run, _ = past_runs(ModelStore.of(trained), NAME)
+    run, _ = list_past_runs(ModelStore.of(trained), NAME)
     assert {"accuracy", "f1", "roc_auc", "log_loss", "calibration_error"} <= run.metrics.keys()
     assert run.metrics["f1"] > 0.98
     assert {"cv_f1", "cv_f1_mean", "cv_f1_sd"} <= run.metrics.keys()
@@ -121,7 +121,7 @@ def test_the_same_data_and_configuration_give_the_same_model_which_beats_nobody(
     settings: Settings,
 ) -> None:
     train(settings, LOANS, *BOOSTED)
-    second, first, _ = past_runs(ModelStore.of(settings), NAME)
+    second, first, _ = list_past_runs(ModelStore.of(settings), NAME)
     assert second.metrics == first.metrics
     assert second.tags["data_version"] == first.tags["data_version"]
     assert "does not beat" in second.tags["verdict"]
@@ -194,20 +194,20 @@ def test_files_of_a_training_are_found_from_every_folder(
     uri = SecretStr("sqlite:///models/mlflow.db")
     settings = Settings(scorestream_warehouse="wh", mlflow_tracking_uri=uri)
     store = ModelStore.of(settings)
-    with started_run(store, "tried", "one") as run:
+    with start_run(store, "tried", "one") as run:
         run.log_files({"use_case.json": "{}"})
     monkeypatch.chdir(tmp_path / "other")
     assert run.read_file("use_case.json") == b"{}"
-    with started_run(store, "tried", "two"):
+    with start_run(store, "tried", "two"):
         pass
-    assert len(past_runs(store, "tried")) == 2
+    assert len(list_past_runs(store, "tried")) == 2
     assert {path.name for path in tmp_path.glob("*/*")} == {"models"}
     assert (tmp_path / "one/models/mlflow_files/tried").is_dir()
     # As earlier versions of MLflow noted it.
     with sqlite3.connect(tmp_path / "one/models/mlflow.db") as database:
         database.execute("UPDATE experiments SET artifact_location = './mlruns/1'")
     refused = pytest.raises(ModelError, match="start the command there, or train under another")
-    with refused, started_run(store, "tried", "three"):
+    with refused, start_run(store, "tried", "three"):
         pass
 
 
@@ -240,7 +240,7 @@ def test_appended_rows_are_kept_and_trained_with_those_before(
         train(settings, LOANS, *BOOSTED, append=fresh)
     kept = DeltaTable(f"{settings.warehouse}/training/{NAME}")
     assert kept.to_pyarrow_table().num_rows == 3415 + 299
-    again, first, before, _ = past_runs(ModelStore.of(settings), NAME)
+    again, first, before, _ = list_past_runs(ModelStore.of(settings), NAME)
     for run in (again, first):
         told = Run(ModelStore.of(settings), run.run_id).read_file("bad_rows.csv").decode()
         problem = f"'unheard of' is none of Graduate, Not Graduate ({fresh})"
@@ -266,7 +266,7 @@ def test_no_row_of_an_unreadable_time_is_kept(tmp_path: Path) -> None:
     settings, split = settings_of(tmp_path), "split={by: time, column: when}"
     for given in (append, None):
         train(settings, LOANS, *BOOSTED, split, f"data={data}", "thresholds={}", append=given)
-    again, first = past_runs(ModelStore.of(settings), NAME)
+    again, first = list_past_runs(ModelStore.of(settings), NAME)
     told = Run(ModelStore.of(settings), first.run_id).read_file("bad_rows.csv").decode()
     assert told.splitlines()[1].startswith("8,when,\"'31/12/2025' is no time")
     assert again.tags["data_version"] == first.tags["data_version"]
@@ -279,7 +279,7 @@ def test_rows_are_kept_also_after_a_column_was_dropped(tmp_path: Path) -> None:
     fewer = use_case.model_copy(update={"columns": columns})
     rows = table_of(loans(20))
     for case, some in ((use_case, rows.slice(0, 10)), (fewer, rows)):
-        keep_rows(case, warehouse, check_training(some, case, "t"), "string")
+        store_rows(case, warehouse, check_training(some, case, "t"), "string")
     kept = DeltaTable(f"{tmp_path}/training/{NAME}").to_pyarrow_table()
     assert kept.num_rows == 20
     assert kept["education"].null_count == 10
@@ -366,11 +366,11 @@ def test_a_run_over_a_sample_says_so(tmp_path: Path) -> None:
     use_case = load_use_case(LOANS, [*BOOSTED, "thresholds={}"])
     for sampled, told in ((True, 200), (False, None)):
         source = Source("loans", table_of(loans(200)), sampled=sampled)
-        training = Training.of(use_case, source)
-        with started_run(store, NAME, "a run") as run:
-            log_start(run, training)
-            log_trained(run, training, train_best(training, list(searched(training))))
-        assert noted_profile(run).sample == told
+        context = TrainingContext.of(use_case, source)
+        with start_run(store, NAME, "a run") as run:
+            log_context(run, context)
+            log_best_candidate(run, context, train_best(context, list(search_candidates(context))))
+        assert read_profile(run).sample == told
         assert store.client.get_run(run.run_id).data.params["sample_rows"] == str(told or "all")
 
 
@@ -470,7 +470,7 @@ def test_prices_are_learned_with_positive_coefficients(tmp_path: Path) -> None:
     only_linear = f"candidates={json.dumps({'linear': with_linear})}"
     train(settings, DIAMONDS, *SMALL, "blend=[]", only_linear, "thresholds={}")
     champion = registry_of(settings).resolve("diamonds")
-    assert {"mae", "rmse", "r2", "mape"} <= past_runs(ModelStore.of(settings), "diamonds")[
+    assert {"mae", "rmse", "r2", "mape"} <= list_past_runs(ModelStore.of(settings), "diamonds")[
         0
     ].metrics.keys()
     assert float(champion.tags["metric.mape"]) < 0.14
@@ -500,7 +500,7 @@ def test_after_a_change_of_columns_a_champion_meets_no_row_that_it_has_learned(
     for path in paths if dropped else reversed(paths):
         train(settings, path, *BOOSTED, *WITHOUT_ASSETS, "thresholds={}")
     new, old = registry_of(settings).versions(NAME)
-    learned = unpacked_hashes(run_of(settings, old).read_file(HASHES))
+    learned = unpack_hashes(run_of(settings, old).read_file(HASHES))
     found = re.search(r"of champion \S+ on (\d+) held-out rows", new.tags["verdict"])
     assert found
     # Of the rows held out now, as many as were held out before: a fifth, not all 682.

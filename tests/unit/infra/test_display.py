@@ -32,10 +32,10 @@ from scorestream.infra.display import (
 from scorestream.infra.errors import InputError
 from scorestream.infra.logs import configure_logs
 from scorestream.tabular.drift.measures import ColumnDrift
-from scorestream.tabular.drift.report import as_html
-from scorestream.tabular.model.trained_model import Card
+from scorestream.tabular.drift.report import render_html
+from scorestream.tabular.model.trained_model import ModelCard
 from scorestream.tabular.model.validation import Problem
-from scorestream.tabular.training.config.parts import Drift
+from scorestream.tabular.training.config.sections import Drift
 from scorestream.tabular.training.runs.history import _print_table
 from scorestream.tabular.training.runs.plots import evaluation_plots, importance_plot
 from scorestream.tabular.training.runs.profile import Profile, TextProfile
@@ -144,7 +144,7 @@ def test_a_drift_report(value: str) -> None:
         predictions={},
     )
     drift = ColumnDrift(value, 0.0, 0.0, 0.0, 0.0, False, column, (1.0, 0.0))
-    page = as_html(profile, value, value, 1, 1, Drift(), [drift])
+    page = render_html(profile, value, value, 1, 1, Drift(), [drift])
     assert page.count(html_text(value)) >= 7
     assert "<script" not in page
     assert not UNSEEN.search(page)
@@ -152,7 +152,7 @@ def test_a_drift_report(value: str) -> None:
 
 @hostile
 def test_pictures_of_a_training(value: str) -> None:
-    card = Card.model_construct(task="classification", labels=(value, "b"))
+    card = ModelCard.model_construct(task="classification", labels=(value, "b"))
     truth, margin = np.array([0.0, 1.0, 1.0]), np.array([-1.0, 1.0, 2.0])
     pictures = [*evaluation_plots(card, truth, margin).values(), importance_plot({value: 1.0})]
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)

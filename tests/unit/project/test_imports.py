@@ -11,7 +11,7 @@ import pytest
 PURE = ("scorestream.wallets.core", "scorestream.wallets.scorers")
 ALLOWED = {"numpy", "pyarrow", "msgspec", "pydantic", *sys.stdlib_module_names}
 # Base class of frozen configuration, and the range of times.
-OF_OURS = {"scorestream.infra.config.frozen", "scorestream.infra.times"}
+OF_OURS = {"scorestream.infra.config.frozen_model", "scorestream.infra.times"}
 
 
 @pytest.mark.parametrize("package", PURE)

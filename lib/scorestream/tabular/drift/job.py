@@ -11,13 +11,13 @@ from scorestream.infra.errors import DriftFound, InputError
 from scorestream.infra.mlflow.registry import Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.infra.storage.filesystem import as_uri, write_text
-from scorestream.tabular.drift.measures import ColumnDrift, drift_of
-from scorestream.tabular.drift.report import as_html, as_json
+from scorestream.tabular.drift.measures import ColumnDrift, measure_drift
+from scorestream.tabular.drift.report import render_html, render_json
 from scorestream.tabular.registry.loading import load
 from scorestream.tabular.registry.tracking import Run
-from scorestream.tabular.training.config.parts import Drift
+from scorestream.tabular.training.config.sections import Drift
 from scorestream.tabular.training.data.ingest import read_sample
-from scorestream.tabular.training.runs.run_log import noted_profile, noted_use_case
+from scorestream.tabular.training.runs.run_log import read_profile, read_use_case
 
 SHOWN: Final = 5
 
@@ -52,13 +52,13 @@ def check_drift(options: DriftOptions, settings: Settings) -> None:
     registered = Registry(store).resolve(options.model)
     model = load(store, registered).tabular
     run = Run(store, registered.run_id)
-    profile, use_case = noted_profile(run), noted_use_case(run)
+    profile, use_case = read_profile(run), read_use_case(run)
     limits = _limits(use_case.drift, options)
     rows, count = read_sample(options.data, use_case.collect_at_most)
-    drifts = drift_of(model, profile, rows, limits)
+    drifts = measure_drift(model, profile, rows, limits)
     if options.out is not None:
         told = (profile, str(registered.version), options.data, rows.num_rows, count)
-        _write(options.out, as_html(*told, limits, drifts), as_json(*told, drifts))
+        _write(options.out, render_html(*told, limits, drifts), render_json(*told, drifts))
     if rows.num_rows < count:
         print(f"a sample of {rows.num_rows:,} of {count:,} rows (collect_at_most)")
     _tell(str(registered), drifts)

@@ -10,8 +10,8 @@ import pyarrow as pa
 from scipy.stats import chi2
 
 from scorestream.tabular.model.trained_model import TabularModel
-from scorestream.tabular.training.config.parts import Drift
-from scorestream.tabular.training.runs.profile import ColumnProfile, Profile, shares_of
+from scorestream.tabular.training.config.sections import Drift
+from scorestream.tabular.training.runs.profile import ColumnProfile, Profile, compute_shares
 
 # A bin without a row counts as if it had this share: else one empty bin would be infinitely far.
 MIN_SHARE: Final = 1e-4
@@ -43,7 +43,7 @@ class ColumnDrift:
     shares: tuple[float, ...]
 
 
-def drift_of(
+def measure_drift(
     model: TabularModel, profile: Profile, table: pa.Table, limits: Drift
 ) -> list[ColumnDrift]:
     """Compare raw rows, and the model's predictions for them, with the profile of its training.
@@ -55,7 +55,7 @@ def drift_of(
     """
     features = model.features(model.check(table).rows)
     found = [
-        column_drift(name, profile.columns[name], features[name], limits)
+        measure_column_drift(name, profile.columns[name], features[name], limits)
         for name in features.column_names
         if name in profile.columns
     ]
@@ -64,18 +64,18 @@ def drift_of(
     for name, before in profile.predictions.items():
         values = given[name]
         if values is not None:
-            found.append(column_drift(name, before, pa.chunked_array([values]), limits))
+            found.append(measure_column_drift(name, before, pa.chunked_array([values]), limits))
     return sorted(found, key=lambda column: -column.psi)
 
 
-def column_drift(
+def measure_column_drift(
     name: str, profile: ColumnProfile, values: pa.ChunkedArray, limits: Drift
 ) -> ColumnDrift:
     """Compare a column with its profile.
 
     An index within what chance gives is no drift, nor one at or below the limit.
     """
-    shares = shares_of(profile, values)
+    shares = compute_shares(profile, values)
     present = len(values) - values.null_count
     before = profile.count * (1 - profile.missing)
     psi = stability_index(profile.shares, shares) if present and before else 0.0

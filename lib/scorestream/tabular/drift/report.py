@@ -8,7 +8,7 @@ from typing import Final
 
 from scorestream.infra.display import html_text
 from scorestream.tabular.drift.measures import ColumnDrift
-from scorestream.tabular.training.config.parts import Drift
+from scorestream.tabular.training.config.sections import Drift
 from scorestream.tabular.training.runs.profile import Profile
 
 _STYLE: Final = """
@@ -29,7 +29,7 @@ _BAR: Final = 9
 _HEIGHT: Final = 36
 
 
-def as_json(
+def render_json(
     profile: Profile,
     version: str,
     source: str,
@@ -60,7 +60,7 @@ def as_json(
     return json.dumps(content, indent=1) + "\n"
 
 
-def as_html(
+def render_html(
     profile: Profile,
     version: str,
     source: str,
@@ -72,10 +72,10 @@ def as_html(
     """The page."""
     title = html_text(f"Drift of {profile.name} {version}")
     drifted = sum(drift.drifted for drift in drifts)
-    verdict = f"{drifted} of {len(drifts)} columns drifted" if drifted else "no column drifted"
+    decision = f"{drifted} of {len(drifts)} columns drifted" if drifted else "no column drifted"
     seen = f"{rows:,}" if rows == count else f"A sample of {rows:,} of {count:,}"
     judged = (
-        f"<p><b>{verdict}.</b> {seen} rows of {html_text(source)} against {profile.rows:,} rows "
+        f"<p><b>{decision}.</b> {seen} rows of {html_text(source)} against {profile.rows:,} rows "
         f"of the training (data version {html_text(profile.data_version)}).</p>"
     )
     meaning = (

@@ -52,7 +52,7 @@ def score_table(options: ApplyOptions, settings: Settings) -> None:
     model = load(store, Registry(store).resolve(options.model))
 
     def scored(rows: pa.Table, first_row: int) -> pa.Table:
-        return with_predictions(model, rows, first_row)
+        return add_predictions(model, rows, first_row)
 
     rows = _apply(options, scored)
     print(f"{rows:,} rows of {options.input} scored by {model.registered}: {options.output}")
@@ -70,13 +70,13 @@ def explain_table(options: ApplyOptions, settings: Settings) -> None:
     tabular = model.tabular
 
     def explained(rows: pa.Table, first_row: int) -> pa.Table:
-        return with_reasons(tabular, rows, first_row, options.top)
+        return add_reasons(tabular, rows, first_row, options.top)
 
     rows = _apply(options, explained)
     print(f"{rows:,} rows of {options.input} explained by {model.registered}: {options.output}")
 
 
-def with_predictions(model: LoadedModel, rows: pa.Table, first_row: int = 1) -> pa.Table:
+def add_predictions(model: LoadedModel, rows: pa.Table, first_row: int = 1) -> pa.Table:
     """Rows with `prediction`, for classifiers `probability`, and `error`.
 
     Raises:
@@ -90,7 +90,7 @@ def with_predictions(model: LoadedModel, rows: pa.Table, first_row: int = 1) -> 
     return rows.append_column("error", found.errors)
 
 
-def with_reasons(model: TabularModel, rows: pa.Table, first_row: int, top: int) -> pa.Table:
+def add_reasons(model: TabularModel, rows: pa.Table, first_row: int, top: int) -> pa.Table:
     """Rows with `prediction`, `start`, a `term_…` a feature, `reasons` and `error`.
 
     Start and terms sum to the prediction; a classification's to its log-odds.
@@ -123,14 +123,14 @@ def with_reasons(model: TabularModel, rows: pa.Table, first_row: int, top: int) 
 
 def _apply(options: ApplyOptions, work: Callable[[pa.Table, int], pa.Table]) -> int:
     """Read, work and write, some rows at a time; how many rows."""
-    worked = (batch for batch in _worked(options.input, work) if batch.num_rows)
+    worked = (batch for batch in _process_batches(options.input, work) if batch.num_rows)
     first = next(worked, None)
     if first is None:
         raise InputError(f"{options.input}: holds no row: give a table with rows")
     return write_batches(options.output, first.schema, chain([first], worked))
 
 
-def _worked(path: str, work: Callable[[pa.Table, int], pa.Table]) -> Iterator[pa.Table]:
+def _process_batches(path: str, work: Callable[[pa.Table, int], pa.Table]) -> Iterator[pa.Table]:
     done = 0
     for batch in read_batches(path):
         yield work(batch, done + 1)

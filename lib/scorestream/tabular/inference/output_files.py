@@ -39,7 +39,7 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
     Raises:
         InputError: it cannot be written, or there is something else.
     """
-    counted = _Counted(schema, batches)
+    counted = _CountedBatches(schema, batches)
     try:
         if path.endswith((*CSV_ENDINGS, ".parquet")):
             _write_file(path, schema, counted)
@@ -50,7 +50,7 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
     return counted.rows
 
 
-class _Counted:
+class _CountedBatches:
     """Batches that get the types of the first one, and are counted, while they pass."""
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.Table]) -> None:
@@ -65,19 +65,19 @@ class _Counted:
 
 
 def _write_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> None:
-    with _replaced(path) as stream:
+    with _open_replacement(path) as stream:
         if path.endswith(".parquet"):
             with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
                 for batch in batches:
                     writer.write_table(batch)
         else:
-            with pa_csv.CSVWriter(stream, _flat(schema)) as writer:
+            with pa_csv.CSVWriter(stream, _flatten_schema(schema)) as writer:
                 for batch in batches:
-                    writer.write_table(_with_flat(batch))
+                    writer.write_table(_flatten_batch(batch))
 
 
 @contextmanager
-def _replaced(path: str) -> Iterator[pa.NativeFile]:
+def _open_replacement(path: str) -> Iterator[pa.NativeFile]:
     """A stream into a file that has its name only when all is written."""
     filesystem, file = filesystem_of(as_uri(path))
     filesystem.create_dir(file.rpartition("/")[0], recursive=True)
@@ -90,7 +90,7 @@ def _replaced(path: str) -> Iterator[pa.NativeFile]:
 def _write_delta(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> None:
     if exists(as_uri(path.rstrip("/"))) and not is_delta(path):
         raise InputError(f"{path}: is there, and no Delta table: give another --output")
-    storable = _storable(schema)
+    storable = _to_delta_schema(schema)
     if not is_delta(path):
         _make_table(path, storable, "error")
     elif renamed_columns(DeltaTable(path)):
@@ -103,7 +103,7 @@ def _write_delta(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> N
     log.create_write_transaction([file], "overwrite", log.schema())
 
 
-def _storable(schema: pa.Schema) -> pa.Schema:
+def _to_delta_schema(schema: pa.Schema) -> pa.Schema:
     """The types in which a Delta table keeps those of a schema."""
     with tempfile.TemporaryDirectory() as folder:
         write_deltalake(folder, schema.empty_table())
@@ -123,7 +123,7 @@ def _write_data_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) 
     file = f"{folder}/{name}"
     with pq.ParquetWriter(file, schema, filesystem=filesystem, compression="zstd") as writer:
         for batch in batches:
-            writer.write_table(_stored(batch, schema))
+            writer.write_table(_to_delta_types(batch, schema))
             rows += batch.num_rows
     return AddAction(
         path=name,
@@ -135,25 +135,25 @@ def _write_data_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) 
     )
 
 
-def _stored(batch: pa.Table, schema: pa.Schema) -> pa.Table:
+def _to_delta_types(batch: pa.Table, schema: pa.Schema) -> pa.Table:
     """Rows in other types; of times the digits that Delta does not keep are dropped."""
     kinds = [pc.CastOptions(kind, allow_time_truncate=True) for kind in schema.types]
     columns = zip(batch.columns, kinds, strict=True)
     return pa.Table.from_arrays([pc.cast(c, options=kind) for c, kind in columns], schema=schema)
 
 
-def _flat(schema: pa.Schema) -> pa.Schema:
+def _flatten_schema(schema: pa.Schema) -> pa.Schema:
     """A schema that CSV can hold: what is nested becomes text."""
     return pa.schema(
         [pa.field(f.name, pa.string() if pa.types.is_nested(f.type) else f.type) for f in schema]
     )
 
 
-def _with_flat(batch: pa.Table) -> pa.Table:
+def _flatten_batch(batch: pa.Table) -> pa.Table:
     arrays = [
         pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
         if pa.types.is_nested(column.type)
         else column
         for column in batch.columns
     ]
-    return pa.Table.from_arrays(arrays, schema=_flat(batch.schema))
+    return pa.Table.from_arrays(arrays, schema=_flatten_schema(batch.schema))

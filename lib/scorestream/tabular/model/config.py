@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 
 Task = Literal["classification", "regression", "anomaly"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=1)]
 WRITTEN_COLUMNS: Final = ("prediction", "probability", "error")
 
 
-class Column(Frozen):
+class Column(FrozenModel):
     """A column that is a feature, and which of its values are possible.
 
     Attributes:
@@ -52,7 +52,7 @@ class Column(Frozen):
         return self
 
 
-class Range(Frozen):
+class Range(FrozenModel):
     """Values that a search tries: whole numbers if both bounds are, or choices."""
 
     low: int | float | None = None
@@ -72,7 +72,7 @@ class Range(Frozen):
         return self
 
 
-class Encoding(Frozen):
+class Encoding(FrozenModel):
     """How a model sees a feature; None: as its family likes best.
 
     Attributes:
@@ -88,7 +88,7 @@ class Encoding(Frozen):
     pieces: Annotated[int, Field(ge=2, le=100)] = 8
 
 
-class Candidate(Frozen):
+class Candidate(FrozenModel):
     """A way to learn that competes with the others.
 
     Attributes:
@@ -118,8 +118,8 @@ class Candidate(Frozen):
         return (self, *(self.over.layers if self.over else ()))
 
 
-class Reasons(Frozen):
-    """How the parts of a prediction are told.
+class Reasons(FrozenModel):
+    """How the reasons of a prediction are worded.
 
     Attributes:
         prefix: before an amount in the prediction's unit, behind its sign.
@@ -145,7 +145,7 @@ class Reasons(Frozen):
         return self
 
 
-class Likeness(Frozen):
+class Similarity(FrozenModel):
     """Which samples are similar: the same in some columns, and nearest in another."""
 
     same: Values

@@ -23,7 +23,7 @@ CASE WHEN isfinite(CAST("{name}" AS DOUBLE)) THEN CAST("{name}" AS DOUBLE) END A
 """
 
 
-def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
+def add_derived_features(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
     """Rows with the derived features behind their columns, as numbers.
 
     Null where an expression fails, or gives nothing or no finite number: a division by 0, for
@@ -37,7 +37,7 @@ def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
     connection = _connection().cursor()
     try:
         connection.register("given", rows)
-        found = _computed(connection, rows.column_names, derived).to_arrow_table()
+        found = _compute(connection, rows.column_names, derived).to_arrow_table()
     except duckdb.Error as error:
         raise TrainingError(f"derived: {str(error).splitlines()[0]}") from None
     finally:
@@ -45,7 +45,7 @@ def with_derived(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
     return found.combine_chunks()
 
 
-def _computed(
+def _compute(
     connection: duckdb.DuckDBPyConnection, columns: list[str], derived: Mapping[str, str]
 ) -> duckdb.DuckDBPyRelation:
     try:

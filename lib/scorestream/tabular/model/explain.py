@@ -1,4 +1,4 @@
-"""Why a model predicts what it does: what each feature adds, in the prediction's own unit."""
+"""Explanations of predictions: the contribution of each feature, in the prediction's unit."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _TINY: Final = 1e-9
 
 
 @dataclass(frozen=True)
-class Explained:
-    """Predictions of rows as sums.
+class ExplainedRows:
+    """Predictions of rows as sums of contributions.
 
     Attributes:
         predictions: numbers, labels, or null where a row is bad.
         errors: why a row is bad, else null.
         start: what every row starts from, in the unit of the terms.
-        terms: what each feature adds. A regression's are in the unit of its target, and a
-            classification's in log-odds; `start` and the terms sum to `total`.
+        terms: contribution of each feature, in the unit of the target for a regression, in log-odds
+            for a classification; `start` and the terms sum to `total`.
         total: the predicted number, or the log-odds of the positive label (with more than two:
             the margin of the predicted one); not a number where a row is bad.
         values: of each feature, derived ones too.
@@ -61,7 +61,7 @@ class Explanation:
     reasons: tuple[Reason, ...]
 
 
-def explain_rows(model: TabularModel, table: pa.Table, first_row: int = 1) -> Explained:
+def explain_rows(model: TabularModel, table: pa.Table, first_row: int = 1) -> ExplainedRows:
     """Explain the predictions of rows.
 
     Raises:
@@ -69,18 +69,18 @@ def explain_rows(model: TabularModel, table: pa.Table, first_row: int = 1) -> Ex
     """
     checked = model.check(table, first_row)
     features = model.features(checked.rows)
-    parts, start = model.contributions(features)
+    terms, start = model.contributions(features)
     bad = checked.bad
     if model.card.log:
-        start, parts = _in_own_unit(start, parts)
-    total = np.where(bad, np.nan, start + sum(parts.values()))
+        start, terms = _convert_to_unit(start, terms)
+    total = np.where(bad, np.nan, start + sum(terms.values()))
     predictions = model.values(model.margin(features))[0]
-    told = checked.errors
-    return Explained(
+    errors = checked.errors
+    return ExplainedRows(
         pc.if_else(pa.array(bad), pa.scalar(None, predictions.type), predictions),
-        pa.array([told.get(place) for place in range(table.num_rows)], pa.string()),
+        pa.array([errors.get(place) for place in range(table.num_rows)], pa.string()),
         start,
-        parts,
+        terms,
         total,
         features,
     )
@@ -103,26 +103,26 @@ def explain_row(model: TabularModel, row: Mapping[str, Any]) -> Explanation:
     )
 
 
-def reasons_of(model: TabularModel, explained: Explained, place: int) -> list[Reason]:
-    """What the features add to one row's prediction, the largest amount first."""
-    found = []
+def reasons_of(model: TabularModel, explained: ExplainedRows, place: int) -> list[Reason]:
+    """The contributions of the features to one row's prediction, the largest first."""
+    reasons = []
     for feature, amounts in explained.terms.items():
         amount = float(amounts[place])
         value = explained.values[feature][place].as_py()
         text = reason_text(model.card.reasons, feature, amount, value, model.card.averages[feature])
-        found.append(Reason(feature, amount, text))
-    return sorted(found, key=lambda reason: (-abs(reason.amount), reason.feature))
+        reasons.append(Reason(feature, amount, text))
+    return sorted(reasons, key=lambda reason: (-abs(reason.amount), reason.feature))
 
 
 def reason_text(
     reasons: Reasons, feature: str, amount: float, value: Any, average: float | str | None
 ) -> str:
-    """A reason in words, as the use case has them."""
+    """Word a reason by the texts of the use case."""
     return reasons.texts.get(feature, reasons.text).format(
         amount=amount_text(reasons, amount),
         feature=feature,
-        value=_told(value),
-        average=_told(average),
+        value=_format(value),
+        average=_format(average),
     )
 
 
@@ -132,14 +132,16 @@ def amount_text(reasons: Reasons, amount: float) -> str:
     return f"{'-' if amount < 0 else '+'}{reasons.prefix}{number}{reasons.suffix}"
 
 
-def _told(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None:
         return "missing"
     return f"{value:,.4g}".replace(",", " ") if isinstance(value, float) else str(value)
 
 
-def _in_own_unit(start: Floats, parts: Mapping[str, Floats]) -> tuple[Floats, dict[str, Floats]]:
-    """Terms of a logarithm as amounts of the value itself.
+def _convert_to_unit(
+    start: Floats, parts: Mapping[str, Floats]
+) -> tuple[Floats, dict[str, Floats]]:
+    """Convert contributions to a logarithm into amounts of the value itself.
 
     The factors between start and value share their difference by the size of their logarithms
     (logarithmic mean, as in index theory): the amounts sum to it exactly, in whatever order.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.errors import TrainingError
 from scorestream.tabular.model.config import Candidate, Column, Encoding
 from scorestream.tabular.model.families import FAMILIES, Floats
@@ -18,7 +18,7 @@ from scorestream.tabular.model.families import FAMILIES, Floats
 _NUMBER = Column(kind="number")
 
 
-class Numbers(Frozen):
+class NumberEncoder(FrozenModel):
     """A number, or its logarithm, less `mean` and divided by `scale`.
 
     Attributes:
@@ -39,11 +39,11 @@ class Numbers(Frozen):
 
     def encode(self, values: pa.ChunkedArray) -> Floats:
         """The column as rows x width."""
-        numbers = _filled(values, self.fill, self.log)
+        numbers = _fill_missing(values, self.fill, self.log)
         return np.asarray((numbers - self.mean) / self.scale)[:, None]
 
 
-class Ramps(Frozen):
+class RampEncoder(FrozenModel):
     """A number as pieces between knots: how much of each it has passed.
 
     A sum of them with coefficients from 0 up grows with the number, in a line between two knots;
@@ -63,7 +63,7 @@ class Ramps(Frozen):
 
     def encode(self, values: pa.ChunkedArray) -> Floats:
         """The column as rows x width."""
-        numbers = _filled(values, self.fill, self.log)[:, None]
+        numbers = _fill_missing(values, self.fill, self.log)[:, None]
         starts = np.array(self.knots)
         lengths = np.append(np.diff(starts), np.inf)
         # Below the first knot the first piece goes on.
@@ -71,7 +71,7 @@ class Ramps(Frozen):
         return np.asarray(np.clip(numbers - starts, floors, lengths))
 
 
-class Places(Frozen):
+class OrdinalEncoder(FrozenModel):
     """A category or ordinal by its place among the values.
 
     Attributes:
@@ -94,7 +94,7 @@ class Places(Frozen):
         return (places if self.fill is None else np.nan_to_num(places, nan=self.fill))[:, None]
 
 
-class Grades(Frozen):
+class StepEncoder(FrozenModel):
     """An ordinal as one column for each grade above the lowest: 1 where it is reached."""
 
     to: Literal["grades"] = "grades"
@@ -113,7 +113,7 @@ class Grades(Frozen):
         return np.asarray(places[:, None] >= np.arange(1, len(self.values)), np.float64)
 
 
-class OneHot(Frozen):
+class OneHotEncoder(FrozenModel):
     """A category as one column a value: 1 where it is that; missing has none."""
 
     to: Literal["one_hot"] = "one_hot"
@@ -131,10 +131,13 @@ class OneHot(Frozen):
         return np.asarray(places[:, None] == np.arange(len(self.values)), np.float64)
 
 
-Encoder = Annotated[Numbers | Ramps | Places | Grades | OneHot, Field(discriminator="to")]
+Encoder = Annotated[
+    NumberEncoder | RampEncoder | OrdinalEncoder | StepEncoder | OneHotEncoder,
+    Field(discriminator="to"),
+]
 
 
-class Preparation(Frozen):
+class Preparation(FrozenModel):
     """Encoders of some features, side by side."""
 
     encoders: tuple[Encoder, ...]
@@ -161,7 +164,7 @@ def fit_preparation(
     style = FAMILIES[candidate.family].style
     return Preparation(
         encoders=tuple(
-            _fitted(
+            _fit_encoder(
                 name,
                 rows[name],
                 columns.get(name, _NUMBER),
@@ -181,27 +184,27 @@ def _default(column: Column, style: str) -> Encoding:
     return Encoding(to="one_hot")
 
 
-def _fitted(
+def _fit_encoder(
     name: str, values: pa.ChunkedArray, column: Column, encoding: Encoding, style: str
 ) -> Encoder:
     if values.null_count == len(values):
         raise TrainingError(f"column {name}: no row has a value: leave the feature out")
     if column.kind == "number":
-        return _fitted_number(name, values, encoding, style)
+        return _fit_number(name, values, encoding, style)
     # Categories without configured values have those of the training rows.
     grades = column.values or tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
     if encoding.to == "one_hot":
-        return OneHot(feature=name, values=grades)
+        return OneHotEncoder(feature=name, values=grades)
     middle = int(np.nanmedian(_places(values, grades)))
     if encoding.to == "steps":
-        return Grades(feature=name, values=grades, fill=middle)
+        return StepEncoder(feature=name, values=grades, fill=middle)
     # Trees learn themselves where missing values belong.
-    return Places(feature=name, values=grades, fill=None if style == "trees" else middle)
+    return OrdinalEncoder(feature=name, values=grades, fill=None if style == "trees" else middle)
 
 
-def _fitted_number(
+def _fit_number(
     name: str, values: pa.ChunkedArray, encoding: Encoding, style: str
-) -> Numbers | Ramps:
+) -> NumberEncoder | RampEncoder:
     present = np.asarray(values.drop_null().cast(pa.float64()))
     if encoding.log and present.min() <= 0:
         raise TrainingError(f"column {name}: has values of 0 and below, which have no logarithm")
@@ -209,17 +212,17 @@ def _fitted_number(
     fill = float(np.median(numbers))
     if encoding.to == "ramps":
         knots = np.unique(np.quantile(numbers, np.linspace(0, 1, encoding.pieces + 1)[:-1]))
-        return Ramps(feature=name, fill=fill, log=encoding.log, knots=tuple(knots.tolist()))
+        return RampEncoder(feature=name, fill=fill, log=encoding.log, knots=tuple(knots.tolist()))
     if encoding.to == "scaled":
         scale = float(numbers.std()) or 1.0
-        return Numbers(
+        return NumberEncoder(
             feature=name, fill=fill, log=encoding.log, mean=float(numbers.mean()), scale=scale
         )
     # Trees learn themselves where missing values belong.
-    return Numbers(feature=name, fill=None if style == "trees" else fill, log=encoding.log)
+    return NumberEncoder(feature=name, fill=None if style == "trees" else fill, log=encoding.log)
 
 
-def _filled(values: pa.ChunkedArray, fill: float | None, log: bool) -> Floats:
+def _fill_missing(values: pa.ChunkedArray, fill: float | None, log: bool) -> Floats:
     numbers = np.asarray(pc.fill_null(values, np.nan), np.float64)
     if log:
         with np.errstate(divide="ignore", invalid="ignore"):

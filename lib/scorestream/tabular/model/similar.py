@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.infra.errors import InputError
-from scorestream.tabular.model.config import Likeness
+from scorestream.tabular.model.config import Similarity
 
 
 class SimilarSamples:
     """Samples in an order in which a query is a look-up: exact, whatever their number."""
 
-    def __init__(self, samples: pa.Table, likeness: Likeness) -> None:
+    def __init__(self, samples: pa.Table, likeness: Similarity) -> None:
         """Sort the samples once.
 
         Args:

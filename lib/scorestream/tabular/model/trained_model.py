@@ -1,4 +1,7 @@
-"""A trained model of a use case: raw columns in, predictions and their parts out; data, no code."""
+"""A trained model of a use case: raw columns in, predictions and contributions out.
+
+A saved model is data: JSON and the formats of the libraries, no code.
+"""
 
 from __future__ import annotations
 
@@ -14,40 +17,41 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.config.yaml_files import problems_of
 from scorestream.infra.errors import ModelError
 from scorestream.tabular.model.config import (
     Column,
     LabelType,
-    Likeness,
     Reasons,
+    Similarity,
 )
-from scorestream.tabular.model.derived_features import with_derived
-from scorestream.tabular.model.families import FAMILIES, Fitted, Floats
+from scorestream.tabular.model.derived_features import add_derived_features
+from scorestream.tabular.model.families import FAMILIES, FittedModel, Floats
 from scorestream.tabular.model.preprocessing import Preparation
-from scorestream.tabular.model.validation import Checked, check_features, without_empty
+from scorestream.tabular.model.validation import CheckedRows, check_features, reject_empty_rows
 
 _CARD: Final = "model.json"
 # What single precision may lose, of 1 or of a larger margin.
 _ROUNDING: Final = 1e-3
 
 
-class Card(Frozen):
-    """What a model is, beside what its families have learned.
+class ModelCard(FrozenModel):
+    """Metadata of a model: all of it but the fitted parts.
 
     Attributes:
         labels: of a classification, in the order of the margins; of two, the second is positive.
-        label_type: in which they are told.
-        anomalous: what rows are that an anomaly model shall flag.
-        flag: share of the rows that it flags.
-        log: the margin is the logarithm of the value; always of an anomaly's score.
-        within: least and greatest margin that was taught, beyond which none goes; None: anywhere.
-        ids: columns that name a row.
-        columns: of the input, categories with the values that were trained.
-        derived: features computed from them.
-        averages: of each feature in the training: mean, or most frequent value.
-        reasons: how the parts of a prediction are told.
+        label_type: the type of labels in predictions.
+        anomalous: values of the target that an anomaly model should flag.
+        flag: share of the rows that an anomaly model flags.
+        log: whether the margin is the logarithm of the value; true for anomaly scores.
+        within: least and greatest margin of the training rows, which bound all margins; None: no
+            bounds.
+        ids: columns that identify a row.
+        columns: of the input; categories with the values of the training rows.
+        derived: features computed from the columns, as SQL expressions.
+        averages: of each feature in the training rows: mean, or most frequent value.
+        reasons: how reasons of a prediction are worded.
     """
 
     # A reader of another version refuses what it would misread.
@@ -66,7 +70,7 @@ class Card(Frozen):
     derived: Mapping[str, str] = {}
     averages: Mapping[str, float | str | None] = {}
     reasons: Reasons = Reasons()
-    similar: Likeness | None = None
+    similar: Similarity | None = None
 
 
 @dataclass(frozen=True)
@@ -76,17 +80,17 @@ class Part:
     weight: float
     family: str
     preparation: Preparation
-    fitted: Fitted
+    fitted: FittedModel
 
 
-class _PartCard(Frozen):
+class _PartCard(FrozenModel):
     weight: float
     family: str
     preparation: Preparation
 
 
-class _Written(Frozen):
-    card: Card
+class _SavedModel(FrozenModel):
+    card: ModelCard
     parts: tuple[_PartCard, ...]
 
 
@@ -110,7 +114,7 @@ class Predictions:
 class TabularModel:
     """A model: its margin is the sum of its parts, each times its weight, within bounds."""
 
-    card: Card
+    card: ModelCard
     parts: tuple[Part, ...]
 
     def predict(self, table: pa.Table, first_row: int = 1) -> Predictions:
@@ -125,8 +129,7 @@ class TabularModel:
         """
         checked = self.check(table, first_row)
         values, probability = self.values(self.margin(self.features(checked.rows)))
-        told = checked.errors
-        errors = [told.get(place) for place in range(table.num_rows)]
+        errors = [checked.errors.get(place) for place in range(table.num_rows)]
         bad = pa.array(checked.bad)
         return Predictions(
             pc.if_else(bad, pa.scalar(None, values.type), values),
@@ -136,25 +139,25 @@ class TabularModel:
             pa.array(errors, pa.string()),
         )
 
-    def check(self, table: pa.Table, first_row: int = 1) -> Checked:
-        """The model's columns, typed, and which rows are bad; those without any value are, too."""
+    def check(self, table: pa.Table, first_row: int = 1) -> CheckedRows:
+        """Convert the model's columns to their types, and find bad rows, empty ones included."""
         where = f"input of {self.card.name}"
-        return without_empty(check_features(table, self.card.columns, where, first_row))
+        return reject_empty_rows(check_features(table, self.card.columns, where, first_row))
 
     def features(self, rows: pa.Table) -> pa.Table:
         """Checked rows with derived features."""
-        return with_derived(rows, self.card.derived)
+        return add_derived_features(rows, self.card.derived)
 
     def margin(self, features: pa.Table) -> Floats:
         """Margins of rows with derived features."""
-        margin = self.sum_of_parts(features)
+        margin = self.sum_parts(features)
         return margin if self.card.within is None else np.clip(margin, *self.card.within)
 
-    def sum_of_parts(self, features: pa.Table) -> Floats:
-        """Margins as they are without bounds; a part sees each encoding once."""
+    def sum_parts(self, features: pa.Table) -> Floats:
+        """Margins without bounds: the weighted sum of the parts."""
         if features.num_rows == 0:
             return np.zeros((0, len(self.card.labels)) if len(self.card.labels) > 2 else 0)
-        encoded = _Encoded(features)
+        encoded = _EncodingCache(features)
         return np.asarray(
             sum(
                 part.weight * part.fitted.margin(encoded.by(part.preparation))
@@ -163,10 +166,10 @@ class TabularModel:
         )
 
     def values(self, margin: Floats) -> tuple[pa.Array, npt.NDArray[np.float64] | None]:
-        """What margins mean: numbers or labels, and the probability that is told."""
+        """Convert margins to numbers or labels, and the labels' probability."""
         if self.card.task != "classification":
             return pa.array(np.exp(margin) if self.card.log else margin), None
-        probabilities = probabilities_of(margin)
+        probabilities = to_probabilities(margin)
         chosen = probabilities.argmax(axis=1)
         known = pa.array(self.card.labels, pa.string()).cast(self.card.label_type)
         labels = known.take(pa.array(chosen))
@@ -175,9 +178,9 @@ class TabularModel:
         return labels, probabilities[np.arange(len(chosen)), chosen]
 
     def contributions(self, features: pa.Table) -> tuple[dict[str, Floats], Floats]:
-        """Parts of the margins by feature, and the margin that every row starts from.
+        """Contributions to the margins by feature, and the margin that every row starts from.
 
-        With more than two classes those of the class that is predicted.
+        With more than two classes they are those to the margin of the predicted class.
 
         Raises:
             ModelError: they do not sum to the margin.
@@ -185,7 +188,7 @@ class TabularModel:
         names = tuple(
             dict.fromkeys(name for part in self.parts for name in part.preparation.sources)
         )
-        encoded = _Encoded(features)
+        encoded = _EncodingCache(features)
         classes = len(self.card.labels)
         shape = (features.num_rows, classes) if classes > 2 else (features.num_rows,)
         found = {name: np.zeros(shape) for name in names}
@@ -199,7 +202,7 @@ class TabularModel:
                 found[name] += columns[..., place]
         margin = self.margin(features)
         if self.card.within is not None:
-            _shorten(margin, start, found)
+            _apply_bounds(margin, start, found)
         _share_rounding(margin, start, found)
         if classes > 2:
             chosen = (start + sum(found.values())).argmax(axis=1)
@@ -214,7 +217,7 @@ class TabularModel:
             for p in self.parts
         )
         folder.mkdir(parents=True, exist_ok=True)
-        text = _Written(card=self.card, parts=parts).model_dump_json(indent=1)
+        text = _SavedModel(card=self.card, parts=parts).model_dump_json(indent=1)
         (folder / _CARD).write_text(text, encoding="utf-8")
         for place, part in enumerate(self.parts):
             (folder / str(place)).mkdir(exist_ok=True)
@@ -229,7 +232,7 @@ class TabularModel:
         """
         try:
             content = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-            written = _Written.model_validate(content)
+            written = _SavedModel.model_validate(content)
             parts = tuple(
                 Part(
                     part.weight,
@@ -248,8 +251,8 @@ class TabularModel:
         return cls(written.card, parts)
 
 
-class _Encoded:
-    """Rows by how they are encoded: parts that share a preparation share the work."""
+class _EncodingCache:
+    """Encoded rows by preparation: parts with the same preparation share the encoding."""
 
     def __init__(self, features: pa.Table) -> None:
         self._features = features
@@ -261,32 +264,35 @@ class _Encoded:
         return self._found[preparation]
 
 
-def _shorten(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:
-    """Take from the parts what leads beyond the bounds, from those that lead there, by their size.
+def _apply_bounds(margin: Floats, start: Floats, contributions: Mapping[str, Floats]) -> None:
+    """Shrink the contributions that lead beyond the bounds, in proportion to their size.
 
-    The start is between the bounds, so that there is always enough to take.
+    The start is between the bounds, so they are always large enough.
     """
-    beyond = start + sum(parts.values()) - margin
-    leading = [np.where(np.sign(part) == np.sign(beyond), part, 0.0) for part in parts.values()]
+    excess = start + sum(contributions.values()) - margin
+    leading = [
+        np.where(np.sign(values) == np.sign(excess), values, 0.0)
+        for values in contributions.values()
+    ]
     whole = sum(leading, np.zeros_like(start))
-    share = np.where(whole == 0, 0.0, beyond / np.where(whole == 0, 1.0, whole))
-    for part, led in zip(parts.values(), leading, strict=True):
-        part -= led * share  # noqa: PLW2901  in place
+    share = np.where(whole == 0, 0.0, excess / np.where(whole == 0, 1.0, whole))
+    for values, part in zip(contributions.values(), leading, strict=True):
+        values -= part * share  # noqa: PLW2901  in place
 
 
-def _share_rounding(margin: Floats, start: Floats, parts: Mapping[str, Floats]) -> None:
-    """Let parts and start sum to the margin exactly: libraries tell both in single precision."""
-    gap = margin - start - sum(parts.values())
+def _share_rounding(margin: Floats, start: Floats, contributions: Mapping[str, Floats]) -> None:
+    """Make start and contributions sum to the margin exactly: libraries give single precision."""
+    gap = margin - start - sum(contributions.values())
     if (np.abs(gap) > _ROUNDING * np.maximum(np.abs(margin), 1)).any():
         raise ModelError(f"parts of a prediction miss it by {np.abs(gap).max():g}: no explanation")
-    sizes = sum((np.abs(values) for values in parts.values()), np.zeros_like(start))
+    sizes = sum((np.abs(values) for values in contributions.values()), np.zeros_like(start))
     left = gap / np.where(sizes > 0, sizes, 1.0)
-    for values in parts.values():
+    for values in contributions.values():
         values += left * np.abs(values)  # noqa: PLW2901  in place
 
 
-def probabilities_of(margin: Floats) -> Floats:
-    """Probabilities of each class (rows x classes) from margins."""
+def to_probabilities(margin: Floats) -> Floats:
+    """Convert margins to the probability of each class (rows x classes)."""
     if margin.ndim == 1:
         margin = np.stack([np.zeros_like(margin), margin], axis=1)
     powers = np.exp(margin - margin.max(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Rows of a table checked for a model: typed, and what is wrong with each bad one."""
+"""Checks the rows of a table for a model: converts types, and finds the problems of bad rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRows:
     """A table's rows with the types of the use case; null where a value is missing or bad.
 
     Attributes:
@@ -71,7 +71,7 @@ class Checked:
 
 def check_features(
     table: pa.Table, columns: Mapping[str, Column], where: str, first_row: int = 1
-) -> Checked:
+) -> CheckedRows:
     """Check the columns that are features.
 
     Args:
@@ -92,20 +92,20 @@ def check_features(
     found, problems = [], []
     for name, column in columns.items():
         check = _numbers if column.kind == "number" else _texts
-        values, wrong = check(plain(table[name]), name, column, where)
+        values, wrong = check(decode_values(table[name]), name, column, where)
         found.append(values)
         problems += [Problem(first_row + row, name, text) for row, text in wrong]
-    return Checked(pa.table(found, names=list(columns)), problems, first_row)
+    return CheckedRows(pa.table(found, names=list(columns)), problems, first_row)
 
 
-def without_empty(checked: Checked) -> Checked:
-    """Checked rows of which those are bad, too, that have no value in any column."""
+def reject_empty_rows(checked: CheckedRows) -> CheckedRows:
+    """Mark rows without any value as bad, too."""
     empty = ~checked.bad
     for values in checked.rows.columns:
         empty &= np.asarray(values.is_null())
     rows = np.flatnonzero(empty) + checked.first_row
     found = [Problem(row, "(all)", "is missing") for row in rows.tolist()]
-    return Checked(checked.rows, [*checked.problems, *found], checked.first_row)
+    return CheckedRows(checked.rows, [*checked.problems, *found], checked.first_row)
 
 
 def _numbers(
@@ -122,7 +122,7 @@ def _numbers(
     wrong = ~missing & ~inside
     problems = list(_missing(missing, column))
     for row in np.flatnonzero(wrong).tolist():
-        value = shown(values[row].as_py())
+        value = format_value(values[row].as_py())
         if not typed[row]:
             problems.append((row, f"{value} is no number"))
         else:
@@ -133,11 +133,13 @@ def _numbers(
 def _as_floats(
     values: pa.ChunkedArray, name: str, where: str
 ) -> tuple[npt.NDArray[np.float64], Flags]:
-    """Values as numbers, NaN where they are none; and which are missing."""
+    """Convert values to numbers, NaN where they are none; returns also which are missing."""
     kind = values.type
     if pa.types.is_string(kind):
         texts = pc.utf8_trim_whitespace(values)
-        missing = np.asarray(pc.fill_null(pc.is_in(texts, pa.array(MISSING_TEXTS)), True))
+        missing = np.asarray(
+            pc.fill_null(pc.is_in(texts, pa.array(MISSING_TEXTS)), fill_value=True)
+        )
         missing |= np.asarray(texts.is_null())
         numbers = pd.to_numeric(pd.Series(texts.to_pylist(), dtype=object), errors="coerce")
         return numbers.to_numpy(np.float64, copy=True), missing.copy()
@@ -172,20 +174,20 @@ def _texts(
     if column.values is not None:
         wrong = ~missing & ~np.asarray(pc.is_in(texts, known))
     problems = list(_missing(missing, column))
-    expected = _listed(column.values or ())
+    expected = _format_list(column.values or ())
     problems += [
-        (row, f"{shown(values[row].as_py())} is none of {expected}")
+        (row, f"{format_value(values[row].as_py())} is none of {expected}")
         for row in np.flatnonzero(wrong).tolist()
     ]
     kept = pc.if_else(pa.array(~missing & ~wrong), texts, pa.scalar(None, pa.string()))
     return kept, problems
 
 
-def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values without the encodings that files may have for repeated or long texts."""
+def decode_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decode dictionary, large and view types, which files may have for texts."""
     kind = values.type
     if pa.types.is_dictionary(kind):
-        return plain(values.cast(kind.value_type))
+        return decode_values(values.cast(kind.value_type))
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return values.cast(pa.string())
     return values
@@ -196,12 +198,12 @@ def _missing(missing: Flags, column: Column) -> Iterator[tuple[int, str]]:
         yield from ((row, "is missing") for row in np.flatnonzero(missing).tolist())
 
 
-def shown(value: Any) -> str:
-    """A value as messages tell it, cut where it is long."""
+def format_value(value: Any) -> str:
+    """Format a value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
 
 
-def _listed(values: tuple[str, ...]) -> str:
+def _format_list(values: tuple[str, ...]) -> str:
     shown = ", ".join(values[:_SHOWN_VALUES])
     return shown if len(values) <= _SHOWN_VALUES else f"{shown} and {len(values) - 12} more"

@@ -20,7 +20,7 @@ _PAGE: Final = 500
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingRun:
     """A run of a training, a deleted one too.
 
     Attributes:
@@ -77,26 +77,26 @@ class ArtifactFolder:
         return get_artifact_repository(self.uri)
 
 
-def trainings(store: ModelStore) -> list[Training]:
+def list_trainings(store: ModelStore) -> list[TrainingRun]:
     """All trainings of ours in a store.
 
     Raises:
         MlflowException: the store failed.
     """
-    versions = _versions(store)
+    versions = _list_versions(store)
     return [
-        Training(
+        TrainingRun(
             run.info.run_id,
             run.data.tags.get("source", ""),
             run.info.start_time / 1000,
             run.info.artifact_uri,
             tuple(versions.get(run.info.run_id, ())),
         )
-        for run in _runs(store)
+        for run in _list_runs(store)
     ]
 
 
-def folders_of(store: ModelStore, training: Training) -> Iterator[ArtifactFolder]:
+def list_folders(store: ModelStore, training: TrainingRun) -> Iterator[ArtifactFolder]:
     """Folders of a training: its run's, and those of its models."""
     yield ArtifactFolder(training.artifacts, "")
     run = store.client.get_run(training.run_id)
@@ -106,7 +106,7 @@ def folders_of(store: ModelStore, training: Training) -> Iterator[ArtifactFolder
     yield from (ArtifactFolder(model.artifact_location, f"{MODEL}/") for model in models)
 
 
-def _runs(store: ModelStore) -> Iterator[Run]:
+def _list_runs(store: ModelStore) -> Iterator[Run]:
     client = store.client
     experiments = client.search_experiments(view_type=ViewType.ALL)
     names = [experiment.experiment_id for experiment in experiments]
@@ -119,7 +119,7 @@ def _runs(store: ModelStore) -> Iterator[Run]:
             return
 
 
-def _versions(store: ModelStore) -> dict[str, list[str]]:
+def _list_versions(store: ModelStore) -> dict[str, list[str]]:
     """References of the registered versions of each run."""
     found: dict[str, list[str]] = {}
     token: str | None = None

@@ -32,7 +32,7 @@ NUMBERS: Final = (DataType.integer, DataType.long, *FLOATS)
 
 
 @dataclass(frozen=True)
-class Served:
+class TabularPyfunc:
     """A model of ours behind MLflow's interface."""
 
     model: TabularModel
@@ -69,9 +69,9 @@ class Served:
             raise InputError(f"input of {name}: row {bad + 1}, {found.errors[bad].as_py()}")
 
 
-def _load_pyfunc(path: str) -> Served:
+def _load_pyfunc(path: str) -> TabularPyfunc:
     """What MLflow calls to load a model of ours."""
-    return Served(TabularModel.load(Path(path)))
+    return TabularPyfunc(TabularModel.load(Path(path)))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class LoadedModel:
     @property
     def own(self) -> TabularModel | None:
         """The model of ours that it is, if it is one."""
-        return own_model(self.pyfunc)
+        return unwrap_model(self.pyfunc)
 
     def predict(self, table: pa.Table, first_row: int = 1) -> Predictions:
         """Predict rows; of a model that is not ours, all or none.
@@ -107,7 +107,7 @@ class LoadedModel:
         if self.own is not None:
             return self.own.predict(table, first_row)
         try:
-            frame = signature_frame(self.pyfunc, table, first_row)
+            frame = build_signature_frame(self.pyfunc, table, first_row)
             values = pa.nulls(0)
             # Many models refuse a table of no row.
             if table.num_rows:
@@ -120,7 +120,7 @@ class LoadedModel:
         return Predictions(values, None, pa.nulls(table.num_rows, pa.string()))
 
 
-def own_model(pyfunc: PyFuncModel) -> TabularModel | None:
+def unwrap_model(pyfunc: PyFuncModel) -> TabularModel | None:
     """The model of ours that is behind MLflow's interface, if it is one."""
     try:
         found = cast("Any", pyfunc).get_raw_model()
@@ -129,7 +129,7 @@ def own_model(pyfunc: PyFuncModel) -> TabularModel | None:
     return found if isinstance(found, TabularModel) else None
 
 
-def signature_frame(pyfunc: PyFuncModel, table: pa.Table, first_row: int = 1) -> pd.DataFrame:
+def build_signature_frame(pyfunc: PyFuncModel, table: pa.Table, first_row: int = 1) -> pd.DataFrame:
     """The columns of a model's signature, numbers in its types; all as they are without one.
 
     MLflow refuses texts for numbers, as CSV has them, and whole numbers for floats.
@@ -145,10 +145,10 @@ def signature_frame(pyfunc: PyFuncModel, table: pa.Table, first_row: int = 1) ->
     if lacking:
         raise InputError(f"no column {', '.join(lacking)}")
     inputs = [each for each in schema.inputs if each.name in frame]
-    return pd.DataFrame({i.name: _typed(frame[i.name], i.type, first_row) for i in inputs})
+    return pd.DataFrame({i.name: _convert_type(frame[i.name], i.type, first_row) for i in inputs})
 
 
-def _typed(values: pd.Series[Any], kind: Any, first_row: int) -> pd.Series[Any]:
+def _convert_type(values: pd.Series[Any], kind: Any, first_row: int) -> pd.Series[Any]:
     if not isinstance(kind, DataType) or kind not in NUMBERS:
         return values
     numbers = pd.to_numeric(values, errors="coerce")
@@ -182,13 +182,13 @@ def _column(values: Any, count: int) -> pa.Array:
         ModelError: it is of another length.
         Exception: it is no column.
     """
-    found = one_column(values)
+    found = select_column(values)
     if len(found) != count:
         raise ModelError(f"gives {len(found)} values for {count} rows")
     return found
 
 
-def one_column(values: Any) -> pa.Array:
+def select_column(values: Any) -> pa.Array:
     """The one column of what a model gives: the first of a frame, or an array of n or (n, 1).
 
     Raises:

@@ -28,7 +28,7 @@ from scorestream.tabular.model.families import FAMILIES
 from scorestream.tabular.model.trained_model import TabularModel
 from scorestream.tabular.registry import loading
 from scorestream.tabular.registry.artifact_places import ARTIFACTS
-from scorestream.tabular.registry.loading import OUTPUT, OUTPUTS, Served
+from scorestream.tabular.registry.loading import OUTPUT, OUTPUTS, TabularPyfunc
 
 # What is registered, and what it was judged by: trained without the held-out rows.
 MODEL: Final = "model"
@@ -113,7 +113,7 @@ class Run:
         Args:
             example: some rows of raw columns.
         """
-        rows = input_frame(model, example)
+        rows = build_input_example(model, example)
         with _temporary() as folder:
             model.save(folder / "data")
             with mlflow.start_run(run_id=self.run_id):
@@ -121,15 +121,15 @@ class Run:
                     name=MODEL,
                     loader_module=loading.__name__,
                     data_path=str(folder / "data"),
-                    signature=signature_of(model, rows),
+                    signature=build_signature(model, rows),
                     input_example=rows,
-                    pip_requirements=requirements_of(model),
+                    pip_requirements=list_requirements(model),
                 )
         return str(logged.model_uri)
 
 
 @contextmanager
-def started_run(
+def start_run(
     store: ModelStore, experiment: str, name: str, parent: Run | None = None
 ) -> Iterator[Run]:
     """A run of an experiment, which is made at first; failed if an error leaves it.
@@ -171,28 +171,28 @@ def _refuse_elsewhere(experiment: Experiment) -> None:
     )
 
 
-def signature_of(model: TabularModel, rows: pd.DataFrame) -> ModelSignature:
+def build_signature(model: TabularModel, rows: pd.DataFrame) -> ModelSignature:
     """What the model takes and gives, as MLflow checks it."""
-    inferred = infer_signature(rows, Served(model).predict(rows))
+    inferred = infer_signature(rows, TabularPyfunc(model).predict(rows))
     outputs = ParamSchema([ParamSpec(OUTPUT, "string", OUTPUTS[0])])
     return ModelSignature(inferred.inputs, inferred.outputs, outputs)
 
 
-def input_frame(model: TabularModel, table: pa.Table) -> pd.DataFrame:
+def build_input_example(model: TabularModel, table: pa.Table) -> pd.DataFrame:
     """The first good rows of a table as a frame of what the model takes."""
     checked = model.check(table)
     good = checked.rows.filter(pa.array(~checked.bad)).slice(0, EXAMPLE_ROWS)
     return pd.DataFrame(good.to_pandas())
 
 
-def requirements_of(model: TabularModel) -> list[str]:
+def list_requirements(model: TabularModel) -> list[str]:
     """The packages, pinned as they are here, that apply a model beside this library."""
     families = {FAMILIES[part.family].package for part in model.parts}
     names = {"duckdb", "mlflow-skinny", "numpy", "pandas", "pyarrow", "pydantic", *families}
     return [f"{name}=={metadata.version(name)}" for name in sorted(names)]
 
 
-def environment_text() -> str:
+def describe_environment() -> str:
     """Python and all installed packages with their versions, a line each."""
     found = {f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}
     return "\n".join([f"# Python {platform.python_version()}", *sorted(found, key=str.lower), ""])
@@ -209,7 +209,7 @@ class PastRun:
     tags: Mapping[str, str]
 
 
-def past_runs(store: ModelStore, experiment: str) -> list[PastRun]:
+def list_past_runs(store: ModelStore, experiment: str) -> list[PastRun]:
     """The trainings of an experiment, the newest first; those of single candidates are left out."""
     with store.errors(f"experiment {experiment}"):
         client = store.client

@@ -1,5 +1,5 @@
-"""Models of tables, trained from a configuration file: `job` is `train_model`.
+"""`train_model`: trains the models of a use case from its configuration file.
 
-config: what a use case is; data: its rows; search: which model does it best; runs: what stays of a
-training, and who is champion; apply: models applied to tables. The models are in `tabular`.
+`config` is the configuration of a use case; `data` reads, checks and splits its rows; `search`
+trains and compares candidates; `runs` logs the training and decides who is champion.
 """

@@ -8,12 +8,12 @@ import numpy as np
 from sklearn import metrics as sk
 
 from scorestream.tabular.model.families import Floats
-from scorestream.tabular.model.trained_model import Card, probabilities_of
+from scorestream.tabular.model.trained_model import ModelCard, to_probabilities
 
 BINS: Final = 10
 
 
-def evaluate(card: Card, truth: Floats, margin: Floats) -> dict[str, float]:
+def evaluate(card: ModelCard, truth: Floats, margin: Floats) -> dict[str, float]:
     """All metrics of a task.
 
     Args:
@@ -36,7 +36,7 @@ def evaluate(card: Card, truth: Floats, margin: Floats) -> dict[str, float]:
         return anomaly_metrics(truth, predicted, card.flag)
     if card.task == "regression":
         return _regression(truth, predicted)
-    return _classification(truth.astype(np.int64), probabilities_of(margin))
+    return _classification(truth.astype(np.int64), to_probabilities(margin))
 
 
 def anomaly_metrics(truth: Floats, score: Floats, flag: float) -> dict[str, float]:

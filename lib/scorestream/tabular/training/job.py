@@ -16,40 +16,40 @@ from scorestream.infra.mlflow.registry import Registered, Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.infra.storage.locks import exclusive_lock
 from scorestream.infra.version import code_version
-from scorestream.tabular.registry.tracking import Run, started_run
+from scorestream.tabular.registry.tracking import Run, start_run
 from scorestream.tabular.training.config.load import load_use_case
 from scorestream.tabular.training.data.datasets import choose_source
 from scorestream.tabular.training.runs.console import (
-    tell_candidate,
-    tell_metrics,
-    tell_registered,
-    tell_rows,
-    tell_verdict,
+    log_dataset,
+    log_search_result,
+    print_comparisons,
+    print_decision,
+    print_metrics,
 )
 from scorestream.tabular.training.runs.promotion_decision import (
-    Verdict,
+    PromotionDecision,
+    confirm_decision,
+    decide_promotion,
     refuse_another_target,
-    unless_replaced,
-    verdict_on,
 )
 from scorestream.tabular.training.runs.run_log import (
     PROCESS,
     SPARK,
     TRAINED_IN,
     log_baselines,
+    log_best_candidate,
     log_candidate,
-    log_start,
-    log_trained,
+    log_context,
 )
-from scorestream.tabular.training.search.baselines import baseline_metrics
+from scorestream.tabular.training.search.baselines import evaluate_baselines
 from scorestream.tabular.training.search.candidates import (
-    Trained,
-    best_first,
-    searched,
+    TrainedCandidate,
+    rank_candidates,
+    search_candidates,
     train_best,
 )
-from scorestream.tabular.training.search.context import Training
-from scorestream.tabular.training.search.hyperparameters import Found
+from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.hyperparameters import SearchResult
 
 
 @dataclass(frozen=True)
@@ -92,70 +92,74 @@ def train_model(options: TrainOptions, settings: Settings, catalog: Catalog) -> 
         source = choose_source(
             use_case, options.config, options.data, options.append, settings, warehouse
         )
-        training = Training.of(use_case, source)
-        tell_rows(training)
-        title = f"{use_case.name} {training.data.totals.data_version}"
-        with started_run(store, use_case.name, title) as run:
-            _train(run, training)
+        context = TrainingContext.of(use_case, source)
+        log_dataset(context)
+        title = f"{use_case.name} {context.data.totals.data_version}"
+        with start_run(store, use_case.name, title) as run:
+            _train(run, context)
 
 
-def _train(run: Run, training: Training) -> None:
-    """The steps of a training, all noted in its run.
+def _train(run: Run, context: TrainingContext) -> None:
+    """Run the steps of a training, and log each in its MLflow run.
 
-    1. search each candidate by cross-validation over the rows that are not held out
-    2. train the best by cross-validation, and judge it and the baselines on the held-out rows
-    3. compare it with the champion on the held-out rows
-    4. keep its files, which takes time in which another may have become the champion
-    5. register it, and promote it or let it be the challenger
+    1. Search each candidate by cross-validation over the training rows.
+    2. Train the best one, and evaluate it and the baselines on the held-out rows.
+    3. Compare it with the champion on the held-out rows.
+    4. Store the model. This takes time, in which the champion may change: confirm the decision.
+    5. Register the model, and promote it or make it the challenger.
     """
-    log_start(run, training)
-    # 1.
-    ranked = _ranked(run, training)
-    # 2.
-    trained = train_best(training, ranked)
-    log_trained(run, training, trained)
-    rivals = baseline_metrics(training)
-    log_baselines(run, training, rivals)
-    # 3.
-    verdict = verdict_on(training, trained, rivals, run.store)
-    # 4.
-    uri = run.log_model(trained.model, training.source.rows)
-    verdict = unless_replaced(verdict, training.use_case, run.store)
-    # 5.
-    model = _register(run, training, trained, verdict, uri)
-    tell_metrics(ranked, trained, rivals)
-    tell_verdict(training, trained, rivals)
-    tell_registered(model, verdict)
+    log_context(run, context)
+    # 1. Search the candidates.
+    ranked = _search_and_rank(run, context)
+    # 2. Train the best one, evaluate it and the baselines.
+    trained = train_best(context, ranked)
+    log_best_candidate(run, context, trained)
+    baselines = evaluate_baselines(context)
+    log_baselines(run, context, baselines)
+    # 3. Compare it with the champion.
+    decision = decide_promotion(context, trained, baselines, run.store)
+    # 4. Store the model, and confirm the decision.
+    uri = run.log_model(trained.model, context.source.rows)
+    decision = confirm_decision(decision, context.use_case, run.store)
+    # 5. Register the model.
+    model = _register(run, context, trained, decision, uri)
+    print_metrics(ranked, trained, baselines)
+    print_comparisons(context, trained, baselines)
+    print_decision(model, decision)
 
 
-def _ranked(run: Run, training: Training) -> Sequence[Found]:
-    """The candidates, the best first; each has its own run."""
-    found = []
-    for one in searched(training):
-        tell_candidate(training, one)
-        log_candidate(run, training, one)
-        found.append(one)
-    return best_first(training, found)
+def _search_and_rank(run: Run, context: TrainingContext) -> Sequence[SearchResult]:
+    """Search the candidates, log each in its own run, and rank them, the best first."""
+    results = []
+    for result in search_candidates(context):
+        log_search_result(context, result)
+        log_candidate(run, context, result)
+        results.append(result)
+    return rank_candidates(context, results)
 
 
 def _register(
-    run: Run, training: Training, trained: Trained, verdict: Verdict, uri: str
+    run: Run,
+    context: TrainingContext,
+    trained: TrainedCandidate,
+    decision: PromotionDecision,
+    uri: str,
 ) -> Registered:
-    use_case, totals, registry = training.use_case, training.data.totals, Registry(run.store)
+    use_case, totals, registry = context.use_case, context.data.totals, Registry(run.store)
     tags: dict[str, Any] = {
         "use_case": use_case.name,
-        "candidate": trained.found.learner.name,
+        "candidate": trained.result.learner.name,
         "data_version": totals.data_version,
         "rows": totals.rows,
-        TRAINED_IN: SPARK if training.source.large is not None else PROCESS,
+        TRAINED_IN: SPARK if context.source.large is not None else PROCESS,
         "code_version": code_version(),
-        "verdict": verdict.reason,
+        "verdict": decision.reason,
         **{f"metric.{name}": f"{value:.6g}" for name, value in trained.metrics.items()},
     }
     named = {key: str(value) for key, value in tags.items()}
     model = registry.register(use_case.name, uri, run.run_id, use_case.description, named)
-    run.log_tags({"model_version": str(model.version), "verdict": verdict.reason})
-    if verdict.promoted:
+    run.log_tags({"model_version": str(model.version), "verdict": decision.reason})
+    if decision.is_promoted:
         registry.promote(model)
     else:
         registry.challenge(model)

@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.config.yaml_files import problems_of, read_yaml
 from scorestream.infra.error_text import reason
 from scorestream.infra.errors import ConfigurationError, InputError
@@ -66,7 +66,7 @@ _KEYS: Final = {leg: key for key, leg in LEGS.items()}
 _TEXTS: Final = ("protocol", "pool_name", "caller")
 
 
-class ColumnMapping(Frozen):
+class ColumnMapping(FrozenModel):
     """How the columns of a table are called: a file like those of `conf/inputs`.
 
     Attributes:

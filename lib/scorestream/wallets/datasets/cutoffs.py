@@ -79,7 +79,7 @@ class _Course:
     holds: Flags
 
 
-def examples_of(history: WalletHistory, cutoffs: Cutoffs, model: ScoringModel) -> pa.Table:
+def build_examples(history: WalletHistory, cutoffs: Cutoffs, model: ScoringModel) -> pa.Table:
     """Examples of all wallets at all cutoffs.
 
     A wallet without a transaction by a cutoff gives none there, nor does one that the core rejects

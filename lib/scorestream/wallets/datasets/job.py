@@ -30,7 +30,7 @@ from scorestream.wallets.datasets.cutoffs import (
     BEHAVIOUR,
     EXAMPLES,
     Cutoffs,
-    examples_of,
+    build_examples,
 )
 from scorestream.wallets.execution.configured_scorer import load_scoring_model
 from scorestream.wallets.reference.snapshots import current_reference
@@ -105,7 +105,7 @@ def _write(
     """In a task: the examples of the wallets in a file."""
     writer = TableWriter(root, table)
     for rows in whole_wallets(uri, len(cutoffs.scored)):
-        writer.write(examples_of(wallet_history(rows), cutoffs, model))
+        writer.write(build_examples(wallet_history(rows), cutoffs, model))
     return writer.close()
 
 

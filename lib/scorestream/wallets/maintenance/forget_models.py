@@ -26,9 +26,9 @@ from scorestream.infra.storage.places import Place, Treatment, place_of
 from scorestream.tabular.registry.artifact_places import ARTIFACTS
 from scorestream.tabular.registry.artifacts import (
     ArtifactFolder,
-    Training,
-    folders_of,
-    trainings,
+    TrainingRun,
+    list_folders,
+    list_trainings,
 )
 from scorestream.tabular.registry.tracking import MODEL
 from scorestream.wallets.maintenance.forget_files import Found
@@ -47,7 +47,7 @@ class Learned:
         certain: False where nobody can look any more at what it learned from.
     """
 
-    training: Training
+    training: TrainingRun
     certain: bool
 
     def __str__(self) -> str:
@@ -68,12 +68,12 @@ def learned_from(
         holding: names of the data files that hold its rows, by the name of their table.
     """
     with store.errors("trainings"):
-        found = [(one, _had(one, warehouse, holding)) for one in trainings(store)]
+        found = [(one, _had(one, warehouse, holding)) for one in list_trainings(store)]
     return [Learned(one, had) for one, had in found if had is not None]
 
 
 def _had(
-    training: Training, warehouse: Warehouse, holding: Mapping[str, frozenset[str]]
+    training: TrainingRun, warehouse: Warehouse, holding: Mapping[str, frozenset[str]]
 ) -> bool | None:
     """True: it had rows of the wallet; False: it may have had; None: it had none."""
     if training.source == _SQL:
@@ -105,8 +105,8 @@ def forget_in_trainings(
     """
     suspected = {one.training.run_id for one in learned}
     with store.errors("files of trainings"):
-        for training in trainings(store):
-            for folder in folders_of(store, training):
+        for training in list_trainings(store):
+            for folder in list_folders(store, training):
                 yield from _in_folder(folder, what, training.run_id in suspected, dry_run)
 
 

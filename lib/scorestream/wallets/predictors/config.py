@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import StringConstraints, ValidationError
 from pydantic import field_validator as checks
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.config.yaml_files import problems_of, read_yaml
 from scorestream.infra.errors import ConfigurationError
@@ -21,7 +21,7 @@ NO_MODELS: Final = "none"
 _REFERENCE: Final = r"^[^@/\s,]+(@[\w.-]+|/[0-9]+)?$"
 
 
-class WalletModel(Frozen):
+class WalletModel(FrozenModel):
     """A configured model.
 
     Attributes:
@@ -39,7 +39,7 @@ class WalletModel(Frozen):
         return re.split("[@/]", self.model)[0]
 
 
-class _WalletModels(Frozen):
+class _WalletModels(FrozenModel):
     models: tuple[WalletModel, ...] = ()
 
     @checks("models", mode="before")

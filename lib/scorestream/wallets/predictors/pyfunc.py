@@ -21,7 +21,7 @@ from pyarrow.fs import LocalFileSystem
 from scorestream.infra.errors import InputError, ModelError
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesystem_of
-from scorestream.tabular.registry.loading import one_column, own_model, signature_frame
+from scorestream.tabular.registry.loading import build_signature_frame, select_column, unwrap_model
 
 # A worker holds a version and its fallback.
 MAX_LOADED: Final = 2
@@ -74,7 +74,7 @@ class WalletPyfunc:
             ModelError: the model returns something else.
             Exception: whatever the model raises.
         """
-        own = own_model(self.pyfunc)
+        own = unwrap_model(self.pyfunc)
         if own is None:
             with self.code:
                 output: Any = self.pyfunc.predict(self._build_frame(rows))
@@ -86,7 +86,7 @@ class WalletPyfunc:
 
     def _build_frame(self, rows: pa.Table) -> pd.DataFrame:
         try:
-            return signature_frame(self.pyfunc, rows)
+            return build_signature_frame(self.pyfunc, rows)
         except InputError as error:
             raise ModelError(f"model {self.version}: {error}") from None
 
@@ -159,7 +159,7 @@ def get_loaded_copy(version: Version) -> WalletPyfunc:
 def _convert_to_floats(output: Any) -> pa.Array | None:
     """Convert numbers or booleans to float64, null where not finite; None for anything else."""
     try:
-        values = one_column(output)
+        values = select_column(output)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError):
         return None
     kind = values.type

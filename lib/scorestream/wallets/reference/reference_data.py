@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.errors import ReferenceDataInvalid
 from scorestream.infra.times import MAX_SECONDS
 from scorestream.wallets.schema.columns import PERCENTILES
@@ -42,7 +42,7 @@ Seconds = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=0, le=MA
 Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
-class Token(Frozen):
+class Token(FrozenModel):
     """A token: its contract's address (lower-case), and 10^decimals raw units make one token."""
 
     address: Address
@@ -56,7 +56,7 @@ class Token(Frozen):
         return (self.address,)
 
 
-class Threshold(Frozen):
+class Threshold(FrozenModel):
     """Percentiles of a feature over the wallets of a protocol.
 
     Attributes:
@@ -121,7 +121,7 @@ def _some_stable(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     return tokens
 
 
-class ReferenceData(Frozen):
+class ReferenceData(FrozenModel):
     """Everything scores refer to beside transactions; no key twice, in the order of keys."""
 
     tokens: Annotated[tuple[Token, ...], AfterValidator(_ordered), AfterValidator(_some_stable)]

@@ -11,7 +11,7 @@ from py4j.protocol import Py4JJavaError
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.errors import CheckpointError, ScorestreamError
 from scorestream.wallets.stream.coverage import Span, Spans
 
@@ -29,7 +29,7 @@ _SPOILED: Final = ("FileNotFoundException", "EOFException", "ChecksumException")
 _ADVICE: Final = "use a new --checkpoint: it starts after what the warehouse holds"
 
 
-class StreamState(Frozen):
+class StreamState(FrozenModel):
     """What a checkpoint was started for; written once, when it is new.
 
     Attributes:

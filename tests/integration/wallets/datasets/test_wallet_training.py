@@ -22,7 +22,7 @@ from scorestream.tabular.drift.job import DriftOptions, check_drift
 from scorestream.tabular.inference.job import ApplyOptions, explain_table, score_table
 from scorestream.tabular.model.families.forest import Forest
 from scorestream.tabular.registry.loading import load
-from scorestream.tabular.registry.tracking import past_runs
+from scorestream.tabular.registry.tracking import list_past_runs
 from scorestream.tabular.training.runs.promotion import promote_model, rollback_model
 from scorestream.wallets.datasets.generated.messages import (
     GenerateOptions,
@@ -154,13 +154,13 @@ def test_a_training_judges_the_latest_cutoff_and_tells_of_the_baselines(made: Se
         "wallet-retention": {"base_rate", "active_before", "days_since_last"},
     }
     for name, metric in wanted.items():
-        [run] = past_runs(ModelStore.of(made), name)
+        [run] = list_past_runs(ModelStore.of(made), name)
         told = {f"baseline.{baseline}.{metric}" for baseline in baselines[name]}
         assert {metric, *told} <= run.metrics.keys()
         files = run_of(made, registry_of(made).resolve(name))
         assert f'"held_out": {last}' in files.read_file("profile.json").decode()
         assert files.read_file("plots/importance.png").startswith(b"\x89PNG")
-    anomaly, retention = (past_runs(ModelStore.of(made), name)[0].metrics for name in wanted)
+    anomaly, retention = (list_past_runs(ModelStore.of(made), name)[0].metrics for name in wanted)
     assert anomaly["roc_auc"] > 0.8
     assert anomaly["average_precision"] > 2 * anomaly["baseline.chance.average_precision"]
     assert retention["log_loss"] < retention["baseline.base_rate.log_loss"]
@@ -217,7 +217,7 @@ def test_an_anomaly_model_needs_no_truth_and_then_is_promoted_by_hand(
     train(settings, ANOMALY, *SMALL, FEW_TREES)
     told = capsys.readouterr().out
     assert "wallet-anomaly/1 is the challenger: average_precision is not defined" in told
-    [run] = past_runs(ModelStore.of(settings), "wallet-anomaly")
+    [run] = list_past_runs(ModelStore.of(settings), "wallet-anomaly")
     assert "average_precision" not in run.metrics
     assert 0.4 < run.metrics["flag_above"] < 1
     promote_model("wallet-anomaly", 1, settings)
@@ -227,7 +227,7 @@ def test_an_anomaly_model_needs_no_truth_and_then_is_promoted_by_hand(
 
 def test_more_rows_than_one_process_shall_hold_are_sampled(made: Settings) -> None:
     train(made, ANOMALY, *SMALL, FEW_TREES, "thresholds={}", "collect_at_most=400")
-    run = past_runs(ModelStore.of(made), "wallet-anomaly")[0]
+    run = list_past_runs(ModelStore.of(made), "wallet-anomaly")[0]
     assert run.tags["source"] == "training/wallets (a sample)"
     [model, *_] = registry_of(made).versions("wallet-anomaly")
     assert 200 < int(model.tags["rows"]) < 600 < examples(made).num_rows

@@ -24,7 +24,7 @@ from scorestream.infra.storage.filesystem import write_text
 from scorestream.infra.storage.locks import exclusive_lock
 from scorestream.tabular.inference.job import ApplyOptions, score_table
 from scorestream.tabular.registry.loading import load
-from scorestream.tabular.training.runs.run_log import noted_profile
+from scorestream.tabular.training.runs.run_log import read_profile
 from scorestream.wallets.backfill.sorting import sort_by_wallet, stored_rows
 from scorestream.wallets.backfill.stored_wallets import whole_wallets
 from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
@@ -221,11 +221,11 @@ def test_a_category_that_is_an_address_goes_from_the_profile_and_the_model_is_na
     champion = registry_of(settings).champion("activity")
     assert champion is not None
     run = run_of(settings, champion)
-    assert ADDRESS in str(noted_profile(run).columns["group"])
+    assert ADDRESS in str(read_profile(run).columns["group"])
     capsys.readouterr()
     forget(ForgetOptions(OneWallet.of(ADDRESS)), settings)
     told = capsys.readouterr().out
-    assert ADDRESS not in str(noted_profile(run).columns["group"])
+    assert ADDRESS not in str(read_profile(run).columns["group"])
     left = traces(settings.warehouse)
     assert left
     for path in left:

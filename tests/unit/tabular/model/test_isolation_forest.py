@@ -12,16 +12,16 @@ from sklearn.ensemble import IsolationForest
 from scorestream.infra.errors import ModelError
 from scorestream.tabular.model.config import Candidate, Column
 from scorestream.tabular.model.explain import explain_rows
-from scorestream.tabular.model.families import FAMILIES, Floats, Learning
+from scorestream.tabular.model.families import FAMILIES, FitOptions, Floats
 from scorestream.tabular.model.families.forest import Forest
-from scorestream.tabular.model.trained_model import Card, TabularModel
+from scorestream.tabular.model.trained_model import ModelCard, TabularModel
 from scorestream.tabular.training.evaluation import anomaly_metrics, evaluate
 from scorestream.tabular.training.search.learning import Examples, Learner
 
 FAMILY = FAMILIES["isolation_forest"]
 ROWS = 700
 COLUMNS = {name: Column(kind="number") for name in ("a", "b", "c")}
-CARD = Card(
+CARD = ModelCard(
     name="t",
     task="anomaly",
     target="truth",
@@ -44,7 +44,7 @@ def x() -> Floats:
 
 
 def forest_of(x: Floats, params: dict[str, object]) -> Forest:
-    fitted = FAMILY.fit(x, np.zeros(len(x)), Learning("anomaly", 0, params, 5))
+    fitted = FAMILY.fit(x, np.zeros(len(x)), FitOptions("anomaly", 0, params, 5))
     assert isinstance(fitted, Forest)
     return fitted
 

@@ -11,19 +11,19 @@ import pytest
 
 from scorestream.infra.errors import ModelError, TrainingError
 from scorestream.tabular.model.config import Candidate, Column, Encoding
-from scorestream.tabular.model.derived_features import with_derived
-from scorestream.tabular.model.families import FAMILIES, Floats, Learning
+from scorestream.tabular.model.derived_features import add_derived_features
+from scorestream.tabular.model.families import FAMILIES, FitOptions, Floats
 from scorestream.tabular.model.families.terms import LinearTerms
 from scorestream.tabular.model.preprocessing import (
-    Grades,
-    Places,
-    Ramps,
+    OrdinalEncoder,
+    RampEncoder,
+    StepEncoder,
     fit_preparation,
 )
-from scorestream.tabular.model.trained_model import Card, TabularModel
-from scorestream.tabular.training.config.parts import Thresholds
+from scorestream.tabular.model.trained_model import ModelCard, TabularModel
+from scorestream.tabular.training.config.sections import Thresholds
 from scorestream.tabular.training.evaluation import calibration_error, evaluate
-from scorestream.tabular.training.runs.profile import profile_column, shares_of
+from scorestream.tabular.training.runs.profile import compute_shares, profile_column
 from scorestream.tabular.training.search.learning import Examples, Learner
 
 COLUMNS = {
@@ -61,8 +61,8 @@ def truth_of(features: pa.Table, classes: int) -> Floats:
     )
 
 
-def card_of(classes: int) -> Card:
-    return Card(
+def build_card(classes: int) -> ModelCard:
+    return ModelCard(
         name="t",
         task="classification" if classes else "regression",
         target="y",
@@ -88,7 +88,7 @@ def test_what_is_saved_predicts_the_same_and_its_parts_sum_up(
     candidate = Candidate(family=family, bags=2)
     learner = Learner("t", ((candidate, {}), (candidate, {})))
     truth = truth_of(features, classes)
-    model = learner.learn(card_of(classes), Examples(features, truth), seed=1)
+    model = learner.learn(build_card(classes), Examples(features, truth), seed=1)
     margin = model.margin(features)
     assert margin.shape == ((ROWS, 3) if classes == 3 else (ROWS,))
     model.save(tmp_path / "m")
@@ -110,7 +110,7 @@ def test_what_is_saved_predicts_the_same_and_its_parts_sum_up(
 
 def test_a_row_without_any_value_has_an_error(features: pa.Table) -> None:
     learner = Learner("t", ((Candidate(family="linear"), {}),))
-    model = learner.learn(card_of(0), Examples(features, truth_of(features, 0)), seed=1)
+    model = learner.learn(build_card(0), Examples(features, truth_of(features, 0)), seed=1)
     nothing = pa.table({name: pa.nulls(2, features[name].type) for name in COLUMNS})
     found = model.predict(pa.concat_tables([features.slice(0, 3), nothing]), first_row=5)
     assert found.errors.to_pylist() == [None] * 3 + ["column (all): is missing"] * 2
@@ -122,7 +122,7 @@ def test_weighed_rows_pull_a_model_to_their_side(family: str) -> None:
     """One column, two values of the target for each: what they count decides between them."""
     x = pa.table({"size": [1.0, 1.0, 2.0, 2.0] * 50})
     truth = np.array([1.0, 3.0, 2.0, 6.0] * 50)
-    card = Card(name="t", task="regression", target="y", columns={"size": COLUMNS["size"]})
+    card = ModelCard(name="t", task="regression", target="y", columns={"size": COLUMNS["size"]})
     found = [
         Learner("t", ((Candidate(family=family, weigh=weigh), {}),))
         .learn(card, Examples(x, truth), seed=1)
@@ -140,7 +140,7 @@ def test_a_bounded_model_goes_nowhere_beyond_what_it_learned_and_its_parts_sum_u
     features: pa.Table, tmp_path: Path
 ) -> None:
     truth = truth_of(features, 0)
-    bounded = card_of(0).model_copy(update={"within": (-np.inf, np.inf)})
+    bounded = build_card(0).model_copy(update={"within": (-np.inf, np.inf)})
     linear, trees = (Candidate(family=family) for family in ("linear", "xgboost"))
     learner = Learner("t", ((linear, {}), (trees, {})), (0.7, 0.3))
     some = Examples(features, truth).where(np.abs(np.log(truth) - np.log(truth).mean()) < 0.5)
@@ -148,7 +148,7 @@ def test_a_bounded_model_goes_nowhere_beyond_what_it_learned_and_its_parts_sum_u
     model.save(tmp_path / "m")
     model = TabularModel.load(tmp_path / "m")
     least, most = np.log(some.truth).min(), np.log(some.truth).max()
-    margin, free = model.margin(features), model.sum_of_parts(features)
+    margin, free = model.margin(features), model.sum_parts(features)
     assert model.card.within == (least, most)
     assert (margin.min(), margin.max()) == (least, most)
     assert free.max() > most
@@ -175,7 +175,7 @@ class Astray(LinearTerms):
 
 def test_parts_that_miss_the_prediction_are_no_explanation(features: pa.Table) -> None:
     learner = Learner("t", ((Candidate(family="linear"), {}),))
-    model = learner.learn(card_of(0), Examples(features, truth_of(features, 0)), seed=1)
+    model = learner.learn(build_card(0), Examples(features, truth_of(features, 0)), seed=1)
     [part] = model.parts
     assert isinstance(part.fitted, LinearTerms)
     astray = replace(part, fitted=Astray(**asdict(part.fitted)))
@@ -195,14 +195,14 @@ def test_parts_that_miss_the_prediction_are_no_explanation(features: pa.Table) -
 def test_labels_are_told_as_they_came(
     label_type: str, labels: tuple[str, ...], features: pa.Table
 ) -> None:
-    card = card_of(2).model_copy(update={"labels": tuple(labels), "label_type": label_type})
+    card = build_card(2).model_copy(update={"labels": tuple(labels), "label_type": label_type})
     learner = Learner("t", ((Candidate(family="logistic"), {}),))
     model = learner.learn(card, Examples(features, truth_of(features, 2)), seed=1)
     values = model.predict(features).values
     assert values.type == pa.type_for_alias(label_type)
     assert set(values.cast(pa.string()).to_pylist()) == set(labels)
     profile = profile_column(values)
-    assert sum(shares_of(profile, pa.chunked_array([values]))) == pytest.approx(1)
+    assert sum(compute_shares(profile, pa.chunked_array([values]))) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
@@ -214,7 +214,7 @@ def test_a_wrong_parameter_is_told(family: str, features: pa.Table) -> None:
         wrong = {"alpha": -1}
     with pytest.raises(TrainingError, match=f"family {family}: "):
         FAMILIES[family].fit(
-            np.ones((20, 2)), truth_of(features, classes)[:20], Learning(task, classes, wrong, 1)
+            np.ones((20, 2)), truth_of(features, classes)[:20], FitOptions(task, classes, wrong, 1)
         )
 
 
@@ -231,7 +231,7 @@ def test_a_wrong_parameter_is_told(family: str, features: pa.Table) -> None:
 def test_an_objective_whose_margins_mean_something_else_is_refused(
     family: str, classes: int, params: dict[str, object], told: str, features: pa.Table
 ) -> None:
-    learning = Learning("classification" if classes else "regression", classes, params, 1)
+    learning = FitOptions("classification" if classes else "regression", classes, params, 1)
     with pytest.raises(TrainingError, match=f"family {family}: .*{told}"):
         FAMILIES[family].fit(np.ones((ROWS, 2)), truth_of(features, classes), learning)
 
@@ -239,7 +239,7 @@ def test_an_objective_whose_margins_mean_something_else_is_refused(
 @pytest.mark.parametrize("family", ["xgboost", "lightgbm"])
 def test_trees_take_numbers_of_any_size(family: str) -> None:
     x = np.array([[1e300], [-1e39], [np.nan], [1.0]] * 20)
-    fitted = FAMILIES[family].fit(x, np.arange(80.0) % 4, Learning("regression", 0, {}, 1))
+    fitted = FAMILIES[family].fit(x, np.arange(80.0) % 4, FitOptions("regression", 0, {}, 1))
     parts = fitted.contributions(x)
     assert parts.sum(axis=1) == pytest.approx(fitted.margin(x), abs=1e-4)
     assert fitted.margin(x)[:4] == pytest.approx([0, 1, 2, 3], abs=0.1)
@@ -257,7 +257,7 @@ def test_a_row_that_is_bad_has_no_prediction_and_the_others_have_theirs(
     features: pa.Table,
 ) -> None:
     learner = Learner("t", ((Candidate(family="linear"), {}),))
-    model = learner.learn(card_of(0), Examples(features, truth_of(features, 0)), seed=1)
+    model = learner.learn(build_card(0), Examples(features, truth_of(features, 0)), seed=1)
     table = pa.table({"size": ["1", "x"], "grade": ["low", "low"], "kind": ["a", "a"]})
     found = model.predict(table, first_row=8)
     assert found.errors.to_pylist() == [None, "column size: 'x' is no number"]
@@ -269,7 +269,7 @@ def test_a_row_that_is_bad_has_no_prediction_and_the_others_have_theirs(
 
 
 def test_ramps_add_up_to_the_number_and_never_fall() -> None:
-    ramps = Ramps(feature="x", fill=1.0, knots=(0.0, 1.0, 4.0))
+    ramps = RampEncoder(feature="x", fill=1.0, knots=(0.0, 1.0, 4.0))
     values = pa.chunked_array([[-2.0, 0.5, 1.0, 3.0, 9.0, None]])
     encoded = ramps.encode(values)
     assert encoded.sum(axis=1).tolist() == [-2.0, 0.5, 1.0, 3.0, 9.0, 1.0]
@@ -277,7 +277,7 @@ def test_ramps_add_up_to_the_number_and_never_fall() -> None:
 
 
 def test_grades_are_steps_and_what_is_missing_is_the_middle() -> None:
-    grades = Grades(feature="x", values=("low", "middle", "high"), fill=1)
+    grades = StepEncoder(feature="x", values=("low", "middle", "high"), fill=1)
     encoded = grades.encode(pa.chunked_array([["low", "middle", "high", None]]))
     assert encoded.tolist() == [[0, 0], [1, 0], [1, 1], [1, 0]]
 
@@ -294,19 +294,19 @@ def test_a_logarithm_needs_numbers_above_0() -> None:
 
 def test_derived_features_are_numbers_or_missing() -> None:
     rows = pa.table({"a": [1.0, 0.0, None], "b": [2.0, 0.0, 1.0]})
-    found = with_derived(rows, {"ratio": "b / a", "double": "ratio * 2"})
+    found = add_derived_features(rows, {"ratio": "b / a", "double": "ratio * 2"})
     assert found["ratio"].to_pylist() == [2.0, None, None]
     assert found["double"].to_pylist() == [4.0, None, None]
     assert found.column_names == ["a", "b", "ratio", "double"]
     texts = pa.table({"a": ["7", "x"], "b": [0.0, 1.0]})
-    found = with_derived(texts, {"number": "CAST(a AS INTEGER)", "log": "ln(b)"})
+    found = add_derived_features(texts, {"number": "CAST(a AS INTEGER)", "log": "ln(b)"})
     assert found["number"].to_pylist() == [7.0, None]
     assert found["log"].to_pylist() == [None, 0.0]
-    assert with_derived(texts, {"most": "max(b) OVER ()"})["most"].to_pylist() == [1.0, 1.0]
+    assert add_derived_features(texts, {"most": "max(b) OVER ()"})["most"].to_pylist() == [1.0, 1.0]
     with pytest.raises(TrainingError, match="derived: "):
-        with_derived(rows, {"x": "no_such(a)"})
+        add_derived_features(rows, {"x": "no_such(a)"})
     with pytest.raises(TrainingError, match="derived: "):
-        with_derived(rows, {"x": "(SELECT count(*) FROM read_csv('/etc/passwd'))"})
+        add_derived_features(rows, {"x": "(SELECT count(*) FROM read_csv('/etc/passwd'))"})
 
 
 def test_calibration_is_the_mean_gap_of_probability_and_frequency() -> None:
@@ -318,7 +318,7 @@ def test_calibration_is_the_mean_gap_of_probability_and_frequency() -> None:
 @pytest.mark.parametrize("task", ["classification", "regression", "anomaly"])
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 800.0])
 def test_what_predicts_no_finite_number_has_no_metric(task: str, wrong: float) -> None:
-    card = card_of(2 if task == "classification" else 0).model_copy(update={"task": task})
+    card = build_card(2 if task == "classification" else 0).model_copy(update={"task": task})
     truth, margin = np.array([1.0, 0.0, 1.0]), np.array([0.3, -1.0, wrong])
     metrics = evaluate(card, truth, margin)
     assert bool(metrics) == (task == "classification" and wrong == 800)
@@ -327,7 +327,7 @@ def test_what_predicts_no_finite_number_has_no_metric(task: str, wrong: float) -
 def test_a_label_that_no_row_has_cannot_be_learned(features: pa.Table) -> None:
     x, y = np.random.default_rng(1).normal(size=(40, 2)), np.array([0.0, 1.0] * 20)
     with pytest.raises(TrainingError, match="family logistic: rows of 2 of 3 labels"):
-        FAMILIES["logistic"].fit(x, y, Learning("classification", 3, {}, 1))
+        FAMILIES["logistic"].fit(x, y, FitOptions("classification", 3, {}, 1))
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
@@ -336,11 +336,11 @@ def test_a_missing_grade_has_a_prediction(family: str, features: pa.Table) -> No
     classes = 2 if "classification" in FAMILIES[family].tasks else 0
     candidate = Candidate(family=family, encode={"grade": Encoding(to="as_is")})
     learner, truth = Learner("t", ((candidate, {}),)), truth_of(features, classes)
-    model = learner.learn(card_of(classes), Examples(features, truth), seed=1)
+    model = learner.learn(build_card(classes), Examples(features, truth), seed=1)
     rows = pa.table({"size": [2.0, None], "grade": ["middle", None], "kind": ["a", None]})
     assert np.isfinite(model.margin(model.check(rows).rows)).all()
     [encoder] = [e for e in model.parts[0].preparation.encoders if e.feature == "grade"]
-    assert isinstance(encoder, Places)
+    assert isinstance(encoder, OrdinalEncoder)
     assert encoder.fill == (None if FAMILIES[family].style == "trees" else 1)
 
 

@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorestream.infra.errors import InputError
-from scorestream.tabular.drift.measures import chance_index, column_drift, stability_index
-from scorestream.tabular.model.config import Likeness, Reasons
-from scorestream.tabular.model.explain import _in_own_unit, amount_text, reason_text
+from scorestream.tabular.drift.measures import chance_index, measure_column_drift, stability_index
+from scorestream.tabular.model.config import Reasons, Similarity
+from scorestream.tabular.model.explain import _convert_to_unit, amount_text, reason_text
 from scorestream.tabular.model.similar import SimilarSamples
-from scorestream.tabular.training.config.parts import Drift
-from scorestream.tabular.training.runs.profile import profile_column, shares_of
+from scorestream.tabular.training.config.sections import Drift
+from scorestream.tabular.training.runs.profile import compute_shares, profile_column
 
-DIAMONDS = Likeness(same=("cut", "color"), nearest="carat")
+DIAMONDS = Similarity(same=("cut", "color"), nearest="carat")
 LOGS = st.floats(-3, 3, allow_subnormal=False)
 
 
 @given(st.floats(0, 10), st.lists(LOGS, min_size=1, max_size=6))
 def test_amounts_of_a_logarithm_sum_to_the_difference(start: float, logs: list[float]) -> None:
     parts = {str(place): np.array([value]) for place, value in enumerate(logs)}
-    begin, amounts = _in_own_unit(np.array([start]), parts)
+    begin, amounts = _convert_to_unit(np.array([start]), parts)
     total = float((begin + sum(amounts.values()))[0])
     assert total == pytest.approx(np.exp(start + sum(logs)), rel=1e-6)
     for name, amount in amounts.items():
@@ -94,17 +94,17 @@ def test_numbers_of_the_same_distribution_do_not_drift_and_moved_ones_do() -> No
     random = np.random.default_rng(8)
     before = profile_column(pa.array(random.normal(size=4000)))
     assert sum(before.shares) == pytest.approx(1)
-    same = column_drift("x", before, pa.chunked_array([random.normal(size=1000)]), LIMITS)
+    same = measure_column_drift("x", before, pa.chunked_array([random.normal(size=1000)]), LIMITS)
     assert same.psi < same.chance
     assert not same.drifted
-    moved = column_drift("x", before, pa.chunked_array([random.normal(1, 1, 1000)]), LIMITS)
+    moved = measure_column_drift("x", before, pa.chunked_array([random.normal(1, 1, 1000)]), LIMITS)
     assert moved.drifted
     assert moved.psi > 0.5
 
 
 def test_a_handful_of_rows_may_differ_by_chance() -> None:
     before = profile_column(pa.array(np.arange(1000.0)))
-    few = column_drift("x", before, pa.chunked_array([[1.0, 2.0, 999.0]]), LIMITS)
+    few = measure_column_drift("x", before, pa.chunked_array([[1.0, 2.0, 999.0]]), LIMITS)
     assert few.psi > LIMITS.psi
     assert not few.drifted
 
@@ -112,9 +112,11 @@ def test_a_handful_of_rows_may_differ_by_chance() -> None:
 def test_new_categories_and_missing_values_drift() -> None:
     before = profile_column(pa.array(["a", "b"] * 500))
     assert before.bins == ("a", "b", "(new)")
-    new = column_drift("x", before, pa.chunked_array([["a", "c"] * 500]), LIMITS)
+    new = measure_column_drift("x", before, pa.chunked_array([["a", "c"] * 500]), LIMITS)
     assert new.drifted
-    gone = column_drift("x", before, pa.chunked_array([["a", "b"] * 450 + [None] * 100]), LIMITS)
+    gone = measure_column_drift(
+        "x", before, pa.chunked_array([["a", "b"] * 450 + [None] * 100]), LIMITS
+    )
     assert gone.psi == pytest.approx(0)
     assert gone.drifted
 
@@ -122,7 +124,7 @@ def test_new_categories_and_missing_values_drift() -> None:
 def test_few_values_have_a_bin_each() -> None:
     profile = profile_column(pa.array([0.0, 1.0, 1.0, 2.0] * 50))
     assert profile.shares == pytest.approx((0.25, 0.5, 0.25))
-    assert shares_of(profile, pa.chunked_array([[-5.0, 7.0]])) == pytest.approx((0.5, 0, 0.5))
+    assert compute_shares(profile, pa.chunked_array([[-5.0, 7.0]])) == pytest.approx((0.5, 0, 0.5))
     constant = profile_column(pa.array([3.0] * 10))
     assert constant.shares == (1.0,)
     assert chance_index(1, 10, 10) == 0

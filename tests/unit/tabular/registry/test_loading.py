@@ -11,8 +11,8 @@ from mlflow.pyfunc import load_model, save_model
 
 import scorestream.tabular.registry  # noqa: F401  before MLflow, which reads its settings then
 from scorestream.tabular.model.config import Candidate, Column
-from scorestream.tabular.model.trained_model import Card
-from scorestream.tabular.registry.loading import own_model
+from scorestream.tabular.model.trained_model import ModelCard
+from scorestream.tabular.registry.loading import unwrap_model
 from scorestream.tabular.training.search.learning import Examples, Learner
 
 ROWS = 50
@@ -23,7 +23,7 @@ ROWS = 50
 )
 def test_a_model_loads_by_the_name_that_it_was_registered_with(loader: str, tmp_path: Path) -> None:
     features = pa.table({"size": np.arange(ROWS, dtype=np.float64)})
-    card = Card(
+    card = ModelCard(
         name="t",
         task="regression",
         target="y",
@@ -38,6 +38,6 @@ def test_a_model_loads_by_the_name_that_it_was_registered_with(loader: str, tmp_
     save_model(
         tmp_path / "m", loader_module=loader, data_path=str(tmp_path / "data"), pip_requirements=[]
     )
-    own = own_model(load_model(str(tmp_path / "m")))
+    own = unwrap_model(load_model(str(tmp_path / "m")))
     assert own is not None
     assert (own.margin(features) == model.margin(features)).all()

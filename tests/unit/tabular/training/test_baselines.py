@@ -9,15 +9,15 @@ import pytest
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.infra.errors import ConfigurationError, TrainingError
 from scorestream.tabular.training.config.load import load_use_case
-from scorestream.tabular.training.config.parts import Bound
+from scorestream.tabular.training.config.sections import Bound
 from scorestream.tabular.training.config.use_case import UseCase
 from scorestream.tabular.training.data.datasets import Dataset, Source
 from scorestream.tabular.training.data.hashing import row_hashes
 from scorestream.tabular.training.data.totals import Totals
 from scorestream.tabular.training.metrics import metric_of
-from scorestream.tabular.training.search.baselines import against, baseline_metrics
-from scorestream.tabular.training.search.context import Training
-from scorestream.tabular.training.search.learning import card_of, examples_of, folds_of
+from scorestream.tabular.training.search.baselines import compare_with_baseline, evaluate_baselines
+from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.learning import build_card, build_examples, split_folds
 
 MODELS = PROJECT_ROOT / "conf" / "models"
 LEARNED, HELD = 60, 20
@@ -25,11 +25,13 @@ HELD_OUT = np.arange(LEARNED + HELD) >= LEARNED
 
 
 def metrics_of(use_case: UseCase, rows: pa.Table) -> dict[str, dict[str, float]]:
-    card = card_of(use_case, rows)
+    card = build_card(use_case, rows)
     totals = Totals(len(HELD_OUT), HELD, 0, {}, "")
     data = Dataset("rows", rows, HELD_OUT | True, HELD_OUT, row_hashes(rows), [], totals)
-    training = Training(use_case, Source("rows", rows), data, card, examples_of(card, rows))
-    return {name: dict(metrics) for name, metrics in baseline_metrics(training).items()}
+    context = TrainingContext(
+        use_case, Source("rows", rows), data, card, build_examples(card, rows)
+    )
+    return {name: dict(metrics) for name, metrics in evaluate_baselines(context).items()}
 
 
 def case_of(task: str, target: str, *changes: str) -> UseCase:
@@ -134,17 +136,17 @@ def test_what_is_wrong_with_a_wallet_model_is_told_by_its_path(change: str, text
 def test_rows_of_a_group_are_never_on_both_sides_of_a_fold() -> None:
     wallets = [f"wallet {place % 30}" for place in range(300)]
     rows = pa.table({"x": np.arange(300.0), "wallet": wallets, "y": ["a", "b", "b"] * 100})
-    card = card_of(case_of("classification", "{column: y}"), rows)
-    examples = examples_of(card, rows, "wallet")
-    folds = folds_of(examples, card, 4, seed=1)
+    card = build_card(case_of("classification", "{column: y}"), rows)
+    examples = build_examples(card, rows, "wallet")
+    folds = split_folds(examples, card, 4, seed=1)
     assert sorted(np.concatenate([judge for _, judge in folds]).tolist()) == list(range(300))
     for learn, judge in folds:
         sides = [{wallets[place] for place in places} for places in (learn, judge)]
         assert sides[0].isdisjoint(sides[1])
-    again = folds_of(examples.take(np.arange(300)), card, 4, seed=1)
+    again = split_folds(examples.take(np.arange(300)), card, 4, seed=1)
     assert all((a[1] == b[1]).all() for a, b in zip(folds, again, strict=True))
     with pytest.raises(TrainingError, match="too few groups"):
-        folds_of(examples_of(card, rows.slice(0, 2), "wallet"), card, 4, seed=1)
+        split_folds(build_examples(card, rows.slice(0, 2), "wallet"), card, 4, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +163,11 @@ def test_a_baseline_is_beaten_by_what_is_better(
     ours: float | None, theirs: float | None, beaten: bool, told: str
 ) -> None:
     metrics = [{} if value is None else {"log_loss": value} for value in (ours, theirs)]
-    found = against(metric_of("classification", "log_loss"), metrics[0], "rate", metrics[1])
-    assert found.beaten == beaten
-    assert found.told.startswith(told)
+    found = compare_with_baseline(
+        metric_of("classification", "log_loss"), metrics[0], "rate", metrics[1]
+    )
+    assert found.is_beaten == beaten
+    assert found.text.startswith(told)
 
 
 def test_baselines_that_shall_be_beaten_have_to_be_there() -> None:

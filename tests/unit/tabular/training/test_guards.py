@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from scorestream.tabular.model.trained_model import Card
-from scorestream.tabular.training.config.parts import Guard
+from scorestream.tabular.model.trained_model import ModelCard
+from scorestream.tabular.training.config.sections import Guard
 from scorestream.tabular.training.evaluation import evaluate
 from scorestream.tabular.training.metrics import metric_of
-from scorestream.tabular.training.runs.promotion_decision import compared
-from scorestream.tabular.training.search.selection import fitted_weights, mean_losses
+from scorestream.tabular.training.runs.promotion_decision import compare_metrics
+from scorestream.tabular.training.search.selection import compute_mean_losses, fit_weights
 
 MAPE, R2 = metric_of("regression", "mape"), metric_of("regression", "r2")
 
@@ -31,7 +31,7 @@ def test_a_challenger_must_win_by_one_metric_and_lose_by_no_guard(
     ours: dict[str, float], tolerance: float, better: bool, told: str
 ) -> None:
     guards = {R2: Guard(tolerance=tolerance)}
-    found, texts = compared(MAPE, guards, ours, {"mape": 0.068, "r2": 0.973})
+    found, texts = compare_metrics(MAPE, guards, ours, {"mape": 0.068, "r2": 0.973})
     assert found is better
     assert (
         texts[0]
@@ -41,7 +41,7 @@ def test_a_challenger_must_win_by_one_metric_and_lose_by_no_guard(
 
 
 def test_losses_are_over_the_least_of_all() -> None:
-    found = mean_losses(
+    found = compute_mean_losses(
         [{"mape": 0.1, "r2": 0.9}, {"mape": 0.2, "r2": 0.95}, {"mape": 0.1}, {"mape": math.nan}],
         [MAPE, R2],
     )
@@ -56,11 +56,11 @@ def test_a_fitted_blend_is_better_by_all_metrics_together_than_any_member() -> N
     cheap = truth < np.median(truth)
     noise = [np.where(cheap, a, b) for a, b in ((0.05, 0.2), (0.2, 0.05), (0.4, 0.4))]
     margins = [np.log(truth) + random.normal(0, 1, 2000) * each for each in noise]
-    card = Card(name="t", task="regression", target="y", log=True, columns={})
-    weights = fitted_weights(card, truth, margins, (MAPE, R2))
+    card = ModelCard(name="t", task="regression", target="y", log=True, columns={})
+    weights = fit_weights(card, truth, margins, (MAPE, R2))
     assert sum(weights) == pytest.approx(1)
-    assert weights == fitted_weights(card, truth, margins, (MAPE, R2))
+    assert weights == fit_weights(card, truth, margins, (MAPE, R2))
     assert weights[2] <= 0.05
     blend = np.asarray(sum(w * m for w, m in zip(weights, margins, strict=True)))
-    losses = mean_losses([evaluate(card, truth, m) for m in (blend, *margins)], (MAPE, R2))
+    losses = compute_mean_losses([evaluate(card, truth, m) for m in (blend, *margins)], (MAPE, R2))
     assert losses[0] < min(losses[1:])

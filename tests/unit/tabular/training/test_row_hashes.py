@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from scorestream.infra.errors import InputError, TrainingError
 from scorestream.tabular.model.config import Column
 from scorestream.tabular.training.config.load import load_use_case
-from scorestream.tabular.training.config.parts import Split
+from scorestream.tabular.training.config.sections import Split
 from scorestream.tabular.training.config.use_case import UseCase
-from scorestream.tabular.training.data.datasets import Source, prepared
+from scorestream.tabular.training.data.datasets import Source, prepare_dataset
 from scorestream.tabular.training.data.hashing import content_hash, row_hashes, shares
-from scorestream.tabular.training.data.moments import moments
-from scorestream.tabular.training.data.splitting import held_out
-from scorestream.tabular.training.data.totals import counts_of, totals_of
+from scorestream.tabular.training.data.splitting import select_held_out
+from scorestream.tabular.training.data.timestamps import parse_times
+from scorestream.tabular.training.data.totals import count_rows_of, sum_counts
 from scorestream.tabular.training.data.validation import check_training
 from tools.testkit.models import LOANS
 
@@ -92,7 +92,7 @@ def loan_table(count: int) -> pa.Table:
 
 def test_a_stratified_split_takes_the_same_share_of_each_label(use_case: UseCase) -> None:
     rows = loan_table(3000)
-    held = held_out(rows, use_case)
+    held = select_held_out(rows, use_case)
     for label, count in (("Approved", 2000), ("Rejected", 1000)):
         of_label = np.array(rows["loan_status"].to_pylist()) == label
         assert (held & of_label).sum() == pytest.approx(0.2 * count, abs=1)
@@ -102,7 +102,7 @@ def test_a_stratified_split_takes_the_same_share_of_each_label(use_case: UseCase
 def test_rows_stay_where_they_were_when_others_come(use_case: UseCase, by: str) -> None:
     split = use_case.split.model_copy(update={"by": by})
     case = use_case.model_copy(update={"split": split})
-    before, after = held_out(loan_table(2000), case), held_out(loan_table(2200), case)
+    before, after = select_held_out(loan_table(2000), case), select_held_out(loan_table(2200), case)
     moved = (before != after[:2000]).mean()
     assert moved == 0 if by == "random" else moved < 0.02
 
@@ -110,7 +110,7 @@ def test_rows_stay_where_they_were_when_others_come(use_case: UseCase, by: str) 
 def test_ids_decide_nothing(use_case: UseCase) -> None:
     rows = loan_table(500)
     other = rows.set_column(0, "loan_id", pa.array(range(500, 1000)))
-    assert (held_out(rows, use_case) == held_out(other, use_case)).all()
+    assert (select_held_out(rows, use_case) == select_held_out(other, use_case)).all()
 
 
 def test_what_is_carried_beside_the_features_decides_nothing(use_case: UseCase) -> None:
@@ -118,7 +118,7 @@ def test_what_is_carried_beside_the_features_decides_nothing(use_case: UseCase) 
     case = use_case.model_copy(update={"search": search})
     rows = loan_table(500)
     held = [
-        held_out(rows.append_column("branch", pa.array(branches)), case)
+        select_held_out(rows.append_column("branch", pa.array(branches)), case)
         for branches in (range(500), [f"{place}.0" for place in range(500)])
     ]
     assert (held[0] == held[1]).all()
@@ -128,8 +128,8 @@ def test_by_time_the_latest_rows_are_held_out(use_case: UseCase) -> None:
     case = use_case.model_copy(update={"split": Split(by="time", column="when", held_out=0.25)})
     days = [f"2024-01-{day:02}" for day in range(1, 32)] * 4
     rows = pa.table({"when": days, "loan_status": ["a", "b"] * 62})
-    held = held_out(rows, case)
-    times = moments(rows["when"])
+    held = select_held_out(rows, case)
+    times = parse_times(rows["when"])
     assert times[held].min() > times[~held].max()
     assert 0.15 < held.mean() <= 0.25
 
@@ -140,7 +140,7 @@ def test_moments_are_unix_seconds(unit: str, zone: str | None) -> None:
     times = pa.array([1_700_000_000, 86_400], pa.timestamp("s", zone)).cast(
         pa.timestamp(unit, zone)
     )
-    assert moments(pa.chunked_array([times])).tolist() == [1_700_000_000, 86_400]
+    assert parse_times(pa.chunked_array([times])).tolist() == [1_700_000_000, 86_400]
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_a_time_that_cannot_be_read_is_that_of_a_bad_row(use_case: UseCase, wron
     [problem] = checked.problems
     assert (problem.row, problem.column) == (4, "when")
     assert problem.text == f"{wrong!r} is no time (ISO 8601, unix seconds)"
-    known = moments(pa.chunked_array([when[:3]]))
+    known = parse_times(pa.chunked_array([when[:3]]))
     assert (known / 86_400 - 19_723).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("value", [time(12), timedelta(1), True, b"2024-01-01"], ids=str)
 def test_values_of_other_types_are_no_times(value: object) -> None:
-    assert np.isnan(moments(pa.chunked_array([[value, None]]))).all()
+    assert np.isnan(parse_times(pa.chunked_array([[value, None]]))).all()
 
 
 def test_a_time_that_is_a_feature_is_told_once(use_case: UseCase) -> None:
@@ -197,22 +197,24 @@ def test_by_time_no_moment_is_on_both_sides(use_case: UseCase) -> None:
     for counts, expected in (((40, 30, 30), 30), ((60, 25, 10, 5), 15), ((10, 90), 90)):
         when = [str(place) for place, count in enumerate(counts) for _ in range(count)]
         rows = pa.table({"when": when, "loan_status": ["a"] * len(when)})
-        assert np.flatnonzero(held_out(rows, case)).tolist() == list(range(100 - expected, 100))
+        assert np.flatnonzero(select_held_out(rows, case)).tolist() == list(
+            range(100 - expected, 100)
+        )
     with pytest.raises(TrainingError, match="0 would be held out"):
-        held_out(pa.table({"when": ["1"] * 50, "loan_status": ["a"] * 50}), case)
+        select_held_out(pa.table({"when": ["1"] * 50, "loan_status": ["a"] * 50}), case)
 
 
 def test_totals_are_those_of_the_parts(use_case: UseCase) -> None:
     rows = loan_table(300).set_column(1, "income", pa.array(["x", *map(str, range(299))]))
-    parts = [counts_of(rows.slice(start, 100), use_case) for start in (200, 0, 100)]
-    totals = totals_of(sum(parts, Counter()))
-    assert totals == totals_of(counts_of(rows, use_case))
+    parts = [count_rows_of(rows.slice(start, 100), use_case) for start in (200, 0, 100)]
+    totals = sum_counts(sum(parts, Counter()))
+    assert totals == sum_counts(count_rows_of(rows, use_case))
     assert (totals.rows, totals.bad) == (299, {"income: is no number": 1})
     assert totals.held_out == pytest.approx(60, abs=25)
     for column, values in (("income", ["y", *map(str, range(299))]), ("loan_id", range(1, 301))):
         place = rows.column_names.index(column)
-        other = counts_of(rows.set_column(place, column, pa.array(values)), use_case)
-        assert totals_of(other).data_version != totals.data_version
+        other = count_rows_of(rows.set_column(place, column, pa.array(values)), use_case)
+        assert sum_counts(other).data_version != totals.data_version
 
 
 def test_a_row_with_two_problems_is_one_bad_row(use_case: UseCase) -> None:
@@ -222,13 +224,13 @@ def test_a_row_with_two_problems_is_one_bad_row(use_case: UseCase) -> None:
     rows.loc[5, ["income", "loan_status"]] = ["x", "perhaps"]
     rows.loc[6, "income"] = "y"
     table = pa.Table.from_pandas(rows)
-    totals = prepared(case, Source("t", table, left_out=2)).totals
+    totals = prepare_dataset(case, Source("t", table, left_out=2)).totals
     kinds = {"income: is no number": 2, "(all): is another row again": 3}
     assert totals.bad == {**kinds, "loan_status: is none of Rejected, Approved": 1}
     assert totals.bad_rows == 2 + 3 + 2
-    assert totals_of(counts_of(table, case)).bad_rows == 2
+    assert sum_counts(count_rows_of(table, case)).bad_rows == 2
 
 
 def test_too_few_rows_cannot_be_split(use_case: UseCase) -> None:
     with pytest.raises(TrainingError, match="need 10 each"):
-        held_out(loan_table(20), use_case)
+        select_held_out(loan_table(20), use_case)

@@ -12,7 +12,7 @@ import pytest
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.tabular.training.config.load import load_use_case
 from scorestream.wallets.core.pipeline import score_messages
-from scorestream.wallets.datasets.cutoffs import EXAMPLES, Cutoffs, examples_of
+from scorestream.wallets.datasets.cutoffs import EXAMPLES, Cutoffs, build_examples
 from scorestream.wallets.datasets.generated.histories import Row
 from scorestream.wallets.datasets.generated.messages import messages_of
 from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input
@@ -38,7 +38,7 @@ def rows() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def examples(rows: list[Row], model: DexV1) -> pa.Table:
-    return examples_of(history_of(rows), CUTOFFS, model)
+    return build_examples(history_of(rows), CUTOFFS, model)
 
 
 def at(examples: pa.Table, moment: int) -> list[Row]:
@@ -53,7 +53,7 @@ def test_what_comes_after_a_cutoff_changes_no_feature(
     expected = at(examples, moment)
     assert len(expected) > 50
     without = history_of([row for row in rows if row["timestamp"] <= moment])
-    assert at(examples_of(without, CUTOFFS, model), moment) == expected
+    assert at(build_examples(without, CUTOFFS, model), moment) == expected
     later = [row for row in rows if row["timestamp"] <= moment - MONTH]
     more = [
         row
@@ -64,7 +64,7 @@ def test_what_comes_after_a_cutoff_changes_no_feature(
         }
         for place, row in enumerate(later)
     ]
-    with_more = examples_of(history_of([*rows, *more]), CUTOFFS, model)
+    with_more = build_examples(history_of([*rows, *more]), CUTOFFS, model)
     assert at(with_more, moment) == expected
     labels = ["as_of", "wallet_key", "active_later"]
     assert with_more.select(labels).to_pylist() != examples.select(labels).to_pylist()
@@ -113,12 +113,12 @@ def test_labels_are_what_became_of_the_wallet(rows: list[Row], examples: pa.Tabl
 
 
 def test_without_a_horizon_there_are_no_labels(rows: list[Row], model: DexV1) -> None:
-    found = examples_of(history_of(rows), Cutoffs([UNTIL], None), model)
+    found = build_examples(history_of(rows), Cutoffs([UNTIL], None), model)
     assert found.num_rows == 150
     assert found["retained"].null_count == 150
     assert found["holds_liquidity"].null_count == 0
     early = Cutoffs([UNTIL - 400 * DAY], MONTH)
-    assert examples_of(history_of(rows), early, model).num_rows == 0
+    assert build_examples(history_of(rows), early, model).num_rows == 0
 
 
 def test_a_wallet_that_the_core_rejects_at_a_moment_gives_no_example_there(model: DexV1) -> None:
@@ -142,7 +142,7 @@ def test_a_wallet_that_the_core_rejects_at_a_moment_gives_no_example_there(model
         for place, (name, usd) in enumerate((("fine", 1.0), ("huge", 1.7e308)))
     )
     rows = [fine, huge, huge | {"document_id": "again", "timestamp": MOMENTS[1] + DAY}]
-    found = examples_of(history_of(rows), CUTOFFS, model).select(["wallet_key", "as_of"])
+    found = build_examples(history_of(rows), CUTOFFS, model).select(["wallet_key", "as_of"])
     times = {"fine": MOMENTS, "huge": MOMENTS[:1]}
     expected = [{"wallet_key": k, "as_of": t} for k, moments in times.items() for t in moments]
     assert found.to_pylist() == expected

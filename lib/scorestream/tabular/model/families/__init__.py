@@ -1,10 +1,10 @@
-"""Model families by name: one entry adds one.
+"""Model families by name: one entry of `FAMILIES` adds one.
 
-The module of a family is imported when it is first needed, so that a process which only applies
-models has none of the libraries that they do not use. It holds two functions:
+A family's module is imported when it is first needed, so that a process which only applies models
+loads none of the training libraries. It holds two functions:
 
-`fit(x, y, learning)` learns, in one thread, and `load(folder)` reads what `Fitted.save(folder)` has
-written. Where learning needs a library that applying does not, `load` is in a module of its own.
+`fit(x, y, options)` trains in one thread; `load(folder)` reads what `FittedModel.save` wrote.
+Where training needs a library that applying does not, `load` is in a module of its own.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Learning:
-    """What a family is told beside the data.
+class FitOptions:
+    """What a family needs for training beside the data.
 
     Attributes:
         task: classification, regression or anomaly.
-        classes: of a classification.
-        params: of the family.
-        seed: of all that is random.
-        weights: how much each row counts, on average 1; None: all the same (regressions).
+        classes: number of classes of a classification.
+        params: hyper-parameters of the family.
+        seed: of every random choice.
+        weights: of each row, 1 on average; None: all the same. For regressions.
     """
 
     task: str
@@ -40,19 +40,19 @@ class Learning:
     weights: Floats | None = None
 
 
-class Fitted(Protocol):
-    """A learned model of one family.
+class FittedModel(Protocol):
+    """A fitted model of one family.
 
-    Margins are what it adds up: the value itself in a regression, log-odds of the second class with
-    two classes (shape: rows), one column a class with more (rows x classes); of an anomaly the
-    logarithm of a score in [0, 1].
+    Its margins are the value itself in a regression; the log-odds of the second class with two
+    classes (shape: rows); one column per class with more (rows x classes); the logarithm of a score
+    in [0, 1] for anomalies.
     """
 
     def margin(self, x: Floats) -> Floats:
         """Margins of encoded rows (rows x columns)."""
 
     def contributions(self, x: Floats) -> Floats:
-        """Parts that sum to the margin: columns and, last, what every row starts from.
+        """Contributions that sum to the margin: one per column and, last, the start of every row.
 
         Rows x (columns + 1), with more than two classes rows x classes x (columns + 1).
         """
@@ -81,21 +81,21 @@ class Family:
     reader: str | None = None
     distributed: str | None = None
 
-    def fit(self, x: Floats, y: Floats, learning: Learning) -> Fitted:
+    def fit(self, x: Floats, y: Floats, options: FitOptions) -> FittedModel:
         """Learn from encoded rows; y are numbers, or the places of labels; zeros for an anomaly."""
-        fitted: Fitted = import_module(self.module).fit(x, y, learning)
+        fitted: FittedModel = import_module(self.module).fit(x, y, options)
         return fitted
 
-    def load(self, folder: Path) -> Fitted:
+    def load(self, folder: Path) -> FittedModel:
         """Read a model."""
-        fitted: Fitted = import_module(self.reader or self.module).load(folder)
+        fitted: FittedModel = import_module(self.reader or self.module).load(folder)
         return fitted
 
-    def fit_distributed(self, rows: Any, learning: Learning, workers: int) -> Fitted:
+    def fit_distributed(self, rows: Any, options: FitOptions, workers: int) -> FittedModel:
         """Learn in Spark from rows of `features`, an array of numbers, and `label`."""
         assert self.distributed is not None  # noqa: S101
         module = import_module(self.distributed)
-        fitted: Fitted = module.fit_distributed(rows, learning, workers)
+        fitted: FittedModel = module.fit_distributed(rows, options, workers)
         return fitted
 
 

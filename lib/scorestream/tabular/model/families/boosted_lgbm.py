@@ -10,7 +10,7 @@ import lightgbm
 import numpy as np
 
 from scorestream.infra.errors import TrainingError
-from scorestream.tabular.model.families import Floats, Learning
+from scorestream.tabular.model.families import FitOptions, Floats
 from scorestream.tabular.model.families.objectives import Objectives
 
 _FILE: Final = "booster.txt"
@@ -48,36 +48,36 @@ class Boosted:
         self.booster.save_model(folder / _FILE)
 
 
-def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
+def fit(x: Floats, y: Floats, options: FitOptions) -> Boosted:
     """Learn, with LightGBM's parameters; `n_estimators` are the rounds.
 
     Raises:
         TrainingError: a parameter that it refuses, or that would change what margins mean.
     """
-    given = parameters(learning)
+    given = parameters(options)
     rounds = given.pop(_ROUNDS, 100)
     try:
-        rows = lightgbm.Dataset(x, y, weight=learning.weights, free_raw_data=True)
+        rows = lightgbm.Dataset(x, y, weight=options.weights, free_raw_data=True)
         booster = lightgbm.train(given, rows, rounds)
     except (lightgbm.basic.LightGBMError, TypeError, ValueError) as error:
         raise TrainingError(f"family lightgbm: {error}") from None
-    return Boosted(booster, learning.classes)
+    return Boosted(booster, options.classes)
 
 
-def parameters(learning: Learning) -> dict[str, Any]:
+def parameters(options: FitOptions) -> dict[str, Any]:
     """LightGBM's parameters, with the objective of the task unless one is given.
 
     Raises:
         TrainingError: an objective, or a parameter, whose margins are no values or log-odds.
     """
     fixed = {
-        "seed": learning.seed,
+        "seed": options.seed,
         "num_threads": 1,
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,
     }
-    given = _OBJECTIVES.parameters(learning, fixed)
+    given = _OBJECTIVES.parameters(options, fixed)
     for name in _LINKS:
         if name in given:
             raise TrainingError(f"family lightgbm: {name}: would change what its margins mean")

@@ -10,7 +10,7 @@ import numpy as np
 import xgboost
 
 from scorestream.infra.errors import TrainingError
-from scorestream.tabular.model.families import Floats, Learning
+from scorestream.tabular.model.families import FitOptions, Floats
 from scorestream.tabular.model.families.objectives import Objectives
 
 _FILE: Final = "booster.ubj"
@@ -47,30 +47,30 @@ class Boosted:
         self.booster.save_model(folder / _FILE)
 
 
-def fit(x: Floats, y: Floats, learning: Learning) -> Boosted:
+def fit(x: Floats, y: Floats, options: FitOptions) -> Boosted:
     """Learn, with XGBoost's parameters; `n_estimators` are the rounds.
 
     Raises:
         TrainingError: a parameter that it refuses.
     """
-    given = parameters(learning)
+    given = parameters(options)
     rounds = given.pop(_ROUNDS, 100)
     try:
-        rows = _matrix(x, y, learning.weights)
+        rows = _matrix(x, y, options.weights)
         booster = xgboost.train(given, rows, num_boost_round=rounds)
     except (xgboost.core.XGBoostError, TypeError) as error:
         raise TrainingError(f"family xgboost: {_reason(error)}") from None
     return Boosted(booster)
 
 
-def parameters(learning: Learning) -> dict[str, Any]:
+def parameters(options: FitOptions) -> dict[str, Any]:
     """XGBoost's parameters, with the objective of the task unless one is given.
 
     Raises:
         TrainingError: an objective whose margins are no values or log-odds.
     """
-    fixed = {"seed": learning.seed, "nthread": 1, "validate_parameters": True}
-    return _OBJECTIVES.parameters(learning, fixed)
+    fixed = {"seed": options.seed, "nthread": 1, "validate_parameters": True}
+    return _OBJECTIVES.parameters(options, fixed)
 
 
 def load(folder: Path) -> Boosted:

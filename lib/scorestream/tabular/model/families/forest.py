@@ -79,7 +79,7 @@ class Forest:
         A sum along an axis would add in another order where there is one row only.
         """
         nodes = self._start(x)
-        values = _single(x)
+        values = _to_single_precision(x)
         for _ in range(self.depth[0]):
             nodes = self._step(nodes, values)
         found = np.zeros(len(x))
@@ -89,7 +89,7 @@ class Forest:
 
     def _changes(self, x: Floats) -> Floats:
         """Changes of the expected path length by column (rows x columns)."""
-        nodes, values = self._start(x), _single(x)
+        nodes, values = self._start(x), _to_single_precision(x)
         cells = np.arange(len(x)) * x.shape[1]
         found = np.zeros(x.size)
         for _ in range(self.depth[0]):
@@ -128,7 +128,7 @@ def load(folder: Path) -> Forest:
     return forest
 
 
-def _single(x: Floats) -> Floats:
+def _to_single_precision(x: Floats) -> Floats:
     """Values in single precision, in which the cuts were learned."""
     limit = np.finfo(np.float32).max
     return np.clip(x, -limit, limit).astype(np.float32).astype(np.float64)

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
 from scorestream.infra.errors import TrainingError
-from scorestream.tabular.model.families import Floats, Learning
+from scorestream.tabular.model.families import FitOptions, Floats
 from scorestream.tabular.model.families.forest import Forest
 
 
-def fit(x: Floats, _truth: Floats, learning: Learning) -> Forest:
+def fit(x: Floats, _truth: Floats, options: FitOptions) -> Forest:
     """Learn, with the parameters of scikit-learn's `IsolationForest`.
 
     `max_samples` are those of a tree, or all rows where they are fewer.
@@ -21,17 +21,17 @@ def fit(x: Floats, _truth: Floats, learning: Learning) -> Forest:
     Raises:
         TrainingError: a parameter that it refuses.
     """
-    params = dict(learning.params)
+    params = dict(options.params)
     if isinstance(params.get("max_samples"), int):
         params["max_samples"] = min(params["max_samples"], len(x))
     try:
-        model = IsolationForest(**params, random_state=learning.seed, n_jobs=1).fit(x)
+        model = IsolationForest(**params, random_state=options.seed, n_jobs=1).fit(x)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"family isolation_forest: {error}") from None
-    return _forest(model)
+    return _convert_trees(model)
 
 
-def _forest(model: IsolationForest) -> Forest:
+def _convert_trees(model: IsolationForest) -> Forest:
     """The trees of a model as tables."""
     trees = [estimator.tree_ for estimator in model.estimators_]
     roots = np.cumsum([0, *(tree.node_count for tree in trees)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scorestream.infra.errors import TrainingError
-from scorestream.tabular.model.families import Learning
+from scorestream.tabular.model.families import FitOptions
 
 _TOLD: Final = "its margins are no values or log-odds: give one of"
 
@@ -27,7 +27,7 @@ class Objectives:
     two: tuple[str, ...]
     more: tuple[str, ...]
 
-    def parameters(self, learning: Learning, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    def parameters(self, options: FitOptions, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """The library's parameters, with the default objective unless another is given.
 
         Args:
@@ -37,15 +37,15 @@ class Objectives:
         Raises:
             TrainingError: an objective whose margins are no values or log-odds.
         """
-        known = self._of(learning)
-        classes = {"num_class": learning.classes} if learning.classes > 2 else {}
-        given = {"objective": known[0], **classes, **learning.params, **fixed}
+        known = self._of(options)
+        classes = {"num_class": options.classes} if options.classes > 2 else {}
+        given = {"objective": known[0], **classes, **options.params, **fixed}
         if given["objective"] not in known:
             told = f"objective {given['objective']!r}: {_TOLD} {', '.join(known)}"
             raise TrainingError(f"family {self.family}: {told}")
         return given
 
-    def _of(self, learning: Learning) -> tuple[str, ...]:
-        if learning.task != "classification":
+    def _of(self, options: FitOptions) -> tuple[str, ...]:
+        if options.task != "classification":
             return self.values
-        return self.two if learning.classes == 2 else self.more
+        return self.two if options.classes == 2 else self.more

@@ -59,7 +59,7 @@ def scaling(x: Floats) -> tuple[Floats, Floats]:
     return x.mean(axis=0), np.where(scales > 0, scales, 1.0)
 
 
-def unscaled(means: Floats, scales: Floats, coefficients: Floats, intercept: Floats) -> LinearTerms:
+def unscale(means: Floats, scales: Floats, coefficients: Floats, intercept: Floats) -> LinearTerms:
     """The model of the columns as they are, from that of columns less mean, by deviation."""
     own = coefficients / scales
     return LinearTerms(means.tolist(), own.tolist(), (intercept - own @ means).tolist())

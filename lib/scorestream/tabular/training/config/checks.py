@@ -1,4 +1,4 @@
-"""What no single key of a use case can be wrong about."""
+"""Consistency checks between several keys of a use case."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from scorestream.tabular.training.config.use_case import UseCase
 
 
-def problems(use_case: UseCase) -> Iterator[str]:
-    """What is wrong with a use case, each by its path."""
+def find_problems(use_case: UseCase) -> Iterator[str]:
+    """Find what is wrong with a use case; each problem begins with the path of its key."""
     yield from _source_problems(use_case)
     yield from _column_problems(use_case)
     yield from _target_problems(use_case)

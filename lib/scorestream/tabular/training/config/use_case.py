@@ -9,19 +9,19 @@ import sqlglot
 from pydantic import Field, model_validator
 from sqlglot import exp
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.tabular.model.config import (
     Candidate,
     Column,
     Count,
-    Likeness,
     Name,
     Reasons,
+    Similarity,
     Task,
     Texts,
 )
-from scorestream.tabular.training.config.checks import problems
-from scorestream.tabular.training.config.parts import (
+from scorestream.tabular.training.config.checks import find_problems
+from scorestream.tabular.training.config.sections import (
     Drift,
     Guard,
     MetricName,
@@ -34,7 +34,7 @@ from scorestream.tabular.training.config.parts import (
 )
 
 
-class UseCase(Frozen):
+class UseCase(FrozenModel):
     """All of a use case.
 
     Attributes:
@@ -81,7 +81,7 @@ class UseCase(Frozen):
     guards: Mapping[MetricName, Guard] = {}
     refit: bool = True
     reasons: Reasons = Reasons()
-    similar: Likeness | None = None
+    similar: Similarity | None = None
     drift: Drift = Drift()
     flag: Share = 0.05
     collect_at_most: Count = 2_000_000
@@ -90,7 +90,7 @@ class UseCase(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """Check what no single field can; problems are joined so that all are told."""
-        found = list(problems(self))
+        found = list(find_problems(self))
         if found:
             raise ValueError("; ".join(found))
         return self

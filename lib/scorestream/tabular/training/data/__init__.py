@@ -1,1 +1,1 @@
-"""The rows of a training: read, checked, kept, split."""
+"""The rows of a training: reads, checks, stores and splits them."""

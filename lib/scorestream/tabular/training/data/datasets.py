@@ -1,4 +1,4 @@
-"""The data of one training: read, checked, split."""
+"""The dataset of one training: chooses its source, checks the rows, and splits them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import pyarrow as pa
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import ConfigurationError, InputError, TrainingError
-from scorestream.tabular.model.derived_features import with_derived
-from scorestream.tabular.model.validation import Checked, Problem
+from scorestream.tabular.model.derived_features import add_derived_features
+from scorestream.tabular.model.validation import CheckedRows, Problem
 from scorestream.tabular.training.config.use_case import UseCase
 from scorestream.tabular.training.data.hashing import Hashes, content_hash, row_hashes
 from scorestream.tabular.training.data.ingest import query_table, read_at_most
 from scorestream.tabular.training.data.large_table import LargeTable, refuse_unfit
 from scorestream.tabular.training.data.problems import first_problems, problem_counts
-from scorestream.tabular.training.data.splitting import held_out
-from scorestream.tabular.training.data.stored_rows import KeptRows, keep_rows
-from scorestream.tabular.training.data.totals import Totals, totals_in_spark
-from scorestream.tabular.training.data.validation import check_training, label_type
+from scorestream.tabular.training.data.splitting import select_held_out
+from scorestream.tabular.training.data.stored_rows import StoredRows, store_rows
+from scorestream.tabular.training.data.totals import Totals, count_in_spark
+from scorestream.tabular.training.data.validation import check_training, find_label_type
 
 Flags = npt.NDArray[np.bool_]
 
@@ -35,10 +35,10 @@ class Source:
     """Raw rows and where they came from.
 
     Attributes:
-        large: the whole table, of which they are only a sample.
-        sampled: whether they are only a sample.
-        problems: of rows that were left out before.
-        left_out: how many these are.
+        large: the whole table, if the rows are a sample and training is in Spark.
+        sampled: whether the rows are only a sample.
+        problems: of bad rows that `--append` did not store.
+        left_out: how many rows these are.
     """
 
     name: str
@@ -51,15 +51,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows that can be learned from.
+    """The good rows of a training.
 
     Attributes:
-        rows: checked, with ids and derived features.
+        rows: checked rows, with ids and derived features.
         of_source: which rows of the source they are.
-        held_out: which of them are.
-        hashes: of their features and target.
-        problems: why other rows cannot be learned from.
-        totals: of all rows; of a large table they are more than those here.
+        held_out: which of `rows` are held out.
+        hashes: of the features and target of each row.
+        problems: of the bad rows.
+        totals: counts over all rows; those of a large table are more than `rows`.
     """
 
     source: str
@@ -79,18 +79,18 @@ def choose_source(
     settings: Settings,
     warehouse: Warehouse,
 ) -> Source:
-    """The rows to train on.
+    """Read the rows to train on.
 
     Args:
         config: the use case's file.
-        data: instead of those that are kept or configured.
-        append: rows that are added to the kept ones first.
+        data: path of rows to use instead of the stored or configured ones.
+        append: path of rows to store first, behind those stored before.
 
     Raises:
         ConfigurationError: no data are configured.
-        InputError: they cannot be read, or a column is missing; or they are too many to be kept.
-        TrainingError: too many of those to keep are bad, or they are more than can be trained.
-        DeltaError: rows cannot be kept.
+        InputError: rows cannot be read, a column is missing, or rows are too many to be stored.
+        TrainingError: too many rows to store are bad, or rows are more than can be trained on.
+        DeltaError: rows cannot be stored.
     """
     if data is not None:
         return _read(data, data, use_case, settings)
@@ -98,17 +98,17 @@ def choose_source(
     left_out = 0
     if append is not None:
         problems, left_out = _append(use_case, config, append, settings, warehouse)
-    kept = KeptRows.of(use_case, warehouse)
-    if kept is None:
-        return configured_source(use_case, config, settings, warehouse)
-    source = _read(kept.name, kept.path, use_case, settings)
+    stored = StoredRows.of(use_case, warehouse)
+    if stored is None:
+        return read_configured_source(use_case, config, settings, warehouse)
+    source = _read(stored.name, stored.path, use_case, settings)
     return replace(source, problems=problems, left_out=left_out)
 
 
-def configured_source(
+def read_configured_source(
     use_case: UseCase, config: Path, settings: Settings, warehouse: Warehouse
 ) -> Source:
-    """The rows that the configuration names.
+    """Read the rows that the configuration names.
 
     Raises:
         ConfigurationError: it names none.
@@ -129,7 +129,7 @@ def configured_source(
 
 
 def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source:
-    """A table, or a sample of one that is too large for this process."""
+    """Read a table, or a sample of one that is too large for this process."""
     rows = read_at_most(path, use_case.collect_at_most)
     if rows is not None:
         return Source(name, rows)
@@ -144,35 +144,37 @@ def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source
 def _append(
     use_case: UseCase, config: Path, path: str, settings: Settings, warehouse: Warehouse
 ) -> tuple[tuple[Problem, ...], int]:
-    """Keep the good rows of a table, and first those of the configuration.
+    """Store the good rows of a table, and before the first table those of the configuration.
 
     Returns:
-        What the others lack, and how many they are.
+        The problems of the bad rows, and how many bad rows there are.
     """
-    given = list(_rows_to_keep(use_case, config, path, settings, warehouse))
-    checked = [accepted(check_training(s.rows, use_case, s.name), use_case, s.name) for s in given]
-    for source, one in zip(given, checked, strict=True):
-        keep_rows(use_case, warehouse, one, label_type(source.rows, use_case))
+    sources = list(_read_rows_to_store(use_case, config, path, settings, warehouse))
+    checked = [
+        accept_rows(check_training(s.rows, use_case, s.name), use_case, s.name) for s in sources
+    ]
+    for source, one in zip(sources, checked, strict=True):
+        store_rows(use_case, warehouse, one, find_label_type(source.rows, use_case))
     problems = tuple(
         replace(problem, text=f"{problem.text} ({source.name})")
-        for source, one in zip(given, checked, strict=True)
+        for source, one in zip(sources, checked, strict=True)
         for problem in one.problems
     )
     return problems, sum(int(one.bad.sum()) for one in checked)
 
 
-def _rows_to_keep(
+def _read_rows_to_store(
     use_case: UseCase, config: Path, path: str, settings: Settings, warehouse: Warehouse
 ) -> Iterator[Source]:
-    """The rows of a table, behind those of the configuration if none are kept.
+    """Read a table, and before it the configured source if no rows are stored yet.
 
-    Of both only those that one process holds: a sample would be all that is kept.
+    Both must fit into one process: otherwise only a sample would be stored.
     """
     rows = read_at_most(path, use_case.collect_at_most)
     if rows is None:
         raise _too_many(path, use_case, "append it in parts")
-    if KeptRows.of(use_case, warehouse) is None:
-        first = configured_source(use_case, config, settings, warehouse)
+    if StoredRows.of(use_case, warehouse) is None:
+        first = read_configured_source(use_case, config, settings, warehouse)
         if first.sampled:
             raise _too_many(first.name, use_case, "raise that for the first --append")
         yield first
@@ -186,30 +188,30 @@ def _too_many(name: str, use_case: UseCase, advice: str) -> InputError:
     )
 
 
-def prepared(use_case: UseCase, source: Source) -> Dataset:
+def prepare_dataset(use_case: UseCase, source: Source) -> Dataset:
     """Check, clean and split rows.
 
-    1. find bad rows
-    2. drop, keep or refuse duplicates
-    3. compute derived features
-    4. hold rows out
+    1. Find bad rows.
+    2. Drop, keep or refuse duplicates.
+    3. Compute derived features.
+    4. Hold rows out, and count.
 
     Raises:
         InputError: a column is missing, or has a type that cannot be meant.
         TrainingError: too many rows are bad, or too few are left.
     """
-    # 1.
-    checked = accepted(check_training(source.rows, use_case, source.name), use_case, source.name)
-    # 2.
-    checked = _without_duplicates(checked, use_case, source.name)
+    # 1. Find bad rows.
+    checked = accept_rows(check_training(source.rows, use_case, source.name), use_case, source.name)
+    # 2. Drop, keep or refuse duplicates.
+    checked = _find_duplicates(checked, use_case, source.name)
     good = checked.rows.filter(pa.array(~checked.bad))
-    # 3.
-    rows = with_derived(good, use_case.derived)
-    # 4.
+    # 3. Compute derived features.
+    rows = add_derived_features(good, use_case.derived)
+    # 4. Hold rows out, and count.
     names = [*use_case.columns, use_case.target.column]
-    held, problems = held_out(good, use_case), [*source.problems, *checked.problems]
+    held, problems = select_held_out(good, use_case), [*source.problems, *checked.problems]
     if source.large is not None:
-        totals = totals_in_spark(use_case, source.large)
+        totals = count_in_spark(use_case, source.large)
     else:
         version, bad = _version(source, checked, good), source.left_out + int(checked.bad.sum())
         kinds = problem_counts(problems)
@@ -218,11 +220,11 @@ def prepared(use_case: UseCase, source: Source) -> Dataset:
     return Dataset(source.name, rows, ~checked.bad, held, hashes, problems, totals)
 
 
-def accepted(checked: Checked, use_case: UseCase, where: str) -> Checked:
-    """Checked rows, unless too many of them are bad.
+def accept_rows(checked: CheckedRows, use_case: UseCase, where: str) -> CheckedRows:
+    """Return checked rows, unless too many of them are bad.
 
     Raises:
-        TrainingError: they are.
+        TrainingError: too many rows are bad.
     """
     bad, rows = int(checked.bad.sum()), checked.rows.num_rows
     if bad == rows or bad > use_case.validation.most_bad * rows:
@@ -233,7 +235,7 @@ def accepted(checked: Checked, use_case: UseCase, where: str) -> Checked:
     return checked
 
 
-def _without_duplicates(checked: Checked, use_case: UseCase, where: str) -> Checked:
+def _find_duplicates(checked: CheckedRows, use_case: UseCase, where: str) -> CheckedRows:
     if use_case.validation.duplicates == "keep":
         return checked
     hashes = pd.Series(row_hashes(checked.rows)).mask(checked.bad)
@@ -244,11 +246,11 @@ def _without_duplicates(checked: Checked, use_case: UseCase, where: str) -> Chec
     ]
     if found and use_case.validation.duplicates == "refuse":
         raise TrainingError(f"{where}: {len(found):,} duplicates: {first_problems(found)}")
-    return Checked(checked.rows, [*checked.problems, *found])
+    return CheckedRows(checked.rows, [*checked.problems, *found])
 
 
-def _version(source: Source, checked: Checked, good: pa.Table) -> str:
-    """Good rows count by their values, bad ones as they came."""
+def _version(source: Source, checked: CheckedRows, good: pa.Table) -> str:
+    """The data version: a hash of the good rows' values and of the bad rows as they came."""
     # Other columns may be of types that have no texts.
     names = [name for name in checked.rows.column_names if name in source.rows.column_names]
     bad = source.rows.select(names).filter(pa.array(checked.bad))

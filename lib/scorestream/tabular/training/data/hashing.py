@@ -30,7 +30,7 @@ def row_hashes(rows: pa.Table) -> Hashes:
     found = np.zeros(rows.num_rows, dtype=np.uint64)
     for name in sorted(rows.column_names):
         salt = np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
-        found = _mixed(found * _FACTOR + (_column_hashes(rows[name]) ^ salt))
+        found = _mix(found * _FACTOR + (_column_hashes(rows[name]) ^ salt))
     return found
 
 
@@ -44,14 +44,14 @@ def content_hash(rows: pa.Table) -> str:
 def shares(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:
     """A number in [0, 1) for each hash, another one for each seed."""
     salt = np.uint64(int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "big"))
-    return np.asarray(_mixed(hashes ^ salt) >> np.uint64(11), np.float64) / float(1 << 53)
+    return np.asarray(_mix(hashes ^ salt) >> np.uint64(11), np.float64) / float(1 << 53)
 
 
 def _column_hashes(values: pa.ChunkedArray) -> Hashes:
     kind = values.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        found = _mixed(_double_bits(values))
-        return _with_large(found, values) if pa.types.is_integer(kind) else found
+        found = _mix(_double_bits(values))
+        return _hash_large_integers(found, values) if pa.types.is_integer(kind) else found
     # To pandas a text ends at its first 0; after this it has none, and no text is that of a null.
     texts = pc.replace_substring(values.cast(pa.string()), "\\", "\\\\")
     texts = pc.fill_null(pc.replace_substring(texts, "\0", "\\0"), _NO_TEXT)
@@ -64,26 +64,26 @@ def _double_bits(values: pa.ChunkedArray) -> Hashes:
     return np.where(np.isnan(numbers), np.nan, numbers + 0.0).view(np.uint64)
 
 
-def _with_large(hashes: Hashes, values: pa.ChunkedArray) -> Hashes:
+def _hash_large_integers(hashes: Hashes, values: pa.ChunkedArray) -> Hashes:
     """Hashes in which whole numbers that doubles do not tell apart have their own."""
     kind = pa.uint64() if pa.types.is_unsigned_integer(values.type) else pa.int64()
     numbers = np.asarray(pc.fill_null(values, 0).cast(kind))
     large = numbers > _EXACT
     if kind == pa.int64():
         large |= numbers < -_EXACT
-    return np.where(large, _mixed(numbers.view(np.uint64)), hashes)
+    return np.where(large, _mix(numbers.view(np.uint64)), hashes)
 
 
-def _mixed(bits: Hashes) -> Hashes:
+def _mix(bits: Hashes) -> Hashes:
     bits = (bits ^ (bits >> np.uint64(30))) * _MIXER
     return np.asarray(bits ^ (bits >> np.uint64(31)), np.uint64)
 
 
-def packed_hashes(hashes: Sequence[int] | np.ndarray[Any, np.dtype[np.uint64]]) -> bytes:
+def pack_hashes(hashes: Sequence[int] | np.ndarray[Any, np.dtype[np.uint64]]) -> bytes:
     """Sorted 64-bit numbers as bytes."""
     return np.sort(np.asarray(hashes, "<u8")).tobytes()
 
 
-def unpacked_hashes(content: bytes) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The numbers that `packed_hashes` has packed."""
+def unpack_hashes(content: bytes) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The numbers that `pack_hashes` has packed."""
     return np.frombuffer(content, "<u8").astype(np.uint64)

@@ -27,7 +27,7 @@ from scorestream.infra.storage.filesystem import (
     filesystem_of,
     find_files,
 )
-from scorestream.tabular.training.data.schemas import common_schema
+from scorestream.tabular.training.data.schemas import merge_schemas
 
 BATCH_ROWS: Final = 65_536
 CSV_ENDINGS: Final = (".csv", ".csv.gz")
@@ -147,7 +147,7 @@ def _batches(path: str) -> Iterator[pa.Table]:
 
 
 def _parquet_batches(uris: Sequence[str]) -> Iterator[pa.Table]:
-    schema = common_schema(uris)
+    schema = merge_schemas(uris)
     yield schema.empty_table()
     for uri in uris:
         filesystem, path = filesystem_of(uri)

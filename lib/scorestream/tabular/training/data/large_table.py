@@ -73,14 +73,14 @@ def refuse_unfit(use_case: UseCase) -> None:
             f"more than {use_case.collect_at_most:,} rows: split.by must be random, which looks at "
             "one row at a time; or raise collect_at_most"
         )
-    if not any(learns_in_spark(use_case, name) for name in use_case.candidates):
+    if not any(can_learn_in_spark(use_case, name) for name in use_case.candidates):
         raise TrainingError(
             f"more than {use_case.collect_at_most:,} rows: no candidate learns in Spark: add one "
             "of family xgboost, without over and weigh; or raise collect_at_most"
         )
 
 
-def learns_in_spark(use_case: UseCase, name: str) -> bool:
+def can_learn_in_spark(use_case: UseCase, name: str) -> bool:
     """Whether a candidate can learn from rows that no process holds."""
     candidate = use_case.candidates.get(name)
     return (

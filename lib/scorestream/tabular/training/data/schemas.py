@@ -12,7 +12,7 @@ from scorestream.infra.storage.csv_files import refuse_repeated
 from scorestream.infra.storage.filesystem import filesystem_of
 
 
-def common_schema(uris: Sequence[str]) -> pa.Schema:
+def merge_schemas(uris: Sequence[str]) -> pa.Schema:
     """The columns of files, each of a type that holds its values in all of them.
 
     Raises:
@@ -32,10 +32,10 @@ def _fields(common: pa.Schema, schema: pa.Schema, uri: str) -> Iterator[pa.Field
         if name not in common.names or name not in schema.names:
             raise InputError(f"{uri}: column {name!r} is not in all files of the table")
     for field in common:
-        yield _common_field(field, schema.field(field.name), uri)
+        yield _merge_fields(field, schema.field(field.name), uri)
 
 
-def _common_field(before: pa.Field, field: pa.Field, uri: str) -> pa.Field:
+def _merge_fields(before: pa.Field, field: pa.Field, uri: str) -> pa.Field:
     """A field for both: null becomes any type, whole numbers wider ones or doubles."""
     both = [pa.schema([before]), pa.schema([field])]
     try:

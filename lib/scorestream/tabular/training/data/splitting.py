@@ -10,16 +10,16 @@ import pandas as pd
 import pyarrow as pa
 
 from scorestream.infra.errors import TrainingError
-from scorestream.tabular.training.config.parts import Split
+from scorestream.tabular.training.config.sections import Split
 from scorestream.tabular.training.config.use_case import UseCase
 from scorestream.tabular.training.data.hashing import row_hashes, shares
-from scorestream.tabular.training.data.moments import moments
+from scorestream.tabular.training.data.timestamps import parse_times
 
 Flags = npt.NDArray[np.bool_]
 MIN_ROWS: Final = 10
 
 
-def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
+def select_held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     """Which of the checked rows are held out.
 
     Randomness is the hash of a row's features and target: rows of the same content are on one side.
@@ -29,12 +29,12 @@ def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     """
     split = use_case.split
     if split.by == "time":
-        held = _latest(rows, split)
+        held = _select_latest(rows, split)
     else:
-        place = place_of(rows, use_case)
+        place = split_position(rows, use_case)
         held = place < split.held_out
         if split.by == "stratified":
-            held = _stratified(place, rows[use_case.target.column], split.held_out)
+            held = _select_stratified(place, rows[use_case.target.column], split.held_out)
     if min(held.sum(), (~held).sum()) < MIN_ROWS:
         raise TrainingError(
             f"{rows.num_rows} rows, of which {held.sum()} would be held out: training and "
@@ -43,7 +43,7 @@ def held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     return held
 
 
-def place_of(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
+def split_position(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
     """A number in [0, 1) for each checked row, by its features and target alone.
 
     Columns carried beside them come as each source has them: texts here, numbers there.
@@ -52,15 +52,17 @@ def place_of(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
     return shares(row_hashes(content), use_case.split.seed)
 
 
-def _stratified(place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: float) -> Flags:
+def _select_stratified(
+    place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: float
+) -> Flags:
     """Of each label the rows with the lowest numbers."""
     rank = pd.Series(place).groupby(labels.to_pandas(), dropna=False).rank(method="min", pct=True)
     return np.asarray(rank.to_numpy() <= share)
 
 
-def _latest(rows: pa.Table, split: Split) -> Flags:
+def _select_latest(rows: pa.Table, split: Split) -> Flags:
     """The latest rows up to the wanted share, but all of the latest moment, and never all rows."""
-    times = moments(rows[str(split.column)])
+    times = parse_times(rows[str(split.column)])
     found, counts = np.unique(times, return_counts=True)
     if len(found) < 2:
         return np.zeros(len(times), np.bool_)

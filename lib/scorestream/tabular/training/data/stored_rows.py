@@ -14,7 +14,7 @@ from scorestream.infra.delta.table import Table, addresses_anywhere
 from scorestream.infra.delta.table_features import table_batches
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import InputError
-from scorestream.tabular.model.validation import Checked
+from scorestream.tabular.model.validation import CheckedRows
 from scorestream.tabular.training.config.use_case import UseCase
 from scorestream.tabular.training.data.hashing import Hashes, row_hashes
 from scorestream.tabular.training.data.validation import target_column
@@ -36,7 +36,7 @@ def training_table(use_case: UseCase, labels: str) -> Table:
 
 
 @dataclass(frozen=True)
-class KeptRows:
+class StoredRows:
     """Where the rows of a use case are kept.
 
     Attributes:
@@ -49,7 +49,7 @@ class KeptRows:
     labels: str
 
     @classmethod
-    def of(cls, use_case: UseCase, warehouse: Warehouse) -> KeptRows | None:
+    def of(cls, use_case: UseCase, warehouse: Warehouse) -> StoredRows | None:
         """The table as it is now; None where no rows are kept."""
         table = training_table(use_case, "string")
         path = warehouse.path(table)
@@ -63,7 +63,7 @@ class KeptRows:
         return cls(f"{table.name} version {log.version()}", path, labels)
 
 
-def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels: str) -> None:
+def store_rows(use_case: UseCase, warehouse: Warehouse, checked: CheckedRows, labels: str) -> None:
     """Add the good ones of checked rows; those that are kept already are not added again.
 
     Args:
@@ -74,7 +74,7 @@ def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels:
         DeltaError: the commit failed, or the table's columns are not those of the use case.
         InputError: a label is of another type than those that are kept.
     """
-    kept = KeptRows.of(use_case, warehouse)
+    kept = StoredRows.of(use_case, warehouse)
     table = training_table(use_case, labels if kept is None else kept.labels)
     warehouse.create_table(table)
     rows = checked.rows.filter(pa.array(~checked.bad)).select(table.columns.names)
@@ -82,13 +82,13 @@ def keep_rows(use_case: UseCase, warehouse: Warehouse, checked: Checked, labels:
         rows = rows.cast(table.columns)
     except pa.ArrowInvalid as error:
         raise InputError(f"{table.name}: takes no such row: {error}") from None
-    known = np.isin(row_hashes(rows), _kept_hashes(table, warehouse))
+    known = np.isin(row_hashes(rows), _read_stored_hashes(table, warehouse))
     rows = rows.filter(pa.array(~known))
     if rows.num_rows:
-        warehouse.write(table, _as_stored(rows, warehouse.path(table)))
+        warehouse.write(table, _to_stored_columns(rows, warehouse.path(table)))
 
 
-def _as_stored(rows: pa.Table, path: str) -> pa.Table:
+def _to_stored_columns(rows: pa.Table, path: str) -> pa.Table:
     """Rows with null in columns that the table has from before, and the use case no longer."""
     for field in pa.schema(DeltaTable(path).schema()):
         if field.name not in rows.column_names:
@@ -96,7 +96,7 @@ def _as_stored(rows: pa.Table, path: str) -> pa.Table:
     return rows
 
 
-def _kept_hashes(table: Table, warehouse: Warehouse) -> Hashes:
+def _read_stored_hashes(table: Table, warehouse: Warehouse) -> Hashes:
     """Of the rows that are kept, which are read some at a time."""
     batches = table_batches(DeltaTable(warehouse.path(table)), table.columns.names)
     found = [row_hashes(batch) for batch in batches]

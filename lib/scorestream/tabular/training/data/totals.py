@@ -16,7 +16,7 @@ from scorestream.tabular.training.config.use_case import UseCase
 from scorestream.tabular.training.data.hashing import row_hashes
 from scorestream.tabular.training.data.large_table import LargeTable
 from scorestream.tabular.training.data.problems import problem_counts
-from scorestream.tabular.training.data.splitting import place_of
+from scorestream.tabular.training.data.splitting import split_position
 from scorestream.tabular.training.data.validation import check_training
 
 _ROWS: Final = "rows"
@@ -33,7 +33,7 @@ class Totals:
 
     Attributes:
         rows: that can be learned from.
-        held_out: of them.
+        select_held_out: of them.
         bad_rows: how many others cannot.
         bad: their problems, by column and kind; a row may have several.
         data_version: 16 hex digits over all rows, bad ones too, whatever their order.
@@ -46,13 +46,13 @@ class Totals:
     data_version: str
 
 
-def totals_in_spark(use_case: UseCase, table: LargeTable) -> Totals:
+def count_in_spark(use_case: UseCase, table: LargeTable) -> Totals:
     """Totals over a table that Spark reads, by one pass over it; repeated rows count as others do.
 
     Raises:
         TrainingError: too many rows are bad.
     """
-    found = table.rows.mapInArrow(_counting(use_case), "counts string").collect()
+    found = table.rows.mapInArrow(_batch_counter(use_case), "counts string").collect()
     counts = sum((Counter(json.loads(row[0])) for row in found), Counter[str]())
     most = use_case.validation.most_bad
     if counts[_BAD_ROWS] > most * (counts[_ROWS] + counts[_BAD_ROWS]):
@@ -60,10 +60,10 @@ def totals_in_spark(use_case: UseCase, table: LargeTable) -> Totals:
             f"{table.path}: {counts[_BAD_ROWS]:,} rows are bad, and {counts[_ROWS]:,} are not; "
             f"validation.most_bad is {most:.0%}: {_problems(counts)}"
         )
-    return totals_of(counts)
+    return sum_counts(counts)
 
 
-def totals_of(counts: Counter[str]) -> Totals:
+def sum_counts(counts: Counter[str]) -> Totals:
     """Totals from the sum of the counts of all rows."""
     # Sums know no order.
     sums = [counts[name] % (1 << 64) for name in (_CONTENT, _BAD_CONTENT)]
@@ -73,12 +73,12 @@ def totals_of(counts: Counter[str]) -> Totals:
     return Totals(rows, held_out, bad, _problems(counts), version)
 
 
-def counts_of(rows: pa.Table, use_case: UseCase) -> Counter[str]:
+def count_rows_of(rows: pa.Table, use_case: UseCase) -> Counter[str]:
     """Counts of some raw rows, and sums of their hashes; those of several parts add up."""
     checked = check_training(rows, use_case, use_case.name)
     good = checked.rows.filter(pa.array(~checked.bad))
     bad = rows.select(checked.rows.column_names).filter(pa.array(checked.bad))
-    held_out = place_of(good, use_case) < use_case.split.held_out
+    held_out = split_position(good, use_case) < use_case.split.held_out
     counts = {
         _ROWS: good.num_rows,
         _HELD_OUT: int(held_out.sum()),
@@ -90,12 +90,12 @@ def counts_of(rows: pa.Table, use_case: UseCase) -> Counter[str]:
     return Counter(counts | {_PROBLEM + kind: count for kind, count in problems.items()})
 
 
-def _counting(
+def _batch_counter(
     use_case: UseCase,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         tables = (pa.Table.from_batches([batch]) for batch in batches)
-        found = sum((counts_of(table, use_case) for table in tables), Counter[str]())
+        found = sum((count_rows_of(table, use_case) for table in tables), Counter[str]())
         yield pa.RecordBatch.from_pydict({"counts": [json.dumps(found)]})
 
     return count

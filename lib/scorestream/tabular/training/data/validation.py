@@ -11,18 +11,18 @@ from scorestream.infra.errors import InputError
 from scorestream.tabular.model.config import Column, LabelType
 from scorestream.tabular.model.validation import (
     MISSING_TEXTS,
-    Checked,
+    CheckedRows,
     Problem,
     check_features,
-    plain,
-    shown,
+    decode_values,
+    format_value,
 )
-from scorestream.tabular.training.config.parts import Target
+from scorestream.tabular.training.config.sections import Target
 from scorestream.tabular.training.config.use_case import UseCase
-from scorestream.tabular.training.data.moments import moments
+from scorestream.tabular.training.data.timestamps import parse_times
 
 
-def check_training(table: pa.Table, use_case: UseCase, where: str) -> Checked:
+def check_training(table: pa.Table, use_case: UseCase, where: str) -> CheckedRows:
     """Check features, target and the columns carried beside them; the others are left out.
 
     The target of an anomaly may be missing, in a row or in all.
@@ -40,19 +40,27 @@ def check_training(table: pa.Table, use_case: UseCase, where: str) -> Checked:
             raise InputError(f"{where}: no column {name}; its columns are {table.column_names}")
         if pa.types.is_nested(table[name].type):
             raise InputError(f"{where}: column {name} is {table[name].type}, not a plain value")
-        rows = rows.append_column(name, plain(table[name]))
-    return Checked(rows, [*problems, *_no_moment(rows, use_case.split.column, problems)])
+        rows = rows.append_column(name, decode_values(table[name]))
+    return CheckedRows(
+        rows, [*problems, *_find_rows_without_time(rows, use_case.split.column, problems)]
+    )
 
 
-def _no_moment(rows: pa.Table, column: str | None, told: list[Problem]) -> Iterator[Problem]:
+def _find_rows_without_time(
+    rows: pa.Table, column: str | None, told: list[Problem]
+) -> Iterator[Problem]:
     """Rows that belong to neither side of a split by time, but those of which that is told."""
     if column is None:
         return
     values, known = rows[column], {problem.row for problem in told if problem.column == column}
-    for row in np.flatnonzero(np.isnan(moments(values))).tolist():
+    for row in np.flatnonzero(np.isnan(parse_times(values))).tolist():
         value = values[row].as_py()
         missing = str(value).strip() in MISSING_TEXTS
-        text = "is missing" if missing else f"{shown(value)} is no time (ISO 8601, unix seconds)"
+        text = (
+            "is missing"
+            if missing
+            else f"{format_value(value)} is no time (ISO 8601, unix seconds)"
+        )
         if row + 1 not in known:
             yield Problem(row + 1, column, text)
 
@@ -69,11 +77,11 @@ def target_column(use_case: UseCase) -> dict[str, Column]:
     return {target.column: column}
 
 
-def label_type(rows: pa.Table, use_case: UseCase) -> LabelType:
+def find_label_type(rows: pa.Table, use_case: UseCase) -> LabelType:
     """The type of the labels in raw rows: numbers, truth values, or text, as of other targets."""
     if use_case.task != "classification":
         return "string"
-    kind = plain(rows[use_case.target.column]).type
+    kind = decode_values(rows[use_case.target.column]).type
     if pa.types.is_integer(kind):
         return "int64"
     if pa.types.is_floating(kind):

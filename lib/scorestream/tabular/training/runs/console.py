@@ -1,4 +1,4 @@
-"""What a training tells on the terminal and in the log."""
+"""The output of a training: log lines while it runs, tables and lines on stdout at its end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from rich.table import Table
 from scorestream.infra.display import cell, heading
 from scorestream.infra.mlflow.registry import Registered
 from scorestream.tabular.training.data.problems import first_problems
-from scorestream.tabular.training.runs.promotion_decision import Verdict
-from scorestream.tabular.training.search.baselines import Rivals, against
-from scorestream.tabular.training.search.candidates import Trained
-from scorestream.tabular.training.search.context import Training
-from scorestream.tabular.training.search.hyperparameters import Found
+from scorestream.tabular.training.runs.promotion_decision import PromotionDecision
+from scorestream.tabular.training.search.baselines import BaselineMetrics, compare_with_baseline
+from scorestream.tabular.training.search.candidates import TrainedCandidate
+from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.hyperparameters import SearchResult
 
 log = structlog.get_logger()
 
 
-def tell_rows(training: Training) -> None:
-    """Log what is learned from, and what cannot be."""
-    data = training.data
+def log_dataset(context: TrainingContext) -> None:
+    """Log how many rows a training has, and its bad rows."""
+    data = context.data
     log.info(
         "rows",
         source=data.source,
@@ -35,34 +35,40 @@ def tell_rows(training: Training) -> None:
         log.warning("bad_rows", count=data.totals.bad_rows, first=first)
 
 
-def tell_candidate(training: Training, found: Found) -> None:
-    """Log what a candidate reaches."""
-    value = {training.metric.name: round(found.value, 6)}
-    log.info("candidate", name=found.learner.name, **value)
+def log_search_result(context: TrainingContext, result: SearchResult) -> None:
+    """Log the metric of a candidate."""
+    value = {context.metric.name: round(result.value, 6)}
+    log.info("candidate", name=result.learner.name, **value)
 
 
-def tell_metrics(ranked: Sequence[Found], trained: Trained, rivals: Rivals) -> None:
-    """Print the metrics of candidates, of the best one on held-out rows, and of the baselines."""
+def print_metrics(
+    ranked: Sequence[SearchResult], trained: TrainedCandidate, baselines: BaselineMetrics
+) -> None:
+    """Print the metrics of all candidates, of the best one on held-out rows, and of baselines."""
     names = list(ranked[0].metrics)
     rows: dict[str, Mapping[str, float]] = {f.learner.name: f.metrics for f in ranked}
-    rows[f"{trained.found.learner.name}, held-out rows"] = trained.metrics
-    rows |= {f"baseline {name}, held-out rows": metrics for name, metrics in rivals.items()}
+    rows[f"{trained.result.learner.name}, held-out rows"] = trained.metrics
+    rows |= {f"baseline {name}, held-out rows": metrics for name, metrics in baselines.items()}
     table = Table("candidate, cross-validated", *map(heading, names))
     for title, metrics in rows.items():
         table.add_row(cell(title), *(f"{metrics.get(name, float('nan')):.5g}" for name in names))
     Console(width=160).print(table)
 
 
-def tell_verdict(training: Training, trained: Trained, rivals: Rivals) -> None:
-    """Print the metric that counts, and whether it is better than that of each baseline."""
-    metric, repeats = training.metric, trained.repeats
+def print_comparisons(
+    context: TrainingContext, trained: TrainedCandidate, baselines: BaselineMetrics
+) -> None:
+    """Print the search metric over repeats, and how it compares with each baseline."""
+    metric, repeats = context.metric, trained.repeats
     if f"cv_{metric.name}_mean" in repeats:
         mean, deviation = repeats[f"cv_{metric.name}_mean"], repeats[f"cv_{metric.name}_sd"]
         print(f"{metric.name} by repeated cross-validation: {mean:.5g} ± {deviation:.2g}")
-    for name, theirs in rivals.items():
-        print(against(metric, trained.metrics, name, theirs).told)
+    for name, theirs in baselines.items():
+        print(compare_with_baseline(metric, trained.metrics, name, theirs).text)
 
 
-def tell_registered(model: Registered, verdict: Verdict) -> None:
-    """Print what the model is from now on, and why."""
-    print(f"{model} is the {'champion' if verdict.promoted else 'challenger'}: {verdict.reason}")
+def print_decision(model: Registered, decision: PromotionDecision) -> None:
+    """Print whether the model is champion or challenger, and why."""
+    print(
+        f"{model} is the {'champion' if decision.is_promoted else 'challenger'}: {decision.reason}"
+    )

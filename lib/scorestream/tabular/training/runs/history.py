@@ -1,4 +1,4 @@
-"""`model_history`: the trainings of a model, and what serves."""
+"""`model_history`: the trainings of a model, and its champion."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from scorestream.infra.display import cell, heading
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.registry import CHAMPION, Registered, Registry
 from scorestream.infra.mlflow.store import ModelStore
-from scorestream.tabular.registry.tracking import PastRun, past_runs
+from scorestream.tabular.registry.tracking import PastRun, list_past_runs
 
 Format = Literal["table", "json"]
 
 
 def model_history(name: str, form: Format, settings: Settings) -> None:
-    """Print the trainings of a model, the newest first, and which version serves.
+    """Print the trainings of a model, the newest first, and which version is the champion.
 
     Raises:
         ModelError: it was never trained.
     """
     store = ModelStore.of(settings)
-    runs = past_runs(store, name)
+    runs = list_past_runs(store, name)
     versions = {version.run_id: version for version in Registry(store).versions(name)}
     if not runs and not versions:
         raise ModelError(f"model {name}: was never trained; the store is {store.shown}")

@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 
 from scorestream.infra.display import visible
 from scorestream.tabular.model.families import Floats
-from scorestream.tabular.model.trained_model import Card, probabilities_of
+from scorestream.tabular.model.trained_model import ModelCard, to_probabilities
 from scorestream.tabular.training.evaluation import BINS
 
 INK: Final = "#1f3a5f"
@@ -22,7 +22,7 @@ RED: Final = "#c33"
 MAX_BARS: Final = 25
 
 
-def evaluation_plots(card: Card, truth: Floats, margin: Floats) -> dict[str, bytes]:
+def evaluation_plots(card: ModelCard, truth: Floats, margin: Floats) -> dict[str, bytes]:
     """The pictures of a task, by file name.
 
     Args:
@@ -33,43 +33,43 @@ def evaluation_plots(card: Card, truth: Floats, margin: Floats) -> dict[str, byt
     if card.task == "regression":
         predicted = np.exp(margin) if card.log else margin
         return {
-            "residuals.png": _drawn(_residuals, truth, predicted),
-            "predicted_against_actual.png": _drawn(_against, truth, predicted),
+            "residuals.png": _draw(_residuals, truth, predicted),
+            "predicted_against_actual.png": _draw(_against, truth, predicted),
         }
     if card.task == "anomaly":
         return _anomaly_plots(card, truth, np.exp(margin))
-    p = probabilities_of(margin)
+    p = to_probabilities(margin)
     found = {
-        "confusion_matrix.png": _drawn(_confusion, card.labels, truth, p),
-        "calibration.png": _drawn(_calibration, truth, p),
+        "confusion_matrix.png": _draw(_confusion, card.labels, truth, p),
+        "calibration.png": _draw(_calibration, truth, p),
     }
     if len(np.unique(truth)) == len(card.labels):
-        found["roc.png"] = _drawn(_roc, card.labels, truth, p)
-        found["precision_recall.png"] = _drawn(_precision_recall, card.labels, truth, p)
+        found["roc.png"] = _draw(_roc, card.labels, truth, p)
+        found["precision_recall.png"] = _draw(_precision_recall, card.labels, truth, p)
     return found
 
 
-def _anomaly_plots(card: Card, truth: Floats, score: Floats) -> dict[str, bytes]:
-    found = {"scores.png": _drawn(_scores, truth, score, card.flag)}
+def _anomaly_plots(card: ModelCard, truth: Floats, score: Floats) -> dict[str, bytes]:
+    found = {"scores.png": _draw(_scores, truth, score, card.flag)}
     known = np.isfinite(truth)
     if len(np.unique(truth[known])) == 2:
         labels, p = ("normal", "anomalous"), np.stack([1 - score, score], axis=1)[known]
-        found["roc.png"] = _drawn(_roc, labels, truth[known], p)
-        found["precision_recall.png"] = _drawn(_precision_recall, labels, truth[known], p)
+        found["roc.png"] = _draw(_roc, labels, truth[known], p)
+        found["precision_recall.png"] = _draw(_precision_recall, labels, truth[known], p)
     return found
 
 
 def importance_plot(importances: Mapping[str, float]) -> bytes:
     """Features by their mean absolute contribution to the margin."""
-    return _drawn(_bars, importances)
+    return _draw(_bars, importances)
 
 
 def learning_plot(metric: str, rows: Sequence[int], values: Sequence[float]) -> bytes:
     """A metric on held-out rows by the number of rows that were learned."""
-    return _drawn(_learning, metric, rows, values)
+    return _draw(_learning, metric, rows, values)
 
 
-def _drawn(draw: Callable[..., None], *arguments: Any) -> bytes:
+def _draw(draw: Callable[..., None], *arguments: Any) -> bytes:
     picture = io.BytesIO()
     # A name with two dollar signs is no formula.
     with rc_context({"text.parse_math": False}):
@@ -80,7 +80,7 @@ def _drawn(draw: Callable[..., None], *arguments: Any) -> bytes:
     return picture.getvalue()
 
 
-def _named(axes: Axes, title: str, x: str, y: str) -> None:
+def _label_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -89,14 +89,16 @@ def _named(axes: Axes, title: str, x: str, y: str) -> None:
 def _residuals(axes: Axes, truth: Floats, predicted: Floats) -> None:
     axes.scatter(predicted, truth - predicted, s=6, color=INK, alpha=0.5)
     axes.axhline(0, color=RED, linestyle="--", linewidth=1)
-    _named(axes, f"residuals of {len(truth):,} held-out rows", "predicted", "actual - predicted")
+    _label_axes(
+        axes, f"residuals of {len(truth):,} held-out rows", "predicted", "actual - predicted"
+    )
 
 
 def _against(axes: Axes, truth: Floats, predicted: Floats) -> None:
     axes.scatter(predicted, truth, s=6, color=INK, alpha=0.5)
     bounds = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
     axes.plot(bounds, bounds, color=RED, linestyle="--", linewidth=1)
-    _named(axes, f"{len(truth):,} held-out rows", "predicted", "actual")
+    _label_axes(axes, f"{len(truth):,} held-out rows", "predicted", "actual")
 
 
 def _confusion(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> None:
@@ -107,7 +109,7 @@ def _confusion(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> N
         axes.text(column, row, f"{count:,}", ha="center", color="white" if light else "black")
     axes.set_xticks(range(len(labels)), list(map(visible, labels)))
     axes.set_yticks(range(len(labels)), list(map(visible, labels)))
-    _named(axes, f"{len(truth):,} held-out rows", "predicted", "actual")
+    _label_axes(axes, f"{len(truth):,} held-out rows", "predicted", "actual")
 
 
 def _calibration(axes: Axes, truth: Floats, p: Floats) -> None:
@@ -121,7 +123,7 @@ def _calibration(axes: Axes, truth: Floats, p: Floats) -> None:
     means = np.bincount(place, probability, BINS)[there] / counts[there]
     axes.plot([0, 1], [0, 1], color=RED, linestyle="--", linewidth=1)
     axes.plot(means, np.bincount(place, hit, BINS)[there] / counts[there], "o-", color=INK)
-    _named(axes, "calibration", "probability told", "share of rows")
+    _label_axes(axes, "calibration", "probability told", "share of rows")
 
 
 def _scores(axes: Axes, truth: Floats, score: Floats, flag: float) -> None:
@@ -131,7 +133,7 @@ def _scores(axes: Axes, truth: Floats, score: Floats, flag: float) -> None:
     axes.hist(list(there.values()), edges, stacked=True, label=list(there))
     axes.axvline(np.quantile(score, 1 - flag, method="higher"), color=RED, linestyle="--")
     axes.legend()
-    _named(
+    _label_axes(
         axes, f"scores of {len(score):,} held-out rows", "score; flagged behind the line", "rows"
     )
 
@@ -148,7 +150,7 @@ def _roc(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> None:
         axes.plot(false, true, label=f"{_label(name)}, area {sk.auc(false, true):.4f}")
     axes.plot([0, 1], [0, 1], color=RED, linestyle="--", linewidth=1)
     axes.legend()
-    _named(axes, "ROC", "false positive rate", "true positive rate")
+    _label_axes(axes, "ROC", "false positive rate", "true positive rate")
 
 
 def _precision_recall(axes: Axes, labels: Sequence[str], truth: Floats, p: Floats) -> None:
@@ -156,7 +158,7 @@ def _precision_recall(axes: Axes, labels: Sequence[str], truth: Floats, p: Float
         precision, recall, _ = sk.precision_recall_curve(hit, score)
         axes.plot(recall, precision, label=_label(name))
     axes.legend()
-    _named(axes, "precision and recall", "recall", "precision")
+    _label_axes(axes, "precision and recall", "recall", "precision")
 
 
 def _label(name: str) -> str:
@@ -167,9 +169,9 @@ def _label(name: str) -> str:
 def _bars(axes: Axes, importances: Mapping[str, float]) -> None:
     largest = sorted(importances.items(), key=lambda item: item[1])[-MAX_BARS:]
     axes.barh([visible(name) for name, _ in largest], [v for _, v in largest], color=INK)
-    _named(axes, "importance", "mean absolute contribution to the margin", "")
+    _label_axes(axes, "importance", "mean absolute contribution to the margin", "")
 
 
 def _learning(axes: Axes, metric: str, rows: Sequence[int], values: Sequence[float]) -> None:
     axes.plot(rows, values, "o-", color=INK)
-    _named(axes, "learning curve", "rows learned", f"{metric} on held-out rows")
+    _label_axes(axes, "learning curve", "rows learned", f"{metric} on held-out rows")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.tabular.model.trained_model import TabularModel
 
 BINS: Final = 10
@@ -19,7 +19,7 @@ PROBABILITY_EDGES: Final = tuple(place / BINS for place in range(1, BINS))
 _QUANTILES: Final = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
-class NumberProfile(Frozen):
+class NumberProfile(FrozenModel):
     """How a number is distributed.
 
     Attributes:
@@ -45,7 +45,7 @@ class NumberProfile(Frozen):
         return (*bounds, f"> {self.edges[-1]:.4g}") if bounds else ("all",)
 
 
-class TextProfile(Frozen):
+class TextProfile(FrozenModel):
     """How a category or label is distributed: shares of the rows with a value."""
 
     kind: Literal["text"] = "text"
@@ -63,7 +63,7 @@ class TextProfile(Frozen):
 ColumnProfile = Annotated[NumberProfile | TextProfile, Field(discriminator="kind")]
 
 
-class Profile(Frozen):
+class Profile(FrozenModel):
     """The data of a training.
 
     Attributes:
@@ -137,7 +137,9 @@ def bin_edges(numbers: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[fl
     return tuple(float(edge) for edge in np.unique(inner) if edge < numbers.max())
 
 
-def shares_of(profile: NumberProfile | TextProfile, values: pa.ChunkedArray) -> tuple[float, ...]:
+def compute_shares(
+    profile: NumberProfile | TextProfile, values: pa.ChunkedArray
+) -> tuple[float, ...]:
     """Shares of other values in the bins of a profile."""
     present = values.drop_null()
     if isinstance(profile, NumberProfile):
@@ -155,7 +157,7 @@ def _shares(places: np.ndarray[tuple[int], np.dtype[np.int64]], bins: int) -> tu
     return tuple((counts / max(len(places), 1)).tolist())
 
 
-def transformations_of(model: TabularModel) -> tuple[str, ...]:
+def describe_transformations(model: TabularModel) -> tuple[str, ...]:
     """What is done to raw columns before a family sees them, in order."""
     found = [
         f"{name}: {column.kind}, absent: {', '.join(map(str, column.absent))}"

@@ -1,4 +1,4 @@
-"""`promote_model`: which version serves from now on, whatever a comparison said."""
+"""`promote_model`: makes a version the champion, whatever the promotion decision was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scorestream.infra.mlflow.store import ModelStore
 
 
 def promote_model(name: str, version: int, settings: Settings) -> None:
-    """Let a version serve from now on, whatever the comparison said.
+    """Make a version the champion.
 
     Raises:
         ModelError: there is no such version.
@@ -20,7 +20,7 @@ def promote_model(name: str, version: int, settings: Settings) -> None:
 
 
 def rollback_model(name: str, settings: Settings) -> None:
-    """Let the version serve that served before the present one.
+    """Make the previous champion the champion again.
 
     Raises:
         ModelError: there is none.

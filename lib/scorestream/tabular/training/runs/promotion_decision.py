@@ -1,4 +1,4 @@
-"""Whether a model serves from now on: thresholds, baselines, and the champion before it."""
+"""The promotion decision: whether a model becomes the champion, by thresholds and comparisons."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from scorestream.infra.mlflow.registry import Registered, Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.tabular.model.trained_model import TabularModel
 from scorestream.tabular.registry.tracking import JUDGED, Run
-from scorestream.tabular.training.config.parts import Guard
+from scorestream.tabular.training.config.sections import Guard
 from scorestream.tabular.training.config.use_case import UseCase
 from scorestream.tabular.training.data.datasets import Flags
-from scorestream.tabular.training.data.hashing import row_hashes, unpacked_hashes
-from scorestream.tabular.training.data.splitting import MIN_ROWS, place_of
+from scorestream.tabular.training.data.hashing import row_hashes, unpack_hashes
+from scorestream.tabular.training.data.splitting import MIN_ROWS, split_position
 from scorestream.tabular.training.evaluation import evaluate
 from scorestream.tabular.training.metrics import Metric
 from scorestream.tabular.training.runs.run_log import (
     HASHES,
     SPARK,
     TRAINED_IN,
-    noted_use_case,
+    read_use_case,
 )
-from scorestream.tabular.training.search.baselines import Rivals, against
-from scorestream.tabular.training.search.candidates import Trained
-from scorestream.tabular.training.search.context import Training
+from scorestream.tabular.training.search.baselines import BaselineMetrics, compare_with_baseline
+from scorestream.tabular.training.search.candidates import TrainedCandidate
+from scorestream.tabular.training.search.context import TrainingContext
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a model serves from now on, and why or why not.
+class PromotionDecision:
+    """Whether a model becomes the champion, and why.
 
     Attributes:
-        champion: that it was compared with; None where there was none.
+        champion: the one it was compared with; None if there was none.
     """
 
-    promoted: bool
+    is_promoted: bool
     reason: str
     champion: Registered | None = None
 
 
 def refuse_another_target(use_case: UseCase, store: ModelStore) -> None:
-    """Refuse to train what could not take the place of the champion of this name.
+    """Refuse to train a use case whose champion predicts another target.
 
     Raises:
-        ConfigurationError: it predicts something else.
+        ConfigurationError: the champion predicts something else.
         ModelError: the store failed.
     """
     champion = Registry(store).champion(use_case.name)
     if champion is None:
         return
-    # What is not of this version, or not ours, is told at the comparison.
+    # A champion of another version, or of other code, is reported at the comparison.
     with suppress(ModelError):
-        theirs = noted_use_case(Run(store, champion.run_id))
+        theirs = read_use_case(Run(store, champion.run_id))
         ours, other = ((u.task, u.target.column) for u in (use_case, theirs))
         if ours != other:
             raise ConfigurationError(
@@ -67,115 +67,129 @@ def refuse_another_target(use_case: UseCase, store: ModelStore) -> None:
             )
 
 
-def verdict_on(training: Training, trained: Trained, rivals: Rivals, store: ModelStore) -> Verdict:
+def decide_promotion(
+    context: TrainingContext,
+    trained: TrainedCandidate,
+    baselines: BaselineMetrics,
+    store: ModelStore,
+) -> PromotionDecision:
     """A model is promoted if it reaches the thresholds and beats the champion."""
     failed = [
-        *training.use_case.thresholds.failures(trained.metrics),
-        *_unbeaten(training, trained.metrics, rivals),
+        *context.use_case.thresholds.failures(trained.metrics),
+        *_find_unbeaten(context, trained.metrics, baselines),
     ]
     if failed:
-        return Verdict(False, "; ".join(failed))
-    champion = Registry(store).champion(training.use_case.name)
+        return PromotionDecision(is_promoted=False, reason="; ".join(failed))
+    champion = Registry(store).champion(context.use_case.name)
     if champion is None:
-        return Verdict(True, "there is no champion yet")
+        return PromotionDecision(is_promoted=True, reason="there is no champion yet")
     try:
-        return _compared(training, trained, champion, Run(store, champion.run_id))
+        return _compare_with_champion(context, trained, champion, Run(store, champion.run_id))
     except ScorestreamError as error:
-        return Verdict(False, f"champion {champion} cannot be compared: {error}")
+        reason = f"champion {champion} cannot be compared: {error}"
+        return PromotionDecision(is_promoted=False, reason=reason)
 
 
-def unless_replaced(verdict: Verdict, use_case: UseCase, store: ModelStore) -> Verdict:
-    """A verdict, unless another champion serves now than the one that was compared.
+def confirm_decision(
+    decision: PromotionDecision, use_case: UseCase, store: ModelStore
+) -> PromotionDecision:
+    """Confirm a decision, unless the champion has changed since the comparison.
 
     Raises:
         ModelError: the store failed.
     """
     now = Registry(store).champion(use_case.name)
-    before = verdict.champion and verdict.champion.version
-    if not verdict.promoted or now is None or now.version == before:
-        return verdict
-    compared = f"was compared with {verdict.champion}" if before else "had no champion to beat"
-    return Verdict(False, f"{now} became the champion meanwhile, and this model {compared}", now)
+    before = decision.champion and decision.champion.version
+    if not decision.is_promoted or now is None or now.version == before:
+        return decision
+    compared = f"was compared with {decision.champion}" if before else "had no champion to beat"
+    reason = f"{now} became the champion meanwhile, and this model {compared}"
+    return PromotionDecision(is_promoted=False, reason=reason, champion=now)
 
 
-def _unbeaten(training: Training, ours: Mapping[str, float], rivals: Rivals) -> Iterator[str]:
-    """Baselines that shall be beaten, and are not."""
-    if not training.use_case.thresholds.beats_baselines:
+def _find_unbeaten(
+    context: TrainingContext, ours: Mapping[str, float], baselines: BaselineMetrics
+) -> Iterator[str]:
+    """Texts of the baselines that must be beaten, and are not."""
+    if not context.use_case.thresholds.beats_baselines:
         return
-    for name, theirs in rivals.items():
-        found = against(training.metric, ours, name, theirs)
-        if not found.beaten:
-            yield found.told
+    for name, theirs in baselines.items():
+        comparison = compare_with_baseline(context.metric, ours, name, theirs)
+        if not comparison.is_beaten:
+            yield comparison.text
 
 
-def _compared(training: Training, trained: Trained, champion: Registered, run: Run) -> Verdict:
+def _compare_with_champion(
+    context: TrainingContext, trained: TrainedCandidate, champion: Registered, run: Run
+) -> PromotionDecision:
     """Compare with the champion on held-out rows that neither of them has learned."""
     other = run.read_model(JUDGED)
     cards = other.card, trained.judged.card
     if len({(card.task, card.target, card.labels) for card in cards}) > 1:
-        return Verdict(False, f"champion {champion} has another target, or other labels")
-    rows, good = _new_to(champion, training, other, run)
+        reason = f"champion {champion} has another target, or other labels"
+        return PromotionDecision(is_promoted=False, reason=reason)
+    rows, good = _select_new_rows(champion, context, other, run)
     if good.sum() < MIN_ROWS:
-        return Verdict(
-            False,
+        reason = (
             f"only {good.sum()} held-out rows are new to champion {champion} and can be predicted "
-            "by it",
+            "by it"
         )
-    ours = training.examples.where(good)
+        return PromotionDecision(is_promoted=False, reason=reason)
+    ours = context.examples.where(good)
     theirs = replace(ours, features=other.features(rows.filter(pa.array(good))))
     metrics, their_metrics = (
         evaluate(model.card, examples.truth, model.margin(examples.features))
         for model, examples in ((trained.judged, ours), (other, theirs))
     )
-    guards = {metric: training.use_case.guards[metric.name] for metric in training.metrics[1:]}
-    better, told = compared(training.metric, guards, metrics, their_metrics)
+    guards = {metric: context.use_case.guards[metric.name] for metric in context.metrics[1:]}
+    is_better, texts = compare_metrics(context.metric, guards, metrics, their_metrics)
     where = f"of champion {champion} on {len(ours):,} held-out rows"
-    return Verdict(
-        better, f"{told[0]} {where}{''.join(f'; {text}' for text in told[1:])}", champion
-    )
+    reason = f"{texts[0]} {where}{''.join(f'; {text}' for text in texts[1:])}"
+    return PromotionDecision(is_better, reason, champion)
 
 
-def compared(
+def compare_metrics(
     metric: Metric,
     guards: Mapping[Metric, Guard],
     ours: Mapping[str, float],
     theirs: Mapping[str, float],
 ) -> tuple[bool, list[str]]:
-    """Whether a challenger is better than the champion by one metric, and loses by no other.
+    """Compare a challenger with the champion: it must win one metric and lose no guarded one.
 
     Returns:
-        That, and what each metric says. One that is not defined for the rows is lost.
+        Whether it is better, and a text for each metric. A metric that is not defined for the rows
+        counts as lost.
     """
     value, other = (m.get(metric.name, math.nan) for m in (ours, theirs))
-    better = metric.better(value, other)
-    told = [f"{metric.name} {value:.6g} {'beats' if better else 'does not beat'} {other:.6g}"]
+    is_better = metric.better(value, other)
+    texts = [f"{metric.name} {value:.6g} {'beats' if is_better else 'does not beat'} {other:.6g}"]
     for guarded, guard in guards.items():
         name = guarded.name
         value, other = (m.get(name, math.nan) for m in (ours, theirs))
-        kept = guarded.loss(value) - guarded.loss(other) <= guard.tolerance
+        holds = guarded.loss(value) - guarded.loss(other) <= guard.tolerance
         allowed = f", {guard.tolerance:g} may be lost" if guard.tolerance else ""
-        told.append(
-            f"{name} {value:.6g} {'holds' if kept else 'loses'} against {other:.6g}{allowed}"
+        texts.append(
+            f"{name} {value:.6g} {'holds' if holds else 'loses'} against {other:.6g}{allowed}"
         )
-        better = better and kept
-    return better, told
+        is_better = is_better and holds
+    return is_better, texts
 
 
-def _new_to(
-    champion: Registered, training: Training, other: TabularModel, run: Run
+def _select_new_rows(
+    champion: Registered, context: TrainingContext, other: TabularModel, run: Run
 ) -> tuple[pa.Table, Flags]:
-    """The rows with a champion's columns; and which are held out, new to it, and not bad for it."""
-    # As they came: what it was taught may be no column of ours, or typed otherwise.
-    checked = other.check(training.source.rows.filter(pa.array(training.data.of_source)))
-    target = training.data.rows[other.card.target]
-    learned = _learned(checked.rows.append_column(other.card.target, target), champion, run)
-    return checked.rows, training.data.held_out & ~checked.bad & ~learned
+    """Rows with the champion's columns, and which are held out, new to it and good for it."""
+    # From the raw rows: the champion may have other columns than ours, or other types.
+    checked = other.check(context.source.rows.filter(pa.array(context.data.of_source)))
+    target = context.data.rows[other.card.target]
+    learned = _find_learned(checked.rows.append_column(other.card.target, target), champion, run)
+    return checked.rows, context.data.held_out & ~checked.bad & ~learned
 
 
-def _learned(rows: pa.Table, champion: Registered, run: Run) -> Flags:
-    """Which rows, of a champion's columns and target, it has learned."""
+def _find_learned(rows: pa.Table, champion: Registered, run: Run) -> Flags:
+    """Find the rows, with the champion's columns and target, that it was trained on."""
     if champion.tags.get(TRAINED_IN) != SPARK:
-        return np.isin(row_hashes(rows), unpacked_hashes(run.read_file(HASHES)))
-    # Of a table that no process holds nobody notes the rows: all that its split gave it.
-    theirs = noted_use_case(run)
-    return np.asarray(place_of(rows, theirs) >= theirs.split.held_out)
+        return np.isin(row_hashes(rows), unpack_hashes(run.read_file(HASHES)))
+    # The rows of a table larger than memory are not recorded: its split tells them.
+    theirs = read_use_case(run)
+    return np.asarray(split_position(rows, theirs) >= theirs.split.held_out)

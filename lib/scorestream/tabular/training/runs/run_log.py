@@ -1,4 +1,4 @@
-"""What is noted of a training: its run, those of its candidates and of its baselines."""
+"""What a training logs to MLflow: its run, and a run for each candidate and baseline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.config.yaml_files import problems_of
 from scorestream.infra.display import spreadsheet_text
 from scorestream.infra.errors import ModelError, ScorestreamError
@@ -23,24 +23,24 @@ from scorestream.tabular.model.validation import Problem
 from scorestream.tabular.registry.tracking import (
     JUDGED,
     Run,
-    environment_text,
-    started_run,
+    describe_environment,
+    start_run,
 )
 from scorestream.tabular.training.config.use_case import UseCase
-from scorestream.tabular.training.data.hashing import packed_hashes
+from scorestream.tabular.training.data.hashing import pack_hashes
 from scorestream.tabular.training.data.splitting import MIN_ROWS
 from scorestream.tabular.training.evaluation import evaluate
 from scorestream.tabular.training.runs.plots import evaluation_plots, importance_plot, learning_plot
 from scorestream.tabular.training.runs.profile import (
     PROBABILITY_EDGES,
     Profile,
+    describe_transformations,
     profile_column,
-    transformations_of,
 )
-from scorestream.tabular.training.search.baselines import Rivals
-from scorestream.tabular.training.search.candidates import Trained
-from scorestream.tabular.training.search.context import Training
-from scorestream.tabular.training.search.hyperparameters import Found
+from scorestream.tabular.training.search.baselines import BaselineMetrics
+from scorestream.tabular.training.search.candidates import TrainedCandidate
+from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.hyperparameters import SearchResult
 from scorestream.tabular.training.search.learning import Examples
 
 HASHES: Final = "training_rows.bin"
@@ -52,12 +52,12 @@ PROCESS: Final = "process"
 SPARK: Final = "spark"
 CURVE: Final = (0.1, 0.25, 0.5, 0.75, 1.0)
 MAX_EXPLAINED: Final = 2_000
-Noted = TypeVar("Noted", bound=Frozen)
+Noted = TypeVar("Noted", bound=FrozenModel)
 
 
-def log_start(run: Run, training: Training) -> None:
-    """Note what is learned from, and with what."""
-    use_case, data = training.use_case, training.data
+def log_context(run: Run, context: TrainingContext) -> None:
+    """Log the dataset, the configuration and the environment."""
+    use_case, data = context.use_case, context.data
     run.log_tags(
         {
             "use_case": use_case.name,
@@ -73,7 +73,7 @@ def log_start(run: Run, training: Training) -> None:
             "rows": data.totals.rows,
             "held_out_rows": data.totals.held_out,
             "bad_rows": data.totals.bad_rows,
-            "sample_rows": data.rows.num_rows if training.source.sampled else "all",
+            "sample_rows": data.rows.num_rows if context.source.sampled else "all",
             "split": use_case.split.model_dump_json(),
             "search": use_case.search.model_dump_json(),
         }
@@ -81,32 +81,32 @@ def log_start(run: Run, training: Training) -> None:
     files: dict[str, bytes | str] = {
         USE_CASE: use_case.model_dump_json(indent=1),
         "bad_rows.csv": _problems_csv(data.problems),
-        "environment.txt": environment_text(),
+        "environment.txt": describe_environment(),
     }
-    if training.source.large is None:
-        files[HASHES] = packed_hashes(data.hashes[~data.held_out])
+    if context.source.large is None:
+        files[HASHES] = pack_hashes(data.hashes[~data.held_out])
     run.log_files(files)
 
 
-def noted_use_case(run: Run) -> UseCase:
-    """The configuration of a run.
+def read_use_case(run: Run) -> UseCase:
+    """Read the configuration of a run.
 
     Raises:
         ModelError: the run has none, or one of another version.
     """
-    return _noted(run, USE_CASE, UseCase)
+    return _read_config(run, USE_CASE, UseCase)
 
 
-def noted_profile(run: Run) -> Profile:
-    """The training profile of a run.
+def read_profile(run: Run) -> Profile:
+    """Read the training profile of a run.
 
     Raises:
         ModelError: the run has none, or one of another version.
     """
-    return _noted(run, PROFILE, Profile)
+    return _read_config(run, PROFILE, Profile)
 
 
-def _noted(run: Run, name: str, kind: type[Noted]) -> Noted:
+def _read_config(run: Run, name: str, kind: type[Noted]) -> Noted:
     try:
         return kind.model_validate_json(run.read_file(name))
     except ValidationError as error:
@@ -115,51 +115,51 @@ def _noted(run: Run, name: str, kind: type[Noted]) -> Noted:
         ) from None
 
 
-def log_candidate(parent: Run, training: Training, found: Found) -> None:
-    """Note a candidate in a run of its own, with its metrics on the held-out rows."""
-    card, held = training.card, training.held
-    model = found.learner.learn(card, training.learned, training.seed)
-    with started_run(parent.store, training.use_case.name, found.learner.name, parent) as run:
-        run.log_params(found.learner.params)
-        run.log_metrics(_by_cross_validation(found))
+def log_candidate(parent: Run, context: TrainingContext, result: SearchResult) -> None:
+    """Log a candidate in a run of its own, with its metrics on the held-out rows."""
+    card, held = context.card, context.held_out_examples
+    model = result.learner.learn(card, context.training_examples, context.seed)
+    with start_run(parent.store, context.use_case.name, result.learner.name, parent) as run:
+        run.log_params(result.learner.params)
+        run.log_metrics(_by_cross_validation(result))
         run.log_metrics(evaluate(card, held.truth, model.margin(held.features)))
-        run.log_files({"trials.csv": _trials_csv(found.trials)})
+        run.log_files({"trials.csv": _trials_csv(result.trials)})
 
 
-def log_trained(run: Run, training: Training, trained: Trained) -> None:
-    """Note the best candidate: metrics, pictures, profile, and the model that was judged."""
-    run.log_params({"candidate": trained.found.learner.name, **trained.found.learner.params})
-    run.log_metrics(_by_cross_validation(trained.found))
+def log_best_candidate(run: Run, context: TrainingContext, trained: TrainedCandidate) -> None:
+    """Log the best candidate: metrics, plots, profile, and the model that was evaluated."""
+    run.log_params({"candidate": trained.result.learner.name, **trained.result.learner.params})
+    run.log_metrics(_by_cross_validation(trained.result))
     run.log_metrics(trained.repeats)
     run.log_metrics(trained.metrics)
-    run.log_files({f"plots/{name}": content for name, content in _pictures(training, trained)})
-    run.log_files({PROFILE: _profile(training, trained).model_dump_json(indent=1)})
+    run.log_files({f"plots/{name}": content for name, content in _pictures(context, trained)})
+    run.log_files({PROFILE: _profile(context, trained).model_dump_json(indent=1)})
     with tempfile.TemporaryDirectory() as folder:
         trained.judged.save(Path(folder))
         run.log_folder(Path(folder), JUDGED)
 
 
-def log_baselines(run: Run, training: Training, rivals: Rivals) -> None:
-    """Note each baseline in a run of its own; the metric that counts in the main run, too."""
-    use_case, metric = training.use_case, training.metric.name
-    for name, metrics in rivals.items():
-        with started_run(run.store, use_case.name, f"baseline {name}", run) as own:
+def log_baselines(run: Run, context: TrainingContext, baselines: BaselineMetrics) -> None:
+    """Log each baseline in a run of its own; its search metric is logged in the main run, too."""
+    use_case, metric = context.use_case, context.metric.name
+    for name, metrics in baselines.items():
+        with start_run(run.store, use_case.name, f"baseline {name}", run) as own:
             own.log_params({"baseline": use_case.baselines[name]})
             own.log_metrics(metrics)
         if metric in metrics:
             run.log_metrics({f"baseline.{name}.{metric}": metrics[metric]})
 
 
-def _by_cross_validation(found: Found) -> dict[str, float]:
-    return {f"cv_{name}": value for name, value in found.metrics.items()}
+def _by_cross_validation(result: SearchResult) -> dict[str, float]:
+    return {f"cv_{name}": value for name, value in result.metrics.items()}
 
 
-def _pictures(training: Training, trained: Trained) -> Iterator[tuple[str, bytes]]:
-    held = training.held
+def _pictures(context: TrainingContext, trained: TrainedCandidate) -> Iterator[tuple[str, bytes]]:
+    held = context.held_out_examples
     yield from evaluation_plots(trained.model.card, held.truth, trained.margins).items()
     yield "importance.png", importance_plot(_importances(trained.judged, held))
-    curve = _learning_curve(training, trained.found)
-    yield "learning_curve.png", learning_plot(training.metric.name, *curve)
+    curve = _learning_curve(context, trained.result)
+    yield "learning_curve.png", learning_plot(context.metric.name, *curve)
 
 
 def _importances(model: TabularModel, held: Examples) -> dict[str, float]:
@@ -168,46 +168,48 @@ def _importances(model: TabularModel, held: Examples) -> dict[str, float]:
     return {name: float(np.abs(values).mean()) for name, values in parts.items()}
 
 
-def _learning_curve(training: Training, found: Found) -> tuple[list[int], list[float]]:
-    """A metric on the held-out rows after learning from some of the others.
+def _learning_curve(
+    context: TrainingContext, result: SearchResult
+) -> tuple[list[int], list[float]]:
+    """Evaluate on the held-out rows after training on shares of the others.
 
-    Sizes from which nothing can be learned yet, for instance rows of one label only, are left out.
+    Sizes too small to train on, for instance with rows of one label only, are left out.
     """
-    card, learned, held = training.card, training.learned, training.held
-    order = np.random.default_rng(training.seed).permutation(len(learned))
+    card, learned, held = context.card, context.training_examples, context.held_out_examples
+    order = np.random.default_rng(context.seed).permutation(len(learned))
     sizes, values = [], []
     for share in CURVE:
         some = learned.take(np.sort(order[: max(MIN_ROWS, round(share * len(learned)))]))
         try:
-            model = found.learner.learn(card, some, training.seed)
+            model = result.learner.learn(card, some, context.seed)
         except (ScorestreamError, ValueError):
             continue
         metrics = evaluate(card, held.truth, model.margin(held.features))
         sizes.append(len(some))
-        values.append(metrics.get(training.metric.name, float("nan")))
+        values.append(metrics.get(context.metric.name, float("nan")))
     return sizes, values
 
 
-def _profile(training: Training, trained: Trained) -> Profile:
-    data, card = training.data, trained.model.card
+def _profile(context: TrainingContext, trained: TrainedCandidate) -> Profile:
+    data, card = context.data, trained.model.card
     names = [*card.columns, *card.derived, card.target]
-    # What no truth has taught knows its own rows no better than others; and scores of another
-    # forest, of which many rows share one, would lie beside the edges of the bins.
+    # An unsupervised model does not overfit to its own rows. Scores of the folds' forests, which
+    # many rows share, would lie beside the edges of the bins.
     unsupervised = card.task == "anomaly"
-    margins = trained.model.margin(data.rows) if unsupervised else trained.found.margins
+    margins = trained.model.margin(data.rows) if unsupervised else trained.result.margins
     values, probability = trained.model.values(margins)
     predictions = {"prediction": profile_column(values)}
     if probability is not None:
         predictions["probability"] = profile_column(pa.array(probability), PROBABILITY_EDGES)
     return Profile(
-        name=training.use_case.name,
+        name=context.use_case.name,
         source=data.source,
         data_version=data.totals.data_version,
         rows=data.totals.rows,
         held_out=data.totals.held_out,
         bad_rows=data.totals.bad,
-        sample=data.rows.num_rows if training.source.sampled else None,
-        transformations=transformations_of(trained.model),
+        sample=data.rows.num_rows if context.source.sampled else None,
+        transformations=describe_transformations(trained.model),
         columns={name: profile_column(data.rows[name]) for name in names},
         predictions=predictions,
     )

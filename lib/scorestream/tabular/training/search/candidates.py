@@ -1,4 +1,4 @@
-"""The candidates of a training: searched, and the best one trained and judged."""
+"""The candidates of a training: search them, rank them, train and evaluate the best one."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from typing import Final
 from scorestream.infra.errors import TrainingError
 from scorestream.tabular.model.families import Floats
 from scorestream.tabular.model.trained_model import TabularModel
-from scorestream.tabular.training.data.large_table import learns_in_spark
+from scorestream.tabular.training.data.large_table import can_learn_in_spark
 from scorestream.tabular.training.evaluation import evaluate
-from scorestream.tabular.training.search.context import Training
-from scorestream.tabular.training.search.distributed import learn_in_spark, single
+from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.distributed import train_in_spark, without_bags
 from scorestream.tabular.training.search.hyperparameters import (
-    Found,
-    judged,
-    repeated,
+    SearchResult,
+    cross_validate_learner,
+    repeat_cross_validation,
     search_candidate,
 )
 from scorestream.tabular.training.search.learning import Learner
-from scorestream.tabular.training.search.selection import fitted_weights, mean_losses
+from scorestream.tabular.training.search.selection import compute_mean_losses, fit_weights
 
 BLEND: Final = "blend"
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The best candidate, and how it was judged.
+class TrainedCandidate:
+    """The best candidate, trained and evaluated.
 
     Attributes:
-        model: that will be registered.
-        judged: the same without the held-out rows, unless `model` is without them, too.
+        result: its result in the search.
+        model: the model to register.
+        judged: the model that was evaluated, trained without the held-out rows; the same as `model`
+            if that is not refitted.
         margins: of `judged` for the held-out rows.
-        metrics: of them.
+        metrics: of `judged` on the held-out rows.
         repeats: metrics by repeated cross-validation.
     """
 
-    found: Found
+    result: SearchResult
     model: TabularModel
     judged: TabularModel
     margins: Floats
@@ -46,68 +48,75 @@ class Trained:
     repeats: Mapping[str, float]
 
 
-def searched(training: Training) -> Iterator[Found]:
-    """Each candidate with its best parameters, then the blend of some, if there is one."""
-    use_case, members = training.use_case, dict[str, Found]()
+def search_candidates(context: TrainingContext) -> Iterator[SearchResult]:
+    """Search each candidate, then cross-validate the blend, if there is one."""
+    use_case, members = context.use_case, dict[str, SearchResult]()
     for name, candidate in use_case.candidates.items():
-        found = search_candidate(name, candidate, training.card, training.learned, use_case.search)
-        members[name] = found
-        yield found
+        members[name] = search_candidate(
+            name, candidate, context.card, context.training_examples, use_case.search
+        )
+        yield members[name]
     if use_case.blend:
-        learner = _blend(training, [members[name] for name in use_case.blend])
-        yield judged(learner, training.card, training.learned, use_case.search)
+        learner = _blend(context, [members[name] for name in use_case.blend])
+        yield cross_validate_learner(
+            learner, context.card, context.training_examples, use_case.search
+        )
 
 
-def _blend(training: Training, members: Sequence[Found]) -> Learner:
-    """Candidates as one; with fitted weights those without any are left out."""
-    learners = [found.learner.members[0] for found in members]
-    if training.use_case.blending == "mean":
+def _blend(context: TrainingContext, members: Sequence[SearchResult]) -> Learner:
+    """Blend candidates; with fitted weights, members of weight 0 are left out."""
+    learners = [member.learner.members[0] for member in members]
+    if context.use_case.blending == "mean":
         return Learner(BLEND, tuple(learners))
-    margins = [found.margins for found in members]
-    weights = fitted_weights(training.card, training.learned.truth, margins, training.metrics)
+    margins = [member.margins for member in members]
+    weights = fit_weights(context.card, context.training_examples.truth, margins, context.metrics)
     used = [(one, weight) for one, weight in zip(learners, weights, strict=True) if weight]
     return Learner(BLEND, tuple(one for one, _ in used), tuple(weight for _, weight in used))
 
 
-def best_first(training: Training, found: Sequence[Found]) -> list[Found]:
-    """Candidates in the order of their metric, or metrics, by cross-validation.
+def rank_candidates(
+    context: TrainingContext, results: Sequence[SearchResult]
+) -> list[SearchResult]:
+    """Rank candidates by their cross-validated metric, or metrics, the best first.
 
-    Those that lack one are last.
+    Candidates without a metric are last.
 
     Raises:
-        TrainingError: none has it, though the truth is known.
+        TrainingError: no candidate has the metric, though the truth is known.
     """
-    metric = training.metric
-    if training.card.task != "anomaly" and all(math.isnan(one.value) for one in found):
+    metric = context.metric
+    if context.card.task != "anomaly" and all(math.isnan(one.value) for one in results):
         raise TrainingError(
             f"search.metric: no candidate has a {metric.name}: it is not defined for these rows, "
             "or they predict no finite numbers: take another, or mend the candidates"
         )
-    losses = mean_losses([one.metrics for one in found], training.metrics)
-    order = sorted(range(len(found)), key=lambda i: (math.isnan(losses[i]), losses[i]))
-    return [found[i] for i in order]
+    losses = compute_mean_losses([one.metrics for one in results], context.metrics)
+    order = sorted(range(len(results)), key=lambda i: (math.isnan(losses[i]), losses[i]))
+    return [results[i] for i in order]
 
 
-def train_best(training: Training, ranked: Sequence[Found]) -> Trained:
-    """Train the best candidate, of more rows than one process holds in Spark; then judge it."""
-    best, seed, card = ranked[0], training.seed, training.card
-    large = training.source.large
+def train_best(context: TrainingContext, ranked: Sequence[SearchResult]) -> TrainedCandidate:
+    """Train the best candidate, in Spark if one process cannot hold the rows; then evaluate it."""
+    best, seed, card = ranked[0], context.seed, context.card
+    large = context.source.large
     if large is not None:
-        best = single(_first_for_spark(training, ranked))
-    model = best.learner.learn(card, training.learned, seed)
+        best = without_bags(_select_for_spark(context, ranked))
+    model = best.learner.learn(card, context.training_examples, seed)
     if large is not None:
-        model = learn_in_spark(training.use_case, card, best, model, large)
-    refit = training.use_case.refit and large is None
-    margins = model.margin(training.held.features)
-    return Trained(
+        model = train_in_spark(context.use_case, card, best, model, large)
+    refit = context.use_case.refit and large is None
+    margins = model.margin(context.held_out_examples.features)
+    return TrainedCandidate(
         best,
-        best.learner.learn(card, training.examples, seed) if refit else model,
+        best.learner.learn(card, context.examples, seed) if refit else model,
         model,
         margins,
-        evaluate(card, training.held.truth, margins),
-        repeated(best.learner, card, training.learned, training.use_case.search),
+        evaluate(card, context.held_out_examples.truth, margins),
+        repeat_cross_validation(
+            best.learner, card, context.training_examples, context.use_case.search
+        ),
     )
 
 
-def _first_for_spark(training: Training, ranked: Sequence[Found]) -> Found:
-    return next(f for f in ranked if learns_in_spark(training.use_case, f.learner.name))
+def _select_for_spark(context: TrainingContext, ranked: Sequence[SearchResult]) -> SearchResult:
+    return next(f for f in ranked if can_learn_in_spark(context.use_case, f.learner.name))

@@ -1,4 +1,4 @@
-"""The search for hyper-parameters of one candidate, by Optuna over cross-validation."""
+"""Hyper-parameter search for one candidate: Optuna over cross-validation."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import structlog
 from scorestream.infra.errors import TrainingError
 from scorestream.tabular.model.config import Candidate, Range
 from scorestream.tabular.model.families import Floats
-from scorestream.tabular.model.trained_model import Card
-from scorestream.tabular.training.config.parts import Search
+from scorestream.tabular.model.trained_model import ModelCard
+from scorestream.tabular.training.config.sections import Search
 from scorestream.tabular.training.evaluation import evaluate
 from scorestream.tabular.training.metrics import metric_of
-from scorestream.tabular.training.search.learning import Examples, Learner, cross_validated
+from scorestream.tabular.training.search.learning import Examples, Learner, cross_validate
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Found:
-    """A candidate with the best hyper-parameters that were found.
+class SearchResult:
+    """A candidate with its best hyper-parameters.
 
     Attributes:
-        value: of the metric that is searched by, over all folds.
-        metrics: all of them, over all folds.
-        margins: of each example by a model that has not learned it.
+        value: of the search metric, over all folds.
+        metrics: all metrics, over all folds.
+        margins: of each example, by the fold's model that was not trained on it.
         trials: parameters and value of each trial.
     """
 
@@ -43,18 +43,18 @@ class Found:
 
 
 def search_candidate(
-    name: str, candidate: Candidate, card: Card, examples: Examples, search: Search
-) -> Found:
+    name: str, candidate: Candidate, card: ModelCard, examples: Examples, search: Search
+) -> SearchResult:
     """Search the space of a candidate; one without a space is only cross-validated.
 
-    Trials learn without bags, which cost as many times more and change no order; the best one is
-    then judged as it will be. The same examples and configuration give the same result.
+    Trials train a single bag: more bags multiply the cost, and change no order. The best trial is
+    then cross-validated with all bags. The same examples and configuration give the same result.
 
     Raises:
         TrainingError: no trial gives a value, or the parameters are refused.
     """
     if not candidate.space:
-        found = judged(Learner(name, ((candidate, {}),)), card, examples, search)
+        found = cross_validate_learner(Learner(name, ((candidate, {}),)), card, examples, search)
         return replace(found, trials=({"value": found.value},))
     metric = metric_of(card.task, search.metric)
     logging.getLogger("optuna").setLevel(logging.WARNING)
@@ -62,13 +62,13 @@ def search_candidate(
     study = optuna.create_study(
         direction="maximize" if metric.more_is_better else "minimize", sampler=sampler
     )
-    study.enqueue_trial({key: _middle(space) for key, space in candidate.space.items()})
-    best: list[Found] = []
+    study.enqueue_trial({key: _choose_middle(space) for key, space in candidate.space.items()})
+    best: list[SearchResult] = []
 
     def attempt(trial: optuna.Trial) -> float:
-        params = {key: _suggested(trial, key, space) for key, space in candidate.space.items()}
+        params = {key: _suggest(trial, key, space) for key, space in candidate.space.items()}
         single = candidate.model_copy(update={"bags": 1})
-        found = judged(Learner(name, ((single, params),)), card, examples, search)
+        found = cross_validate_learner(Learner(name, ((single, params),)), card, examples, search)
         log.debug("trial", candidate=name, number=trial.number, value=found.value)
         # One fold may lack what the metric needs: of such a trial nothing is known.
         known = not math.isnan(found.value)
@@ -82,29 +82,36 @@ def search_candidate(
     [found] = best
     if candidate.bags > 1:
         params = found.learner.members[0][1]
-        found = judged(Learner(name, ((candidate, params),)), card, examples, search)
+        found = cross_validate_learner(
+            Learner(name, ((candidate, params),)), card, examples, search
+        )
     trials = tuple({"value": trial.value, **trial.params} for trial in study.trials)
     return replace(found, trials=trials)
 
 
-def judged(learner: Learner, card: Card, examples: Examples, search: Search) -> Found:
-    """A learner's metrics by cross-validation over the examples."""
-    margins, _ = cross_validated(learner, card, examples, search, search.seed)
+def cross_validate_learner(
+    learner: Learner, card: ModelCard, examples: Examples, search: Search
+) -> SearchResult:
+    """Cross-validate a learner over the examples."""
+    margins, _ = cross_validate(learner, card, examples, search, search.seed)
     metrics = evaluate(card, examples.truth, margins)
-    return Found(learner, metrics.get(search.metric, float("nan")), metrics, margins, ())
+    return SearchResult(learner, metrics.get(search.metric, float("nan")), metrics, margins, ())
 
 
-def repeated(learner: Learner, card: Card, examples: Examples, search: Search) -> dict[str, float]:
-    """Mean and deviation (`cv_…_mean`, `cv_…_sd`) of metrics over the folds of several shufflings.
+def repeat_cross_validation(
+    learner: Learner, card: ModelCard, examples: Examples, search: Search
+) -> dict[str, float]:
+    """Cross-validate several times, each with other folds than the search had.
 
-    None of the shufflings is that of the search.
+    Returns:
+        Mean and deviation of each metric over all folds: `cv_…_mean`, `cv_…_sd`.
     """
-    found: list[Mapping[str, float]] = []
+    folds: list[Mapping[str, float]] = []
     for repeat in range(1, search.repeats + 1):
-        found += cross_validated(learner, card, examples, search, search.seed + repeat)[1]
+        folds += cross_validate(learner, card, examples, search, search.seed + repeat)[1]
     result: dict[str, float] = {}
-    for name in found[0]:
-        values = [metrics[name] for metrics in found if name in metrics]
+    for name in folds[0]:
+        values = [metrics[name] for metrics in folds if name in metrics]
         result |= {
             f"cv_{name}_mean": float(np.mean(values)),
             f"cv_{name}_sd": float(np.std(values)),
@@ -112,22 +119,22 @@ def repeated(learner: Learner, card: Card, examples: Examples, search: Search) -
     return result
 
 
-def _middle(space: Range) -> Any:
+def _choose_middle(space: Range) -> Any:
     if space.choices is not None:
         return space.choices[0]
     assert space.low is not None and space.high is not None  # noqa: S101, PT018
     middle = float(np.sqrt(space.low * space.high)) if space.log else (space.low + space.high) / 2
-    return round(middle) if _whole(space) else middle
+    return round(middle) if _is_integer(space) else middle
 
 
-def _suggested(trial: optuna.Trial, key: str, space: Range) -> Any:
+def _suggest(trial: optuna.Trial, key: str, space: Range) -> Any:
     if space.choices is not None:
         return trial.suggest_categorical(key, list(space.choices))
     assert space.low is not None and space.high is not None  # noqa: S101, PT018
-    if _whole(space):
+    if _is_integer(space):
         return trial.suggest_int(key, int(space.low), int(space.high), log=space.log)
     return trial.suggest_float(key, space.low, space.high, log=space.log)
 
 
-def _whole(space: Range) -> bool:
+def _is_integer(space: Range) -> bool:
     return isinstance(space.low, int) and isinstance(space.high, int)

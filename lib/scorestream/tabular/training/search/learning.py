@@ -1,4 +1,4 @@
-"""Learning a candidate: encoders and families fitted to rows, alone or by cross-validation."""
+"""Fits a candidate's encoders and model families to examples, once or in cross-validation."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from scorestream.infra.errors import TrainingError
 from scorestream.tabular.model.config import Candidate, Column, LabelType
-from scorestream.tabular.model.families import FAMILIES, Floats, Learning
+from scorestream.tabular.model.families import FAMILIES, FitOptions, Floats
 from scorestream.tabular.model.preprocessing import fit_preparation
-from scorestream.tabular.model.trained_model import Card, Part, TabularModel
-from scorestream.tabular.training.config.parts import Search
+from scorestream.tabular.model.trained_model import ModelCard, Part, TabularModel
+from scorestream.tabular.training.config.sections import Search
 from scorestream.tabular.training.config.use_case import UseCase
 from scorestream.tabular.training.data.hashing import Hashes, row_hashes, shares
 from scorestream.tabular.training.evaluation import evaluate
 
-Places = npt.NDArray[np.int64]
-Fold = tuple[Places, Places]
+RowIndices = npt.NDArray[np.int64]
+Fold = tuple[RowIndices, RowIndices]
 Params = Mapping[str, Any]
 SEED_STEP: Final = 1_000
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows to learn from, or to be judged by.
+    """Rows for training or evaluation.
 
     Attributes:
         features: checked columns and derived features.
-        truth: values of the target, or places of labels; of an anomaly 1, 0, or not a number.
+        truth: values of the target, or indices of labels; for anomalies 1, 0, or NaN if unknown.
         groups: number of each row's group; rows of a group are never on both sides of a fold.
     """
 
@@ -44,7 +44,7 @@ class Examples:
     truth: Floats
     groups: Hashes | None = None
 
-    def take(self, places: Places) -> Examples:
+    def take(self, places: RowIndices) -> Examples:
         """Some of the rows."""
         groups = None if self.groups is None else self.groups[places]
         return Examples(self.features.take(pa.array(places)), self.truth[places], groups)
@@ -86,8 +86,8 @@ class Learner:
     def _weights(self) -> tuple[float, ...]:
         return self.weights or (1 / len(self.members),) * len(self.members)
 
-    def learn(self, card: Card, examples: Examples, seed: int) -> TabularModel:
-        """A model that has learned the examples.
+    def learn(self, card: ModelCard, examples: Examples, seed: int) -> TabularModel:
+        """Train a model on the examples.
 
         Raises:
             TrainingError: the data or the parameters do not allow it.
@@ -97,20 +97,20 @@ class Learner:
             merged = candidate.model_copy(update={"params": {**candidate.params, **params}})
             found = _parts(card, merged, examples, seed)
             parts += [replace(p, weight=p.weight * weight) for p in found]
-        return TabularModel(_bounded(card, examples.truth), tuple(parts))
+        return TabularModel(_set_bounds(card, examples.truth), tuple(parts))
 
 
-def card_of(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> Card:
-    """What a model of checked training rows says of itself.
+def build_card(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> ModelCard:
+    """Build the card of a model of checked training rows.
 
     Args:
         rows: with derived features.
-        labels: type in which labels are told.
+        labels: the type of the labels in predictions.
 
     Raises:
         TrainingError: the target has fewer than two labels, or the logarithm of one is impossible.
     """
-    return Card(
+    return ModelCard(
         name=use_case.name,
         task=use_case.task,
         target=use_case.target.column,
@@ -119,10 +119,10 @@ def card_of(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> 
         anomalous=use_case.target.anomalous,
         flag=use_case.flag,
         log=use_case.target.log or use_case.task == "anomaly",
-        # Whoever learns puts the values in their place that it has learned.
+        # Placeholders: `Learner.learn` fills in the bounds of the rows that it trains on.
         within=(-np.inf, np.inf) if use_case.target.bounded else None,
         ids=use_case.ids,
-        columns={name: _resolved(c, rows[name]) for name, c in use_case.columns.items()},
+        columns={name: _fill_values(c, rows[name]) for name, c in use_case.columns.items()},
         derived=use_case.derived,
         averages={name: _average(rows[name]) for name in use_case.features},
         reasons=use_case.reasons,
@@ -130,8 +130,8 @@ def card_of(use_case: UseCase, rows: pa.Table, labels: LabelType = "string") -> 
     )
 
 
-def examples_of(card: Card, rows: pa.Table, group: str | None = None) -> Examples:
-    """Examples from checked training rows with derived features.
+def build_examples(card: ModelCard, rows: pa.Table, group: str | None = None) -> Examples:
+    """Build examples from checked training rows with derived features.
 
     Args:
         card: of the model to be.
@@ -145,7 +145,7 @@ def examples_of(card: Card, rows: pa.Table, group: str | None = None) -> Example
     return Examples(rows.select([*card.columns, *card.derived]), _truth(card, rows), groups)
 
 
-def _truth(card: Card, rows: pa.Table) -> Floats:
+def _truth(card: ModelCard, rows: pa.Table) -> Floats:
     target = rows[card.target]
     if card.task == "classification":
         return np.asarray(pc.index_in(target, pa.array(card.labels)).cast(pa.float64()))
@@ -161,8 +161,8 @@ def _truth(card: Card, rows: pa.Table) -> Floats:
     return truth
 
 
-def folds_of(examples: Examples, card: Card, folds: int, seed: int) -> list[Fold]:
-    """Places to learn from and to be judged by, of each fold.
+def split_folds(examples: Examples, card: ModelCard, folds: int, seed: int) -> list[Fold]:
+    """Split examples into folds: row indices for training and for evaluation.
 
     Raises:
         TrainingError: too few rows, groups, or rows of a label.
@@ -187,28 +187,29 @@ def _group_folds(groups: Hashes, folds: int, seed: int) -> list[Fold]:
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
 
 
-def cross_validated(
+def cross_validate(
     learner: Learner,
-    card: Card,
+    card: ModelCard,
     examples: Examples,
     search: Search,
     seed: int,
 ) -> tuple[Floats, list[dict[str, float]]]:
-    """Margins of each example by a model that has not learned it, and metrics of each fold.
+    """Cross-validate: margins of each example by its fold's model, and metrics of each fold.
 
-    Folds are learned side by side, each in one thread: the result does not depend on how many.
+    Folds are trained in parallel, each in one thread; the result does not depend on the number of
+    threads.
 
     Raises:
-        TrainingError: too few rows, groups, or rows of a label for the folds; or they do not allow
-            to learn.
+        TrainingError: too few rows, groups, or rows of a label for the folds; or training on them
+            failed.
     """
-    folds = folds_of(examples, card, search.folds, seed)
+    folds = split_folds(examples, card, search.folds, seed)
 
     def judged(fold: Fold) -> Floats:
         model = learner.learn(card, examples.take(fold[0]), seed)
         return model.margin(examples.take(fold[1]).features)
 
-    margins = _together(judged, folds, search.workers or os.cpu_count() or 1)
+    margins = _map_in_threads(judged, folds, search.workers or os.cpu_count() or 1)
     shape = (len(examples), *margins[0].shape[1:])
     every = np.full(shape, np.nan)
     metrics = []
@@ -218,43 +219,45 @@ def cross_validated(
     return every, metrics
 
 
-def _together(work: Callable[[Fold], Floats], folds: Sequence[Fold], workers: int) -> list[Floats]:
+def _map_in_threads(
+    work: Callable[[Fold], Floats], folds: Sequence[Fold], workers: int
+) -> list[Floats]:
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(work, folds))
 
 
-def _parts(card: Card, candidate: Candidate, examples: Examples, seed: int) -> Iterator[Part]:
-    """The parts of one candidate; what is below it learns first, and it learns what remains."""
-    truth = _taught(card, examples.truth)
+def _parts(card: ModelCard, candidate: Candidate, examples: Examples, seed: int) -> Iterator[Part]:
+    """Fit one candidate; with `over`, first the candidate below it, then this to its residuals."""
+    truth = _fit_target(card, examples.truth)
     below: tuple[Part, ...] = ()
     if candidate.over is not None:
         below = tuple(_parts(card, candidate.over, examples, seed))
         yield from below
-        truth = truth - TabularModel(card, below).sum_of_parts(examples.features)
+        truth = truth - TabularModel(card, below).sum_parts(examples.features)
     preparation = fit_preparation(examples.features, card.columns, tuple(card.derived), candidate)
     encoded = preparation.encode(examples.features)
     for bag in range(candidate.bags):
-        learning = Learning(
+        options = FitOptions(
             card.task,
             len(card.labels),
             candidate.params,
             seed + bag * SEED_STEP,
             _row_weights(candidate, examples.truth),
         )
-        fitted = FAMILIES[candidate.family].fit(encoded, truth, learning)
+        fitted = FAMILIES[candidate.family].fit(encoded, truth, options)
         yield Part(1 / candidate.bags, candidate.family, preparation, fitted)
 
 
-def _bounded(card: Card, truth: Floats) -> Card:
-    """The card of a model that has learned these values."""
+def _set_bounds(card: ModelCard, truth: Floats) -> ModelCard:
+    """Set the bounds of predictions to those of the training values."""
     if card.within is None:
         return card
-    taught = _taught(card, truth)
+    taught = _fit_target(card, truth)
     return card.model_copy(update={"within": (float(taught.min()), float(taught.max()))})
 
 
 def _row_weights(candidate: Candidate, truth: Floats) -> Floats | None:
-    """How much rows count, on average 1.
+    """Weights of rows, 1 on average.
 
     Raises:
         TrainingError: a target of 0 or below has no such weight.
@@ -269,8 +272,8 @@ def _row_weights(candidate: Candidate, truth: Floats) -> Floats | None:
     return np.asarray(weights / weights.mean())
 
 
-def _taught(card: Card, truth: Floats) -> Floats:
-    """What a family is told of the truth: of an anomaly nothing."""
+def _fit_target(card: ModelCard, truth: Floats) -> Floats:
+    """The target as a family is fitted to it: its logarithm if configured, zeros for anomalies."""
     if card.task == "anomaly":
         return np.zeros(len(truth))
     return np.log(truth) if card.log else truth
@@ -297,8 +300,8 @@ def _labels(use_case: UseCase, rows: pa.Table) -> tuple[str, ...]:
     return (*(label for label in labels if label != target.positive), target.positive)
 
 
-def _resolved(column: Column, values: pa.ChunkedArray) -> Column:
-    """The column with the values that its training rows have, where none are configured."""
+def _fill_values(column: Column, values: pa.ChunkedArray) -> Column:
+    """Fill in the values of the training rows where none are configured."""
     if column.kind == "number" or column.values is not None:
         return column
     found = tuple(sorted(pc.unique(values.drop_null()).to_pylist()))

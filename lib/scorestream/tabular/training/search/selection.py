@@ -1,4 +1,4 @@
-"""Candidates and blends judged by several metrics at once."""
+"""Selection of candidates, and weights of blends, by several metrics at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from scorestream.tabular.model.families import Floats
-from scorestream.tabular.model.trained_model import Card
+from scorestream.tabular.model.trained_model import ModelCard
 from scorestream.tabular.training.evaluation import evaluate
 from scorestream.tabular.training.metrics import Metric
 
@@ -18,10 +18,12 @@ STEPS: Final = 20
 _LEAST: Final = 1e-12
 
 
-def mean_losses(found: Sequence[Mapping[str, float]], metrics: Sequence[Metric]) -> list[float]:
-    """The mean of the losses by each metric, over the least of all; lower is better.
+def compute_mean_losses(
+    found: Sequence[Mapping[str, float]], metrics: Sequence[Metric]
+) -> list[float]:
+    """Mean over the metrics of each candidate's loss, relative to the least loss; lower is better.
 
-    Not a number where a metric is not defined.
+    NaN where a metric is not defined.
     """
     losses = np.array([[m.loss(one.get(m.name, math.nan)) for m in metrics] for one in found])
     known = losses[np.isfinite(losses).all(axis=1)]
@@ -31,19 +33,19 @@ def mean_losses(found: Sequence[Mapping[str, float]], metrics: Sequence[Metric])
     return [float(value) for value in (np.maximum(losses, _LEAST) / least).mean(axis=1)]
 
 
-def fitted_weights(
-    card: Card, truth: Floats, margins: Sequence[Floats], metrics: Sequence[Metric]
+def fit_weights(
+    card: ModelCard, truth: Floats, margins: Sequence[Floats], metrics: Sequence[Metric]
 ) -> tuple[float, ...]:
-    """The weights of a blend: again and again the member that makes it best is added.
+    """Fit the weights of a blend: repeatedly add the member that improves it most.
 
-    So ensembles are selected by Caruana and others (2004): it takes any metric, and a member that
-    does not help has no weight.
+    This is ensemble selection (Caruana and others, 2004): it takes any metric, and a member that
+    does not help has weight 0.
 
     Args:
-        card: of the members.
-        truth: of rows.
-        margins: of each member for rows that it has not learned.
-        metrics: by which blends are judged.
+        card: the members' card.
+        truth: of the rows.
+        margins: of each member, for rows that it was not trained on.
+        metrics: by which blends are compared.
     """
     counts = np.zeros(len(margins))
     alone = [evaluate(card, truth, margin) for margin in margins]
@@ -54,7 +56,7 @@ def fitted_weights(
         ]
         judged = [evaluate(card, truth, np.asarray(blend)) for blend in blends]
         # Beside the members alone, so that each step is measured by the same losses.
-        losses = mean_losses([*judged, *alone], metrics)[: len(tried)]
+        losses = compute_mean_losses([*judged, *alone], metrics)[: len(tried)]
         if np.isnan(losses).all():
             break
         counts = tried[int(np.nanargmin(losses))]

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from scorestream.wallets.core.history import wallet_history
 from scorestream.wallets.core.pipeline import ScoringModel
-from scorestream.wallets.datasets.cutoffs import Cutoffs, examples_of
+from scorestream.wallets.datasets.cutoffs import Cutoffs, build_examples
 from scorestream.wallets.datasets.generated.behaviours import draw_histories
 from scorestream.wallets.datasets.generated.histories import ROWS, stored_rows
 
@@ -34,4 +34,4 @@ def drawn_examples(drawing: Drawing, cutoffs: Cutoffs, model: ScoringModel) -> p
     """Rows of `EXAMPLES` for generated wallets, what they are among them."""
     histories = draw_histories(drawing.wallets, drawing.days, drawing.until, drawing.seed)
     rows = pa.Table.from_pylist(stored_rows(histories, drawing.until), ROWS)
-    return examples_of(wallet_history(rows), cutoffs, model)
+    return build_examples(wallet_history(rows), cutoffs, model)

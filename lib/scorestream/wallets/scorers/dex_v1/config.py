@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.wallets.core.schemas import FEATURES
 
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
@@ -17,27 +17,27 @@ Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Proportional(Frozen):
+class Proportional(FrozenModel):
     """Points in proportion to a feature, all of them at `full_at`."""
 
     points: Points
     full_at: Positive
 
 
-class Counted(Frozen):
+class Counted(FrozenModel):
     """Points for each of something, up to a limit."""
 
     points_each: Points
     limit: Points
 
 
-class Share(Frozen):
+class Share(FrozenModel):
     """Points for a share of 1."""
 
     points: Points
 
 
-class LpPoints(Frozen):
+class LpPoints(FrozenModel):
     """The five parts of the LP score."""
 
     volume: Proportional
@@ -47,7 +47,7 @@ class LpPoints(Frozen):
     diversity: Counted
 
 
-class TokenPoints(Frozen):
+class TokenPoints(FrozenModel):
     """Points for each distinct stable and volatile symbol swapped, up to a limit."""
 
     stable: Points
@@ -55,14 +55,14 @@ class TokenPoints(Frozen):
     limit: Points
 
 
-class ActivityStep(Frozen):
+class ActivityStep(FrozenModel):
     """Points where the mean gap between swaps is at most `hours`."""
 
     hours: Positive
     points: Points
 
 
-class ActivityPoints(Frozen):
+class ActivityPoints(FrozenModel):
     """Points by the mean gap between swaps: the first step not exceeded, else `slower`."""
 
     steps: Annotated[tuple[ActivityStep, ...], Field(min_length=1)]
@@ -76,7 +76,7 @@ class ActivityPoints(Frozen):
         return self
 
 
-class SwapPoints(Frozen):
+class SwapPoints(FrozenModel):
     """The five parts of the swap score."""
 
     volume: Proportional
@@ -86,7 +86,7 @@ class SwapPoints(Frozen):
     activity: ActivityPoints
 
 
-class FinalWeights(Frozen):
+class FinalWeights(FrozenModel):
     """Weights of the LP and the swap score in the final score."""
 
     lp_weight: Points
@@ -99,7 +99,7 @@ def _known_feature(name: str) -> str:
     return name
 
 
-class Rung(Frozen):
+class Rung(FrozenModel):
     """A tag for wallets whose feature is above a limit."""
 
     feature: Annotated[str, AfterValidator(_known_feature)]
@@ -110,7 +110,7 @@ class Rung(Frozen):
 Ladder = Annotated[tuple[Rung, ...], Field(min_length=1)]
 
 
-class DexV1Config(Frozen):
+class DexV1Config(FrozenModel):
     """All constants of ``dex-v1``."""
 
     name: str

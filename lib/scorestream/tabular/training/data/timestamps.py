@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 Seconds = npt.NDArray[np.float64]
 
 
-def moments(values: pa.ChunkedArray) -> Seconds:
+def parse_times(values: pa.ChunkedArray) -> Seconds:
     """Times as unix seconds, each value by itself; NaN where it is none."""
     kind = values.type
     if pa.types.is_string(kind):

@@ -1,4 +1,4 @@
-"""What a use case is made of beside its models: target, split, search, thresholds, drift."""
+"""Sections of a use case's configuration: target, validation, split, search, thresholds, drift."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from scorestream.infra.config.frozen import Frozen
+from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.tabular.model.config import Count, Texts
 
 # MLflow takes these letters in names of metrics.
@@ -16,15 +16,15 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Target(Frozen):
-    """The column that is predicted; of an anomaly, what rows are, where that is known.
+class Target(FrozenModel):
+    """The column to predict; for an anomaly model, the column that marks known anomalies, if any.
 
     Attributes:
         labels: of a classification, default: those of the training rows, sorted.
-        positive: the label whose probability is told; of two labels.
-        anomalous: what rows are that shall be flagged: judges an anomaly model, never teaches it.
-        log: a regression learns the logarithm: errors count by their share of the value.
-        bounded: a regression predicts nothing beyond the values that it has learned.
+        positive: of two labels, the one whose probability is given.
+        anomalous: values that mark anomalies: to evaluate an anomaly model, never to train it.
+        log: a regression learns the logarithm, so that errors are relative to the value.
+        bounded: a regression predicts nothing beyond the values of its training rows.
         min: least possible number.
         max: largest possible number.
     """
@@ -39,8 +39,8 @@ class Target(Frozen):
     max: float | None = None
 
 
-class Validation(Frozen):
-    """What happens to rows that cannot be learned from.
+class Validation(FrozenModel):
+    """What happens to bad rows and duplicates.
 
     Attributes:
         duplicates: rows that repeat another one in every column that the use case names.
@@ -51,8 +51,8 @@ class Validation(Frozen):
     most_bad: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
-class Split(Frozen):
-    """Which rows are held out from training, to judge the models by.
+class Split(FrozenModel):
+    """Which rows are held out from training, to evaluate the models on.
 
     Attributes:
         by: random; stratified, with the same share of each label; or time, the latest rows.
@@ -71,7 +71,7 @@ class Split(Frozen):
         return self
 
 
-class Search(Frozen):
+class Search(FrozenModel):
     """How hyper-parameters are searched.
 
     Attributes:
@@ -91,7 +91,7 @@ class Search(Frozen):
     workers: Count | None = None
 
 
-class Bound(Frozen):
+class Bound(FrozenModel):
     """What a metric has to reach."""
 
     at_least: float | None = None
@@ -104,7 +104,7 @@ class Bound(Frozen):
         return self
 
 
-class Guard(Frozen):
+class Guard(FrozenModel):
     """A metric by which a challenger must not lose against the champion.
 
     Attributes:
@@ -115,7 +115,7 @@ class Guard(Frozen):
 
 
 class Thresholds(BaseModel):
-    """What a champion reaches on held-out rows.
+    """What a champion must reach on held-out rows.
 
     Attributes:
         beats_baselines: whether it is better than each baseline, by `search.metric`.
@@ -133,20 +133,20 @@ class Thresholds(BaseModel):
 
     def failures(self, metrics: Mapping[str, float]) -> list[str]:
         """The bounds that metrics do not reach."""
-        found = []
+        failures = []
         for name, bound in self.bounds.items():
             value = metrics.get(name)
             if value is None:
-                found.append(f"{name} is not defined for the held-out rows")
+                failures.append(f"{name} is not defined for the held-out rows")
             elif bound.at_least is not None and not value >= bound.at_least:
-                found.append(f"{name} {value:.4g} is below {bound.at_least:g}")
+                failures.append(f"{name} {value:.4g} is below {bound.at_least:g}")
             elif bound.at_most is not None and not value <= bound.at_most:
-                found.append(f"{name} {value:.4g} is above {bound.at_most:g}")
-        return found
+                failures.append(f"{name} {value:.4g} is above {bound.at_most:g}")
+        return failures
 
 
-class Drift(Frozen):
-    """From where on data are too different from those of the training.
+class Drift(FrozenModel):
+    """Limits beyond which data have drifted from the training data.
 
     Attributes:
         psi: population stability index, of a feature or the predictions.
