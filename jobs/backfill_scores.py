@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from scorestream.infra.cli.options import moment, span
+from scorestream.infra.cli.options import parse_duration, parse_time
 from scorestream.infra.cli.run import run_job
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
@@ -69,11 +69,11 @@ def _add_moments(parser: argparse.ArgumentParser) -> None:
     moments.add_argument(
         "--as-of-range",
         nargs=2,
-        type=moment,
+        type=parse_time,
         metavar=("START", "END"),
         help="a score of every wallet at START, and --every so much later until END",
     )
-    parser.add_argument("--every", type=span, metavar="7d", help="s, m, h, d or w")
+    parser.add_argument("--every", type=parse_duration, metavar="7d", help="s, m, h, d or w")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,7 @@ def _range(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[
 
 
 def _moments(text: str) -> tuple[int, ...]:
-    return () if text == "record" else (moment(text),)
+    return () if text == "record" else (parse_time(text),)
 
 
 def _name(text: str) -> str:

@@ -7,11 +7,11 @@ import sys
 
 from scorestream.infra.cli.options import at_least
 from scorestream.infra.cli.run import run_job
-from scorestream.infra.delta.optimize import Effort
+from scorestream.infra.delta.optimize import OptimizeOptions
 from scorestream.wallets.maintenance.compact_tables import MIN_HOURS_KEPT, compact_tables
 
 
-def parse_arguments() -> Effort:
+def parse_arguments() -> OptimizeOptions:
     parser = argparse.ArgumentParser(prog="spark-submit.sh compact_tables", description=__doc__)
     parser.add_argument(
         "--target-mb", type=at_least(1), default=128, metavar="N", help="file size (default: 128)"
@@ -41,7 +41,7 @@ def parse_arguments() -> Effort:
         f"{MIN_HOURS_KEPT} (default: keep all, and the time travel with them)",
     )
     given = parser.parse_args()
-    return Effort(
+    return OptimizeOptions(
         given.target_mb,
         given.memory_mb,
         given.vacuum_hours,

@@ -6,30 +6,30 @@ import argparse
 import sys
 import time
 
-from scorestream.infra.cli.options import at_least, moment, span
+from scorestream.infra.cli.options import at_least, parse_duration, parse_time
 from scorestream.infra.cli.run import run_job
 from scorestream.wallets.maintenance.forget import FORGETTABLE, ForgetOptions, forget
-from scorestream.wallets.maintenance.forget_rows import OlderThan, OneWallet
+from scorestream.wallets.maintenance.row_filters import AgeFilter, WalletFilter
 
 
 def parse_arguments() -> ForgetOptions:
     parser = argparse.ArgumentParser(prog="spark-submit.sh forget", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    row_filter = parser.add_mutually_exclusive_group(required=True)
+    row_filter.add_argument(
         "--wallet",
         type=_address,
         metavar="ADDRESS",
         help="a wallet, 0x... in any spelling: its rows in all tables, files and samples of models",
     )
-    what.add_argument(
+    row_filter.add_argument(
         "--older-than",
-        type=span,
+        type=parse_duration,
         metavar="365d",
         help="scores by as_of, transactions by timestamp, rejects by rejected_at; s, m, h, d or w",
     )
     parser.add_argument(
         "--as-of",
-        type=moment,
+        type=parse_time,
         metavar="TIME",
         help="ISO 8601 or unix seconds: the moment at which rows are so old (default: now)",
     )
@@ -62,7 +62,7 @@ def parse_arguments() -> ForgetOptions:
 def _options(given: argparse.Namespace) -> ForgetOptions:
     now = int(time.time()) if given.as_of is None else given.as_of
     return ForgetOptions(
-        OlderThan(now - given.older_than) if given.older_than else OneWallet.of(given.wallet),
+        AgeFilter(now - given.older_than) if given.older_than else WalletFilter.of(given.wallet),
         given.tables,
         given.dry_run,
         given.purge,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.infra.cli.options import at_least, moment
+from scorestream.infra.cli.options import at_least, parse_time
 from scorestream.infra.cli.run import run_job
 from scorestream.wallets.datasets.generated.messages import GenerateOptions, generate_wallets
 
@@ -26,7 +26,7 @@ def parse_arguments() -> GenerateOptions:
     parser.add_argument("--seed", type=at_least(0), default=1, metavar="N", help="default: 1")
     parser.add_argument(
         "--until",
-        type=moment,
+        type=parse_time,
         default=NEW_YEAR_2026,
         metavar="TIME",
         help="end of the history, ISO 8601 or unix seconds (default: 2026-01-01)",

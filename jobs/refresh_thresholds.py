@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from scorestream.infra.cli.options import at_least, moment
+from scorestream.infra.cli.options import at_least, parse_time
 from scorestream.infra.cli.run import run_job
 from scorestream.wallets.reference.refresh_thresholds import RefreshOptions, refresh_thresholds
 
@@ -14,7 +14,7 @@ def parse_arguments() -> RefreshOptions:
     parser = argparse.ArgumentParser(prog="spark-submit.sh refresh_thresholds", description=__doc__)
     parser.add_argument(
         "--as-of",
-        type=moment,
+        type=parse_time,
         required=True,
         metavar="TIME",
         help="ISO 8601 or unix seconds: later transactions do not count",

@@ -16,4 +16,5 @@ parser.add_argument("--dry-run", action="store_true", help="only count what woul
 
 if __name__ == "__main__":
     arguments = parser.parse_args()
-    sys.exit(run_job(lambda settings: replay_rejects(arguments.where, arguments.dry_run, settings)))
+    where, dry_run = arguments.where, arguments.dry_run
+    sys.exit(run_job(lambda settings: replay_rejects(where, settings, dry_run=dry_run)))

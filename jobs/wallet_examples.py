@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 
-from scorestream.infra.cli.options import moment, span
+from scorestream.infra.cli.options import parse_duration, parse_time
 from scorestream.infra.cli.run import run_job
 from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
 
@@ -19,17 +19,21 @@ def parse_arguments() -> ExamplesOptions:
     parser.add_argument(
         "--as-of-range",
         nargs=2,
-        type=moment,
+        type=parse_time,
         required=True,
         metavar=("START", "END"),
         help="a cutoff at START, and --every so much later until END",
     )
     parser.add_argument(
-        "--every", type=span, default=span("30d"), metavar="30d", help="default: 30d"
+        "--every",
+        type=parse_duration,
+        default=parse_duration("30d"),
+        metavar="30d",
+        help="default: 30d",
     )
     parser.add_argument(
         "--horizon",
-        type=span,
+        type=parse_duration,
         metavar="30d",
         help="labels look so far ahead, and no further than the next cutoff (default: no labels)",
     )

@@ -22,7 +22,7 @@ from typing import Final
 
 from deltalake import DeltaTable
 
-from scorestream.infra.delta.auto_maintenance import VERSIONS_KEPT, tidy
+from scorestream.infra.delta.auto_maintenance import VERSIONS_KEPT, maintain_table
 from scorestream.infra.delta.optimize import make_checkpoint
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.wallets.schema.tables import TRANSACTIONS
@@ -106,7 +106,7 @@ def resident() -> float:
 def tidied(warehouse: Warehouse) -> float:
     """Tidy, as a stream does beside its batches; seconds."""
     started = time.perf_counter()
-    tidy(warehouse, TRANSACTIONS)
+    maintain_table(warehouse, TRANSACTIONS)
     make_checkpoint(warehouse, TRANSACTIONS)
     return time.perf_counter() - started
 

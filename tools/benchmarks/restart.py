@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scorestream.infra.delta.data_files import described, new_name, read_file
+from scorestream.infra.delta.data_files import describe_file, new_file_name, read_file
 from scorestream.infra.delta.file_rewriting import GROUP_ROWS
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange
@@ -48,10 +48,10 @@ def make_table(warehouse: Warehouse, rows: int) -> None:
 
 
 def _add(warehouse: Warehouse, rows: pa.Table) -> None:
-    name = new_name()
+    name = new_file_name()
     uri = f"{warehouse.path(SCORES)}/{name}"
     pq.write_table(rows, uri, compression="zstd", row_group_size=GROUP_ROWS)
-    warehouse.append(SCORES, [described(warehouse.root, SCORES, name)], None)
+    warehouse.append(SCORES, [describe_file(warehouse.root, SCORES, name)], None)
 
 
 def record(warehouse: Warehouse, delivered: int) -> None:

@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection, wait
 from typing import cast
 
 from tools.chaos.run import (
+    FileKind,
     Outcome,
-    Place,
     ending_when_asked,
     new_place,
     run,
@@ -72,7 +72,7 @@ def _worker(seed: int) -> Iterator[Connection]:
             process.kill()
 
 
-def _work(parent: Connection, place: Place, seed: int) -> None:
+def _work(parent: Connection, place: FileKind, seed: int) -> None:
     # Ctrl-C reaches the parent, too, which asks this process to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with ending_when_asked(), closing(place.proxy()) as proxy:

@@ -48,7 +48,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Place:
+class FileKind:
     """Where scenarios run: a broker with two listeners, one of them for a proxy's clients only.
 
     Attributes:
@@ -66,7 +66,7 @@ class Place:
 
 
 @contextmanager
-def new_place() -> Iterator[Place]:
+def new_place() -> Iterator[FileKind]:
     """A place whose broker does not run yet; it is stopped and gone afterwards."""
     port, behind, front = free_port(), free_port(), free_port()
     overrides = two_listeners(port, behind, front)
@@ -74,7 +74,7 @@ def new_place() -> Iterator[Place]:
         folder = Path(name)
         broker = LocalBroker(port, folder / "kafka", overrides=overrides)
         try:
-            yield Place(folder, broker, behind, front)
+            yield FileKind(folder, broker, behind, front)
         finally:
             broker.stop()
 
@@ -104,7 +104,7 @@ def two_listeners(port: int, behind: int, front: int) -> dict[str, str]:
     }
 
 
-def run(scenario: Scenario, place: Place, proxy: Proxy, seed: int) -> Outcome:
+def run(scenario: Scenario, place: FileKind, proxy: Proxy, seed: int) -> Outcome:
     """Run one scenario; a failure of it becomes part of the outcome."""
     own = place.folder / scenario.name
     own.mkdir()

@@ -133,7 +133,7 @@ def reject_summary(tables: Tables) -> Rows:
     return result
 
 
-def in_order(rows: Rows) -> Rows:
+def sort_rows(rows: Rows) -> Rows:
     """Rows and their columns in one order, whatever order they came in."""
     return sorted((dict(sorted(row.items())) for row in rows), key=repr)
 

@@ -142,7 +142,7 @@ def check(found: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
 
 def _wrong_source(row: Row, message: Input) -> Iterator[str]:
     """What a row says of the record that it came of, and is not so."""
-    [told] = records_of([Record(None, None, message.timestamp)]).told_timestamps
+    [told] = records_of([Record(None, None, message.timestamp)]).storable_timestamps
     if round(row["source_timestamp"].timestamp() * 1000) != told:
         yield f"source_timestamp: {row['source_timestamp']}, not {message.timestamp}"
     if "value" in row and (row["key"], row["value"]) != (message.key, message.value):

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from scorestream.infra.config.settings import PROJECT_ROOT, Settings
-from scorestream.infra.mlflow.registry import Registered, Registry
+from scorestream.infra.mlflow.registry import RegisteredVersion, Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.tabular.registry.tracking import Run
 from scorestream.tabular.training.data.ingest import read_at_most
@@ -53,7 +53,7 @@ def registry_of(settings: Settings) -> Registry:
     return Registry(ModelStore.of(settings))
 
 
-def run_of(settings: Settings, model: Registered) -> Run:
+def run_of(settings: Settings, model: RegisteredVersion) -> Run:
     return Run(ModelStore.of(settings), model.run_id)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow.models import infer_signature
 
 from scorestream.infra.config.settings import Settings
-from scorestream.infra.mlflow.registry import Registered, Registry
+from scorestream.infra.mlflow.registry import RegisteredVersion, Registry
 from scorestream.infra.mlflow.store import ModelStore
 
 CODE: Final = """
@@ -48,7 +48,7 @@ def register(
     promote: bool = True,
     modules: Sequence[Path] = (),
     imports: str = "",
-) -> Registered:
+) -> RegisteredVersion:
     """Register a model that gives an expression over the frame `rows`, as the champion.
 
     Args:

@@ -23,7 +23,7 @@ _MARKDOWN: Final = re.compile(r"[\\`*\[\]<|~#&$]|(?<![^\W_])_|_(?![^\W_])")
 
 def visible(text: str) -> str:
     """A text in one line with all that it holds to be seen."""
-    return text if text.isprintable() else "".join(map(_seen, text))
+    return text if text.isprintable() else "".join(map(_make_visible, text))
 
 
 def visible_lines(text: str) -> str:
@@ -57,7 +57,7 @@ def spreadsheet_text(text: str) -> str:
     return f"'{text}" if formula else text
 
 
-def _seen(character: str) -> str:
+def _make_visible(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape", "surrogatepass").decode()

@@ -1,4 +1,4 @@
-"""What libraries say of a failure, in one line."""
+"""One-line summaries of the errors of libraries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _ARROW: Final = "\u21b3"
 _MESSAGE: Final = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
 
 
-def reason(error: BaseException) -> str:
-    """The causes of an error in one line; of a store's answer in XML its code and message."""
+def error_summary(error: BaseException) -> str:
+    """Summarize an error and its causes in one line; of an XML answer its code and message."""
     text = _COLOURS.sub("", str(error))
     answer = _MESSAGE.search(text)
     head = text.partition("<?xml")[0] if answer else text

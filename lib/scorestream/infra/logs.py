@@ -24,7 +24,7 @@ def configure_logs(level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             # JSON escapes by itself.
-            *([_seen] if terminal else []),
+            *([_make_visible] if terminal else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
@@ -33,7 +33,7 @@ def configure_logs(level: str) -> None:
     )
 
 
-def _seen(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _make_visible(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Texts of an event with all that they hold to be seen; a stack trace keeps its lines."""
     return {
         name: value

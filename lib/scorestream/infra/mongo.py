@@ -47,18 +47,18 @@ def source_name(url: SecretStr, database: str, *collections: str) -> str:
 
 
 @contextmanager
-def connected(secret: SecretStr, timeout_seconds: float) -> Iterator[MongoClient[Document]]:
+def connect_mongo(secret: SecretStr, timeout_seconds: float) -> Iterator[MongoClient[Document]]:
     """A client, closed at the end; nothing is sent before the first read."""
     _parts(secret)
     try:
-        client = _unconnected(secret.get_secret_value(), round(timeout_seconds * 1000))
+        client = _make_client(secret.get_secret_value(), round(timeout_seconds * 1000))
     except (PyMongoError, UserWarning, ValueError, TypeError, OSError) as error:
-        raise ConfigurationError(f"MONGODB_URL: {_told(error, secret)}") from None
+        raise ConfigurationError(f"MONGODB_URL: {_describe(error, secret)}") from None
     with closing(client):
         yield client
 
 
-def _unconnected(url: str, milliseconds: int) -> MongoClient[Document]:
+def _make_client(url: str, milliseconds: int) -> MongoClient[Document]:
     with warnings.catch_warnings():
         # pymongo only warns of an option it does not know or take, and goes on without it:
         # tls=maybe would connect in the clear.
@@ -89,25 +89,27 @@ def collection_of(
 
 
 @contextmanager
-def failures(secret: SecretStr, timeout_seconds: float, done: str, advice: str) -> Iterator[None]:
+def wrap_failures(
+    secret: SecretStr, timeout_seconds: float, done: str, advice: str
+) -> Iterator[None]:
     """Wrap what a read or write can fail with; the original stays out, it may hold the URL."""
     try:
         yield
     except BSONError as error:
-        raise ReferenceDataInvalid(f"MongoDB: not a document: {_told(error, secret)}") from None
+        raise ReferenceDataInvalid(f"MongoDB: not a document: {_describe(error, secret)}") from None
     except (PyMongoError, OSError) as error:
         raise ReferenceDataUnavailable(
             f"MongoDB at {_parts(secret)['hosts']} cannot be {done} (within {timeout_seconds:g} "
-            f"s): {_told(error, secret)}. Check that {advice}"
+            f"s): {_describe(error, secret)}. Check that {advice}"
         ) from None
 
 
-def _told(error: Exception, secret: SecretStr) -> str:
+def _describe(error: Exception, secret: SecretStr) -> str:
     """The first part of an error's text on one line, without secrets of the URL."""
     text = _DETAILS.split(str(error), maxsplit=1)[0]
     for hidden in sorted(_secrets(secret), key=len, reverse=True):
         text = text.replace(hidden, "***")
-    return bounded(" ".join(text.split()).rstrip("."))
+    return shorten(" ".join(text.split()).rstrip("."))
 
 
 def _secrets(secret: SecretStr) -> set[str]:
@@ -131,6 +133,6 @@ def _parts(secret: SecretStr) -> re.Match[str]:
     return parts
 
 
-def bounded(text: str) -> str:
+def shorten(text: str) -> str:
     """A text, cut where it is longer than an error may be."""
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

@@ -26,7 +26,7 @@ from scorestream.infra.display import (
 from scorestream.infra.errors import QueryError
 from scorestream.infra.spark.session import build_session
 from scorestream.infra.sql.output import TABLE_ROWS, Format
-from scorestream.infra.sql.spark_guard import ReadingSession, reason
+from scorestream.infra.sql.spark_guard import ReadOnlySession, error_summary
 from scorestream.wallets.schema.views import CATALOG
 
 
@@ -40,11 +40,11 @@ def run_query(sql: str, form: Format, settings: Settings) -> None:
     warehouse = Warehouse(settings.warehouse, CATALOG)
     warehouse.create_tables()
     register(spark, warehouse)
-    rows = ReadingSession(spark, CATALOG.relations).read(sql)
+    rows = ReadOnlySession(spark, CATALOG.relations).read(sql)
     try:
         print_rows(rows, form, sys.stdout)
     except PySparkException as error:
-        raise QueryError(reason(error)) from None
+        raise QueryError(error_summary(error)) from None
 
 
 def print_rows(rows: DataFrame, form: Format, out: TextIO) -> None:

@@ -20,7 +20,7 @@ from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.display import spreadsheet_text, visible_lines
 from scorestream.infra.errors import QueryError, ScorestreamError
-from scorestream.infra.sql.duckdb_guard import confine, reading_statement
+from scorestream.infra.sql.duckdb_guard import parse_read_only, restrict_connection
 from scorestream.infra.sql.output import TABLE_ROWS, Format
 from scorestream.wallets.schema.tables import TABLES
 from scorestream.wallets.schema.views import CATALOG, VIEWS
@@ -43,7 +43,7 @@ class Shell:
         self._warehouse = warehouse
         self._form = form
         self._connection = connect(warehouse.catalog)
-        confine(self._connection, warehouse)
+        restrict_connection(self._connection, warehouse)
 
     def run(self, sql: str) -> None:
         """Run a statement and print its rows on stdout.
@@ -52,7 +52,7 @@ class Shell:
             QueryError: not one statement that only reads our tables and views, or it fails.
             DeltaError: a table cannot be read.
         """
-        statement = reading_statement(self._connection, sql, self._warehouse.catalog.relations)
+        statement = parse_read_only(self._connection, sql, self._warehouse.catalog.relations)
         refresh(self._connection, self._warehouse, statement.query)
         try:
             self._print(statement)

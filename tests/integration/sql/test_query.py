@@ -24,7 +24,7 @@ from scorestream.infra.display import spreadsheet_text, visible
 from scorestream.infra.errors import QueryError
 from scorestream.infra.sql.output import Format
 from scorestream.infra.sql.spark_functions import FUNCTIONS, TABLE_FUNCTIONS
-from scorestream.infra.sql.spark_guard import NODES, ReadingSession
+from scorestream.infra.sql.spark_guard import NODES, ReadOnlySession
 from scorestream.sql.query import print_rows
 from scorestream.wallets.core import schemas
 from scorestream.wallets.schema.tables import TABLES
@@ -170,7 +170,7 @@ def test_a_jvm_that_the_archive_of_classes_does_not_fit_tells_nothing_among_the_
     assert out == '{"x":1}\n'
 
 
-def answer(reading: ReadingSession, sql: str) -> str | None:
+def answer(reading: ReadOnlySession, sql: str) -> str | None:
     """The rows as text; None where the statement is refused, or fails."""
     try:
         return str(reading.read(sql).limit(100).collect())
@@ -187,7 +187,7 @@ def assert_nothing_is_shown(sql: str, text: str) -> None:
 def test_hostile_statements_do_nothing(analysed: Warehouse, spark: SparkSession) -> None:
     jvm: Any = spark._jvm
     jvm.java.lang.System.setProperty(PROPERTY, PASSWORD)
-    reading = ReadingSession(spark, CATALOG.relations)
+    reading = ReadOnlySession(spark, CATALOG.relations)
     before = found_in(Path(analysed.root))
     answered = set()
     for statement in HOSTILE_SPARK:
@@ -200,7 +200,7 @@ def test_hostile_statements_do_nothing(analysed: Warehouse, spark: SparkSession)
 
 
 def test_honest_statements_are_answered(analysed: Warehouse, spark: SparkSession) -> None:
-    reading = ReadingSession(spark, CATALOG.relations)
+    reading = ReadOnlySession(spark, CATALOG.relations)
     statements = [*HONEST_SPARK, *(q.sql for q in questions().values())]
     assert [sql for sql in statements if answer(reading, sql) is None] == []
 
@@ -208,9 +208,12 @@ def test_honest_statements_are_answered(analysed: Warehouse, spark: SparkSession
 def test_a_condition_reads_no_table_and_runs_nothing(
     analysed: Warehouse, spark: SparkSession
 ) -> None:
-    reading = ReadingSession(spark, ())
+    reading = ReadOnlySession(spark, ())
     rejects = reading.session.read.format("delta").load(f"{analysed.root}/rejects")
-    assert reading.chosen(rejects, "error_code = 'x' OR error RLIKE '.'").count() == rejects.count()
+    assert (
+        reading.filter_rows(rejects, "error_code = 'x' OR error RLIKE '.'").count()
+        == rejects.count()
+    )
     for condition in (
         "reflect('java.lang.System', 'exit', 1) IS NULL",
         f"'${{env:{VARIABLE}}}' LIKE '/%' AND nothing",
@@ -221,7 +224,7 @@ def test_a_condition_reads_no_table_and_runs_nothing(
         "nobody = 1",
     ):
         with pytest.raises(QueryError) as caught:
-            reading.chosen(rejects, condition)
+            reading.filter_rows(rejects, condition)
         assert_nothing_is_shown(condition, str(caught.value))
 
 
@@ -246,7 +249,7 @@ def test_functions_are_those_of_this_spark(spark: SparkSession) -> None:
 
 
 def test_a_session_for_reading_leaves_others_as_they_are(spark: SparkSession) -> None:
-    ReadingSession(spark, CATALOG.relations)
+    ReadOnlySession(spark, CATALOG.relations)
     assert spark.sql("SELECT reflect('java.lang.Math', 'abs', -1)").collect()[0][0] == "1"
 
 
@@ -287,7 +290,7 @@ def test_what_programs_read_is_exact(spark: SparkSession) -> None:
 def test_a_plan_keeps_its_lines(analysed: Warehouse, spark: SparkSession) -> None:
     out = io.StringIO()
     print_rows(
-        ReadingSession(spark, CATALOG.relations).read("EXPLAIN SELECT '\x1b[2J'"), "table", out
+        ReadOnlySession(spark, CATALOG.relations).read("EXPLAIN SELECT '\x1b[2J'"), "table", out
     )
     assert "== Physical Plan ==\\n" not in out.getvalue()
     assert "\x1b" not in out.getvalue()

@@ -20,7 +20,7 @@ from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.display import spreadsheet_text
 from scorestream.infra.errors import DeltaError, QueryError
-from scorestream.infra.sql.duckdb_guard import confine, reading_statement
+from scorestream.infra.sql.duckdb_guard import parse_read_only, restrict_connection
 from scorestream.infra.sql.output import Format
 from scorestream.sql.shell import Shell
 from scorestream.wallets.schema.views import CATALOG
@@ -137,7 +137,7 @@ def test_tables_and_plans_are_shown(filled: Warehouse, capsys: pytest.CaptureFix
 
 def confined(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
     connection = connect(CATALOG)
-    confine(connection, warehouse)
+    restrict_connection(connection, warehouse)
     refresh(connection, warehouse, " ".join(CATALOG.relations))
     return connection
 
@@ -146,7 +146,7 @@ def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> str | None:
     """The rows as text; None where the statement is refused."""
     try:
         return str(
-            connection.execute(reading_statement(connection, sql, CATALOG.relations)).fetchall()
+            connection.execute(parse_read_only(connection, sql, CATALOG.relations)).fetchall()
         )
     except (QueryError, duckdb.Error):
         return None
@@ -188,7 +188,7 @@ def test_honest_statements_are_answered(filled: Warehouse) -> None:
 def test_the_connection_itself_is_confined(tmp_path: Path, sql: str) -> None:
     (tmp_path / "x.csv").write_text("a\nb\n", encoding="utf-8")
     with connect(CATALOG) as connection:
-        confine(connection, Warehouse(str(tmp_path), CATALOG))
+        restrict_connection(connection, Warehouse(str(tmp_path), CATALOG))
         with pytest.raises(duckdb.Error, match=r"disabled|locked|cannot"):
             connection.execute(sql.replace("{root}", str(tmp_path)))
 
@@ -211,7 +211,7 @@ def test_what_does_not_fit_into_memory_is_written_elsewhere(
     monkeypatch.chdir(tmp_path)
     with connect(CATALOG) as connection:
         connection.execute("SET memory_limit = '60MB'")
-        confine(connection, Warehouse(str(tmp_path), CATALOG))
+        restrict_connection(connection, Warehouse(str(tmp_path), CATALOG))
         rows = "SELECT hash(i) AS b, i FROM range(6_000_000) t(i) ORDER BY b"
         connection.execute(f"CREATE TABLE big AS {rows}")
         assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
-from scorestream.infra.kafka.consumer import gathered
+from scorestream.infra.kafka.consumer import gather_batches
 from scorestream.infra.kafka.records import Records
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
 from scorestream.wallets.core import decode as decoding
@@ -141,7 +141,7 @@ class Checker:
     def scored(self, messages: Sequence[HostileMessage]) -> tuple[Records, Scored]:
         """Messages as records, and what the core makes of them."""
         fetched = [message.fetched(offset) for offset, message in enumerate(messages)]
-        records = Records.concat(list(gathered(fetched, "in")))
+        records = Records.concat(list(gather_batches(fetched, "in")))
         refused = timeless(records)
         return records, score_messages(records.values, records.as_of, self._model, refused=refused)
 

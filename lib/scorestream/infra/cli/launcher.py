@@ -17,7 +17,7 @@ def control_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def note_progress() -> None:
+def report_progress() -> None:
     """Tell the wrapper that a batch was brought to its end since the start."""
     folder = control_folder()
     if folder is not None:
@@ -26,7 +26,7 @@ def note_progress() -> None:
             (folder / "progress").touch()
 
 
-def take_outputs() -> None:
+def restore_outputs() -> None:
     """Write to the wrapper's stdout and stderr themselves.
 
     spark-submit gives its Python one pipe for both, and may end before it has copied all of it.

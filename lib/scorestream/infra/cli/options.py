@@ -1,4 +1,4 @@
-"""Command-line options: moments and spans of time, numbers; those that several commands have."""
+"""Command-line options that several commands have: times, durations, whole numbers, models."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ MAX_SPAN_SECONDS: Final = 1000 * 365 * 86_400
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def moment(text: str) -> int:
-    """Unix seconds of a time in ISO 8601 (UTC if it names no zone), or of unix seconds."""
+def parse_time(text: str) -> int:
+    """Parse a time in ISO 8601 (UTC if it names no zone) or in unix seconds, to unix seconds."""
     if re.fullmatch(r"-?[0-9]+", text):
         if not MIN_SECONDS <= int(text) <= MAX_SECONDS:
             raise ArgumentTypeError(f"{text} is no moment in unix seconds; are these milliseconds?")
         return int(text)
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is no time") from None
-    seconds = int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    seconds = int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise ArgumentTypeError(f"{text} is before the year 1, or after 5138")
     return seconds
 
 
-def span(text: str) -> int:
-    """Seconds of a span such as 7d."""
-    found = re.fullmatch(r"([1-9][0-9]*)([smhdw])", text)
-    if found is None:
+def parse_duration(text: str) -> int:
+    """Parse a duration such as 7d, to seconds."""
+    match = re.fullmatch(r"([1-9][0-9]*)([smhdw])", text)
+    if match is None:
         raise ArgumentTypeError(f"{text!r} is no span of time such as 7d or 12h")
-    seconds = int(found[1]) * UNITS[found[2]]
+    seconds = int(match[1]) * UNITS[match[2]]
     if seconds > MAX_SPAN_SECONDS:
         raise ArgumentTypeError(f"{text} is longer than a thousand years")
     return seconds
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """What reads a whole number that is not below another."""
+    """Make a parser of whole numbers with a minimum."""
     return partial(_integer, least)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from scorestream.infra.cli.launcher import take_outputs
+from scorestream.infra.cli.launcher import restore_outputs
 from scorestream.infra.config.settings import Settings, load_settings
 from scorestream.infra.display import visible_lines
 from scorestream.infra.errors import ConfigurationError, ScorestreamError
@@ -19,7 +19,7 @@ def run_job(job: Callable[[Settings], None]) -> int:
         The exit code: 0 done, else that of the error, whose message is on stderr. Unknown
         failures raise.
     """
-    take_outputs()
+    restore_outputs()
     try:
         settings = load_settings()
         configure_logs(settings.log_level)

@@ -45,7 +45,7 @@ _PEM_FILES: Final = {
 ENCRYPTED: Final = "ENCRYPTED"
 
 
-def as_location(given: str) -> str:
+def normalize_location(given: str) -> str:
     """The one spelling of a path or URI, without a trailing slash.
 
     What is on this machine is an absolute path, also where it is given as a `file:` URI; a store
@@ -59,20 +59,20 @@ def as_location(given: str) -> str:
     return str(Path(given).resolve())
 
 
-def as_store(given: str) -> str:
+def normalize_store_uri(given: str) -> str:
     """The URI of a store of models; a file or folder in it is absolute."""
     scheme, separator, rest = given.partition("://")
     if not separator:
         # Names of services have no file of theirs; all else is a folder.
         named = re.match("(databricks|uc)", given)
-        return given if named else as_location(given.removeprefix("file:"))
+        return given if named else normalize_location(given.removeprefix("file:"))
     path, mark, query = rest.removeprefix("/").partition("?")
     if not scheme.startswith("sqlite") or not path or path.startswith(":"):
         return given
     return f"{scheme}:///{Path(path).absolute()}{mark}{query}"
 
 
-def pem_text(path: Path | None) -> str:
+def read_pem(path: Path | None) -> str:
     """A PEM file, without what is not ASCII: commentary. Empty if there is none to be read."""
     if path is None:
         return ""
@@ -136,12 +136,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_warehouse(cls, given: str) -> str:
         """A relative place is that of the folder in which the command was started."""
-        return as_location(given)
+        return normalize_location(given)
 
     @field_validator("mlflow_tracking_uri")
     @classmethod
     def _absolute_store(cls, given: SecretStr | None) -> SecretStr | None:
-        return SecretStr(as_store(given.get_secret_value())) if given else given
+        return SecretStr(normalize_store_uri(given.get_secret_value())) if given else given
 
     @field_validator(
         "scorestream_conf", "kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"
@@ -202,10 +202,10 @@ class Settings(BaseSettings):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 problems.append(f"{name.upper()}: no file at {path}")
-            elif path is not None and not re.search(label, pem_text(path)):
+            elif path is not None and not re.search(label, read_pem(path)):
                 problems.append(f"{name.upper()}: {path} is not {expected}")
         key = self.kafka_ssl_keyfile
-        if ENCRYPTED in pem_text(key) and self.kafka_ssl_key_password is None:
+        if ENCRYPTED in read_pem(key) and self.kafka_ssl_key_password is None:
             problems.append(f"KAFKA_SSL_KEY_PASSWORD: is needed, {key} is encrypted")
         return problems
 
@@ -302,14 +302,14 @@ def _invalid_settings(overrides: dict[str, Any]) -> list[str]:
     try:
         Settings(**overrides)
     except ValidationError as error:
-        lines = [line for detail in error.errors() for line in _explained(detail)]
+        lines = [line for detail in error.errors() for line in _explain(detail)]
         wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
         defaults = {name: Settings.model_fields[name].default for name in wrong}
         return lines + (_invalid_settings(overrides | defaults) if wrong else [])
     return []
 
 
-def _explained(detail: ErrorDetails) -> list[str]:
+def _explain(detail: ErrorDetails) -> list[str]:
     if not detail["loc"]:
         return str(detail["ctx"]["error"]).splitlines()
     name = str(detail["loc"][0]).upper()

@@ -27,7 +27,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def problems_of(error: ValidationError) -> str:
+def format_problems(error: ValidationError) -> str:
     """All that pydantic found wrong, in one line."""
     return "; ".join(_problem(detail) for detail in error.errors())
 

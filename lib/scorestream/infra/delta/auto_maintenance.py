@@ -1,7 +1,7 @@
-"""What keeps commits quick however long a stream runs: a short log, and few small files.
+"""Maintenance during a stream, so that commits stay quick: shortens logs, joins small files.
 
-A commit lists the log, and each 20th writes down all files of the table: both would take longer
-with every commit that was ever made.
+A commit lists the log, and every 20th writes a checkpoint with all files of the table: both would
+take longer with every commit.
 """
 
 from __future__ import annotations
@@ -12,34 +12,36 @@ from typing import Final
 
 from deltalake import DeltaTable
 
-from scorestream.infra.delta.optimize import Effort, compact
+from scorestream.infra.delta.optimize import OptimizeOptions, compact
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.transaction_log import RETENTION, expire_log
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.infra.storage.filesystem import modified_files
+from scorestream.infra.storage.filesystem import list_modified_files
 
-# So many versions can be had, and all of the last minutes; more where the table says how long.
+# Versions that stay readable, beside those of the last minutes, unless the table sets a retention.
 VERSIONS_KEPT: Final = 2_000
 MIN_SECONDS_KEPT: Final = 600
 SMALL_FILES: Final = 256
-# In the process of a stream, which has other work to do.
-EFFORT: Final = Effort(memory_megabytes=256)
+# It runs in the process of a stream, which needs its memory.
+OPTIONS: Final = OptimizeOptions(memory_megabytes=256)
 
 
-def tidy(warehouse: Warehouse, table: Table, check: Callable[[], None] = lambda: None) -> None:
+def maintain_table(
+    warehouse: Warehouse, table: Table, check: Callable[[], None] = lambda: None
+) -> None:
     """Shorten the log, and join some small files if there are many.
 
     Args:
         warehouse: where the table is.
-        table: one with rows of batches.
-        check: is called again and again meanwhile; raises where that is to end.
+        table: a table that batches append to.
+        check: called repeatedly meanwhile; raises to abort.
 
     Raises:
-        DeltaError, deltalake.exceptions.DeltaError, OSError: this time it was not done.
+        DeltaError, deltalake.exceptions.DeltaError, OSError: it failed this time.
     """
     shorten_log(warehouse, table)
     if warehouse.file_count(table) >= SMALL_FILES:
-        compact(warehouse, table, EFFORT, at_least=SMALL_FILES, most=1, check=check)
+        compact(warehouse, table, OPTIONS, at_least=SMALL_FILES, most=1, check=check)
 
 
 def shorten_log(warehouse: Warehouse, table: Table) -> None:
@@ -53,7 +55,7 @@ def shorten_log(warehouse: Warehouse, table: Table) -> None:
     log.cleanup_metadata()
     if RETENTION in log.metadata().configuration:
         return
-    found = modified_files(f"{warehouse.path(table)}/_delta_log", ".checkpoint.parquet")
+    found = list_modified_files(f"{warehouse.path(table)}/_delta_log", ".checkpoint.parquet")
     expire_log(warehouse.path(table), first_kept(found, log.version(), time.time()))
 
 

@@ -48,12 +48,12 @@ class DataFile(msgspec.Struct, frozen=True):
     statistics: str
 
 
-def new_name() -> str:
+def new_file_name() -> str:
     """A name that no other file has."""
     return f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
 
 
-def described(root: str, table: Table, name: str) -> DataFile:
+def describe_file(root: str, table: Table, name: str) -> DataFile:
     """What the log has to say of a file that is written."""
     filesystem, folder = filesystem_of(f"{root}/{table.name}")
     size = filesystem.get_file_info(f"{folder}/{name}").size
@@ -69,7 +69,7 @@ class TableWriter:
     def __init__(self, root: str, table: Table) -> None:
         self._root = root
         self._table = table
-        self._path = new_name()
+        self._path = new_file_name()
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self._writer: pq.ParquetWriter | None = None
@@ -90,7 +90,7 @@ class TableWriter:
         if self._writer is None:
             return None
         self._writer.close()
-        return described(self._root, self._table, self._path)
+        return describe_file(self._root, self._table, self._path)
 
     def _flush(self) -> None:
         rows = pa.concat_tables(self._pending).combine_chunks()
@@ -106,7 +106,7 @@ class TableWriter:
         self._writer.write_table(rows, row_group_size=rows.num_rows)
 
 
-def written_file(root: str, table: Table, rows: pa.Table) -> list[DataFile]:
+def write_file(root: str, table: Table, rows: pa.Table) -> list[DataFile]:
     """Write rows with exactly the table's columns into a new file; no rows, no file."""
     writer = TableWriter(root, table)
     writer.write(rows)
@@ -130,23 +130,23 @@ def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
     # Without pyarrow's dataset module, whose import alone takes longer than a micro-batch.
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         if not asked:
-            return conformed(file.read(columns.names, use_threads=False), columns)
+            return conform(file.read(columns.names, use_threads=False), columns)
         groups = [
             number
             for number in range(file.metadata.num_row_groups)
-            if _may_meet(file.metadata.row_group(number), asked)
+            if _may_match(file.metadata.row_group(number), asked)
         ]
-        parts = [_met(file, number, columns, asked) for number in groups]
+        parts = [_read_matching(file, number, columns, asked) for number in groups]
     return pa.concat_tables([columns.empty_table(), *parts])
 
 
-def _met(
+def _read_matching(
     file: pq.ParquetFile, group: int, columns: pa.Schema, conditions: Sequence[Condition]
 ) -> pa.Table:
     """Rows of a row group that meet all conditions."""
     asked = _columns_of(conditions)
     keys = pa.schema([field for field in columns if field.name in asked])
-    rows = conformed(file.read_row_group(group, keys.names, use_threads=False), keys)
+    rows = conform(file.read_row_group(group, keys.names, use_threads=False), keys)
     rows = rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64()))
     for condition in conditions:
         rows = rows.filter(pq.filters_to_expression(condition))
@@ -155,14 +155,14 @@ def _met(
         found = file.read_row_group(group, others, use_threads=False).take(rows[_ROW])
         for name in found.column_names:
             rows = rows.append_column(name, found[name])
-    return conformed(rows, columns)
+    return conform(rows, columns)
 
 
 def _columns_of(conditions: Sequence[Condition]) -> set[str]:
     return {name for condition in conditions for terms in condition for name, _, _ in terms}
 
 
-def conformed(rows: Rows, columns: pa.Schema) -> Rows:
+def conform(rows: Rows, columns: pa.Schema) -> Rows:
     """Rows with exactly these columns, in their order and types; those that they lack are null."""
     found = set(rows.schema.names)
     arrays = [
@@ -174,12 +174,12 @@ def conformed(rows: Rows, columns: pa.Schema) -> Rows:
     return type(rows).from_arrays(arrays, schema=columns)
 
 
-def _may_meet(group: pq.RowGroupMetaData, conditions: Sequence[Condition]) -> bool:
+def _may_match(group: pq.RowGroupMetaData, conditions: Sequence[Condition]) -> bool:
     """Whether a row group may have a row that meets all conditions, by what is known of it."""
     bounds = _bounds(group, _columns_of(conditions))
     return all(
         any(
-            all(name not in bounds or _has_room(bounds[name], *rest) for name, *rest in terms)
+            all(name not in bounds or _may_contain(bounds[name], *rest) for name, *rest in terms)
             for terms in condition
         )
         for condition in conditions
@@ -202,7 +202,7 @@ def _columns(group: pq.RowGroupMetaData) -> Iterator[pq.ColumnChunkMetaData]:
     return (group.column(index) for index in range(group.num_columns))
 
 
-def _has_room(bounds: tuple[Any, Any] | None, operator: str, value: Any) -> bool:
+def _may_contain(bounds: tuple[Any, Any] | None, operator: str, value: Any) -> bool:
     """Whether between two bounds there may be a value as a condition asks for."""
     if bounds is None:
         return operator not in {"=", "<", ">="}

@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 from scorestream.infra.delta.table import Catalog, Table
 from scorestream.infra.delta.table_features import arrow_dataset
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError
 
 # The schema `empty` holds the tables' columns and no rows.
@@ -44,7 +44,7 @@ def connect(catalog: Catalog) -> duckdb.DuckDBPyConnection:
         connection.unregister("columns")
         show(connection, table, f"empty.{table.name}")
     for view in catalog.views:
-        connection.execute(f"CREATE VIEW {view.name} AS {_translated(view.sql)}")
+        connection.execute(f"CREATE VIEW {view.name} AS {_translate(view.sql)}")
     return connection
 
 
@@ -59,8 +59,9 @@ def refresh(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, stateme
             rows = _rows(connection, table, DeltaTable(warehouse.path(table)))
             show(connection, table, rows)
         except (DeltaRsError, OSError, duckdb.Error) as error:
+            reason = error_summary(error)
             raise DeltaError(
-                f"table {table.name} at {warehouse.path(table)} cannot be read: {reason(error)}; "
+                f"table {table.name} at {warehouse.path(table)} cannot be read: {reason}; "
                 "check SCORESTREAM_WAREHOUSE, and that a job has made the tables"
             ) from error
 
@@ -107,7 +108,7 @@ def show(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> None
     )
 
 
-def _translated(sql: str) -> str:
+def _translate(sql: str) -> str:
     return sqlglot.transpile(
         sql, read="spark", write="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE
     )[0]

@@ -1,7 +1,7 @@
-"""Rows of data files written anew: joined, changed, or put in order, in bounded memory.
+"""Rewrites data files: joins, changes or sorts their rows, in bounded memory.
 
-delta-rs has operations for that. But of two of its own that replace the same files both would stand
-and every row be there twice; so files are written here and committed by `Warehouse.replace`.
+delta-rs has operations for that. But if two of them replace the same files, both succeed, and every
+row is there twice; so files are written here and committed by `Warehouse.replace`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from scorestream.infra.delta.data_files import (
     COMPRESSION,
     ROW_GROUP_BYTES,
     DataFile,
-    conformed,
-    described,
-    new_name,
+    conform,
+    describe_file,
+    new_file_name,
 )
 from scorestream.infra.delta.table import Table
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError
 from scorestream.infra.storage.filesystem import delete_files, filesystem_of
 
@@ -57,13 +57,13 @@ class StoredFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Files:
-    """Data files of a table, to be written anew.
+    """Data files of a table, to be rewritten.
 
     Attributes:
         root: the warehouse.
         schema: the columns of the table, those of other versions of this code among them.
         stored: the files.
-        check: is called again and again while they are read; raises where that is to end.
+        check: called repeatedly while they are read; raises to abort.
     """
 
     root: str
@@ -94,11 +94,11 @@ def _rows(uri: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     filesystem, path = filesystem_of(uri)
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
-            yield conformed(batch, schema)
+            yield conform(batch, schema)
 
 
-def in_order(files: Files, column: str, memory_megabytes: int) -> Iterator[pa.RecordBatch]:
-    """The rows of files, sorted by a column; what does not fit the memory is sorted on disk."""
+def sort_rows(files: Files, column: str, memory_megabytes: int) -> Iterator[pa.RecordBatch]:
+    """Sort the rows of files by a column; beyond the memory the sort spills to disk."""
     spill = max(files.size * SPILL_BYTES_PER_BYTE, MIN_SPILL_BYTES)
     with tempfile.TemporaryDirectory(prefix="scorestream-sort-") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -115,11 +115,11 @@ def in_order(files: Files, column: str, memory_megabytes: int) -> Iterator[pa.Re
             yield from ordered.to_arrow_reader(_BATCH_ROWS)
 
 
-def written(files: Files, rows: Iterable[pa.RecordBatch], target_bytes: int) -> list[DataFile]:
-    """Write rows into new files of the table, each of about a size; all of them, or none.
+def write_files(files: Files, rows: Iterable[pa.RecordBatch], target_bytes: int) -> list[DataFile]:
+    """Write rows into new files of the table, each of about `target_bytes`; all files, or none.
 
     Raises:
-        DeltaError: the files they come from cannot be read, or the memory is too little.
+        DeltaError: the source files cannot be read, or there is too little memory.
     """
     writer = _Writer(files, target_bytes)
     try:
@@ -128,16 +128,16 @@ def written(files: Files, rows: Iterable[pa.RecordBatch], target_bytes: int) -> 
             writer.write(batch)
         return writer.close()
     except BaseException as error:
-        writer.give_up()
+        writer.discard()
         if not isinstance(error, duckdb.Error | pa.ArrowException):
             raise
         raise DeltaError(
-            f"files of {files.table.name} cannot be written anew: {reason(error)}"
+            f"files of {files.table.name} cannot be written anew: {error_summary(error)}"
         ) from error
 
 
 class _Writer:
-    """Groups of `GROUP_ROWS` rows, or of fewer that are large, into one file after the other."""
+    """Writes row groups of `GROUP_ROWS` rows, fewer if they are large, file after file."""
 
     def __init__(self, files: Files, target_bytes: int) -> None:
         self._files = files
@@ -161,10 +161,10 @@ class _Writer:
         self._flush()
         self._end_file()
         files = self._files
-        return [described(files.root, files.table, name) for name in self._names]
+        return [describe_file(files.root, files.table, name) for name in self._names]
 
-    def give_up(self) -> None:
-        """Delete what was written: on a full disk it would take the room of all else."""
+    def discard(self) -> None:
+        """Delete the written files, which would fill a full disk even more."""
         with contextlib.suppress(OSError, pa.ArrowException):
             self._end_file()
         for name in self._names:
@@ -186,7 +186,7 @@ class _Writer:
         self._pending, self._rows, self._bytes = [], 0, 0
 
     def _new_file(self) -> _File:
-        name = new_name()
+        name = new_file_name()
         filesystem, folder = filesystem_of(f"{self._files.root}/{self._files.table.name}")
         sink = filesystem.open_output_stream(f"{folder}/{name}")
         self._names.append(name)

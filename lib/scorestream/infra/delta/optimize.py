@@ -1,8 +1,8 @@
-"""What keeps a table healthy: small files joined, rows in the order of the column to cluster by.
+"""Optimizes tables: joins small files, and clusters rows by a column.
 
-All of it puts files in the place of others (`Warehouse.replace`), which one at a time can do for a
-file, whatever machine it runs on: the other begins anew with what is there then. The lock is only
-for an early and clear answer. Appends disturb nothing and are not disturbed.
+Both replace files in one commit (`Warehouse.replace`). Of two processes that replace the same file,
+on whatever machines, one fails and starts again from the new version; the lock only gives an early
+and clear error. Appends neither conflict nor wait.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scorestream.infra.delta.file_rewriting import (
     MEGABYTE,
     Files,
     StoredFile,
-    in_order,
-    written,
+    sort_rows,
+    write_files,
 )
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.table_features import refuse_unreadable
@@ -36,16 +36,16 @@ _ALWAYS_JOINED: Final = 16
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How far an upkeep goes.
+class OptimizeOptions:
+    """How tables are optimized.
 
     Attributes:
         target_megabytes: files are joined up to this size.
-        memory_megabytes: what a clustering may hold before it sorts on disk.
-        vacuum_hours: delete files that no version of the last so many hours needs; None: keep all,
-            and with them the time travel.
-        cluster_percent: cluster when this share of a table's rows came since the last time; 0:
-            always, None: never.
+        memory_megabytes: memory of a sort, which spills to disk beyond it.
+        vacuum_hours: delete files that no version of the last so many hours needs; None: keep all
+            files, and time travel with them.
+        cluster_percent: cluster when this share of a table's rows is new since the last clustering;
+            0: always, None: never.
     """
 
     target_megabytes: int = 128
@@ -54,8 +54,8 @@ class Effort:
     cluster_percent: int | None = 20
 
 
-def upkeep_lock(warehouse: Warehouse) -> AbstractContextManager[None]:
-    """The only right to replace files of a warehouse's tables.
+def maintenance_lock(warehouse: Warehouse) -> AbstractContextManager[None]:
+    """Lock the maintenance of a warehouse: only one process may replace files of its tables.
 
     Raises:
         InUseError: another process of this machine has it.
@@ -63,8 +63,8 @@ def upkeep_lock(warehouse: Warehouse) -> AbstractContextManager[None]:
     return exclusive_lock(f"{warehouse.root}/_checkpoints/upkeep", "wait until it is done")
 
 
-def table_files(warehouse: Warehouse, table: Table) -> Files:
-    """All data files of the newest version."""
+def list_table_files(warehouse: Warehouse, table: Table) -> Files:
+    """List the data files of the newest version."""
     log = DeltaTable(warehouse.path(table))
     refuse_unreadable(log)
     schema = pa.schema([field.remove_metadata() for field in pa.schema(log.schema())])
@@ -84,58 +84,58 @@ def table_files(warehouse: Warehouse, table: Table) -> Files:
 def compact(
     warehouse: Warehouse,
     table: Table,
-    effort: Effort,
+    options: OptimizeOptions,
     *,
     at_least: int = 2,
     most: int | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Join small files, in a commit for each new file, in the order of the column to cluster by.
+    """Join small files, in one commit per new file, with rows sorted by the clustering column.
 
     Args:
         warehouse: where the table is.
-        effort: up to which size, in how much memory.
+        options: size of the joined files, and memory.
         at_least: fewer small files than these are left as they are.
         most: how many new files are made; None: all that can be.
         check: is called again and again meanwhile; raises where that is to end.
 
     Raises:
-        CommitFailedError: some of them were taken meanwhile; what was joined before stays so.
+        CommitFailedError: another process replaced some of them; files joined before stay joined.
     """
-    target = effort.target_megabytes * MEGABYTE
-    every = table_files(warehouse, table)
-    small = _small(every.stored, target)
-    for stored in bins(small, target)[:most] if len(small) >= at_least else ():
-        files = replace(every, stored=stored, check=check)
-        # A value is then looked up in a few rows of each file, as in a table that is clustered.
-        added = written(files, _in_order(files, effort), target)
+    target = options.target_megabytes * MEGABYTE
+    all_files = list_table_files(warehouse, table)
+    small = _select_small(all_files.stored, target)
+    for stored in group_small_files(small, target)[:most] if len(small) >= at_least else ():
+        files = replace(all_files, stored=stored, check=check)
+        # Sorted, so that a look-up reads few rows of each file, as in a clustered table.
+        added = write_files(files, _sort_rows(files, options), target)
         warehouse.replace(table, files.names, added, "compaction", changed=False)
 
 
-def _in_order(files: Files, effort: Effort) -> Iterator[pa.RecordBatch]:
+def _sort_rows(files: Files, options: OptimizeOptions) -> Iterator[pa.RecordBatch]:
     column = files.table.cluster_by
-    return in_order(files, column, effort.memory_megabytes) if column else files.rows()
+    return sort_rows(files, column, options.memory_megabytes) if column else files.rows()
 
 
-def bins(small: Sequence[StoredFile], target: int) -> list[list[StoredFile]]:
-    """The files to join, together those that become one: neighbours in time.
+def group_small_files(small: Sequence[StoredFile], target: int) -> list[list[StoredFile]]:
+    """Group small files for joining: each group becomes one file of neighbours in time.
 
     Args:
         small: the files.
         target: bytes of a joined file.
     """
-    found: list[list[StoredFile]] = [[]]
+    groups: list[list[StoredFile]] = [[]]
     size = 0
     for file in sorted(small, key=attrgetter("written_at", "name")):
         if size + file.size > target:
-            found.append([])
+            groups.append([])
             size = 0
-        found[-1].append(file)
+        groups[-1].append(file)
         size += file.size
-    return [files for files in found if len(files) > 1]
+    return [files for files in groups if len(files) > 1]
 
 
-def _small(stored: Sequence[StoredFile], target: int) -> list[StoredFile]:
+def _select_small(stored: Sequence[StoredFile], target: int) -> list[StoredFile]:
     small: list[StoredFile] = []
     smaller = 0
     for file in sorted(stored, key=attrgetter("size")):
@@ -146,30 +146,30 @@ def _small(stored: Sequence[StoredFile], target: int) -> list[StoredFile]:
     return small
 
 
-def is_due(warehouse: Warehouse, table: Table, effort: Effort) -> bool:
-    """Whether enough rows came since the table was clustered, if it is one to cluster."""
-    if table.cluster_by is None or effort.cluster_percent is None:
+def is_clustering_due(warehouse: Warehouse, table: Table, options: OptimizeOptions) -> bool:
+    """Whether enough rows are new since the last clustering; never without a clustering column."""
+    if table.cluster_by is None or options.cluster_percent is None:
         return False
     log = DeltaTable(warehouse.path(table))
     rows = log.count()
     new = rows - (log.transaction_version(CLUSTERED) or 0)
-    return rows > 0 and new * 100 >= rows * effort.cluster_percent
+    return rows > 0 and new * 100 >= rows * options.cluster_percent
 
 
-def cluster(warehouse: Warehouse, table: Table, effort: Effort) -> None:
-    """Rewrite the whole table in the order of the column to cluster by.
+def cluster(warehouse: Warehouse, table: Table, options: OptimizeOptions) -> None:
+    """Rewrite the whole table sorted by its clustering column.
 
     Raises:
-        CommitFailedError: rows were changed, or files joined, meanwhile.
+        CommitFailedError: another process changed rows, or joined files, meanwhile.
     """
-    files = table_files(warehouse, table)
-    added = written(files, _in_order(files, effort), effort.target_megabytes * MEGABYTE)
+    files = list_table_files(warehouse, table)
+    added = write_files(files, _sort_rows(files, options), options.target_megabytes * MEGABYTE)
     mark = (CLUSTERED, sum(file.records for file in added))
     warehouse.replace(table, files.names, added, "clustering", changed=False, transaction=mark)
 
 
 def make_checkpoint(warehouse: Warehouse, table: Table) -> int:
-    """Make a checkpoint of the log, at which readers begin whatever was before; its version."""
+    """Make a checkpoint of the log, from which readers start; returns its version."""
     log = DeltaTable(warehouse.path(table))
     log.create_checkpoint()
     return log.version()

@@ -21,7 +21,7 @@ REMOVED_FILES_NAMED: Final = "interval 1 hours"
 STATISTICS_COLUMNS: Final = "delta.dataSkippingStatsColumns"
 
 
-def missing_columns(present: pa.Schema, table: Table) -> list[pa.Field]:
+def find_missing_columns(present: pa.Schema, table: Table) -> list[pa.Field]:
     """The columns that an older version's table lacks.
 
     Raises:
@@ -35,7 +35,7 @@ def missing_columns(present: pa.Schema, table: Table) -> list[pa.Field]:
             missing.append(field)
         elif index < 0:
             raise ValueError(f"it has no column {field.name}, its columns are {present.names}")
-        elif not _takes(present.field(index).type, field.type):
+        elif not _accepts(present.field(index).type, field.type):
             raise ValueError(
                 f"its column {field.name} is {present.field(index).type}, not {field.type}"
             )
@@ -45,17 +45,19 @@ def missing_columns(present: pa.Schema, table: Table) -> list[pa.Field]:
     return missing
 
 
-def _takes(present: pa.DataType, ours: pa.DataType) -> bool:
+def _accepts(present: pa.DataType, ours: pa.DataType) -> bool:
     """Whether a column takes values of our type; structs may have fields that we do not know."""
     if pa.types.is_struct(ours) and pa.types.is_struct(present):
         known = {field.name: field for field in ours}
         found = {field.name: field for field in present}
         return known.keys() <= found.keys() and all(
-            _takes(field.type, known[name].type) if name in known else field.nullable
+            _accepts(field.type, known[name].type) if name in known else field.nullable
             for name, field in found.items()
         )
     if pa.types.is_map(ours) and pa.types.is_map(present):
-        return bool(present.key_type == ours.key_type) and _takes(present.item_type, ours.item_type)
+        return bool(present.key_type == ours.key_type) and _accepts(
+            present.item_type, ours.item_type
+        )
     return bool(present == ours)
 
 
@@ -87,7 +89,7 @@ def _first_parts(field: pa.Field) -> Iterator[str]:
         yield from (f"{field.name}.{path}" for path in _first_parts(part))
 
 
-def missing_properties(present: Mapping[str, str], table: Table) -> dict[str, str]:
+def find_missing_properties(present: Mapping[str, str], table: Table) -> dict[str, str]:
     """The properties that an older version's table lacks; what was set otherwise is kept."""
     wanted = table_properties(table)
     missing = {name: value for name, value in wanted.items() if name not in present}

@@ -31,13 +31,13 @@ _REMEDY: Final = (
 )
 
 
-def reader_features(log: DeltaTable) -> set[str]:
+def list_reader_features(log: DeltaTable) -> set[str]:
     """The features that a reader of the table has to know; column mapping where names differ."""
     found = {str(name) for name in log.protocol().reader_features or ()} - {MAPPING}
-    return found | ({MAPPING} if renamed_columns(log) else set())
+    return found | ({MAPPING} if find_renamed_columns(log) else set())
 
 
-def renamed_columns(log: DeltaTable) -> list[str]:
+def find_renamed_columns(log: DeltaTable) -> list[str]:
     """Columns that have, or a field in which has, another name in the table's files."""
     if log.metadata().configuration.get("delta.columnMapping.mode", "none") == "none":
         return []
@@ -63,12 +63,12 @@ def arrow_dataset(log: DeltaTable) -> Dataset:
     Raises:
         DeltaError: the table has a feature of which Arrow's scans know nothing.
     """
-    if renamed_columns(log):
+    if find_renamed_columns(log):
         raise refusal(log.table_uri, MAPPING, "read")
     try:
         return log.to_pyarrow_dataset(filesystem=folder_filesystem(log.table_uri))
     except DeltaProtocolError:
-        raise refusal(log.table_uri, ", ".join(sorted(reader_features(log))), "read") from None
+        raise refusal(log.table_uri, ", ".join(sorted(list_reader_features(log))), "read") from None
 
 
 def refuse_unreadable(log: DeltaTable) -> None:
@@ -79,9 +79,9 @@ def refuse_unreadable(log: DeltaTable) -> None:
     """
     if log.protocol().min_reader_version == 1:
         return
-    if renamed_columns(log):
+    if find_renamed_columns(log):
         raise refusal(log.table_uri, MAPPING, "used")
-    if VECTORS in reader_features(log) and pa.table(log.deletion_vectors()).num_rows:
+    if VECTORS in list_reader_features(log) and pa.table(log.deletion_vectors()).num_rows:
         raise DeltaError(
             f"{log.table_uri}: has rows that are only marked as deleted ({VECTORS}): let Spark "
             "take them out of the files (ALTER TABLE … SET TBLPROPERTIES "
@@ -89,7 +89,7 @@ def refuse_unreadable(log: DeltaTable) -> None:
         )
 
 
-def table_batches(log: DeltaTable, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+def read_table_batches(log: DeltaTable, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The rows of a version of a table, file by file, some at a time; first none, with the columns.
 
     Raises:
@@ -99,7 +99,7 @@ def table_batches(log: DeltaTable, columns: Sequence[str] | None = None) -> Iter
     names = schema.names if columns is None else list(columns)
     schema = pa.schema([_plain(schema.field(name)) for name in names])
     yield schema.empty_table()
-    if not reader_features(log):
+    if not list_reader_features(log):
         for batch in arrow_dataset(log).to_batches(columns=names, batch_size=BATCH_ROWS):
             yield pa.Table.from_batches([batch])
         return
@@ -117,7 +117,7 @@ def _scanned(log: DeltaTable, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     except DeltaRsError as error:
         if "Unsupported table features" not in str(error):
             raise
-        features = ", ".join(sorted(reader_features(log)))
+        features = ", ".join(sorted(list_reader_features(log)))
         raise refusal(log.table_uri, features, "read") from None
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scorestream.infra.errors import DamagedTableError
-from scorestream.infra.storage.filesystem import delete_files, filesystem_of, modified_files
+from scorestream.infra.storage.filesystem import delete_files, filesystem_of, list_modified_files
 
 RETENTION: Final = "delta.logRetentionDuration"
 DEFAULT_RETENTION: Final = timedelta(days=30)
@@ -25,7 +25,7 @@ _VERSION: Final = re.compile(r"(\d{20})\.")
 _INTERVAL: Final = re.compile(r"interval (\d+) (second|minute|hour|day|week)s?")
 
 
-class Named(NamedTuple):
+class LoggedNames(NamedTuple):
     """Names of data files in the log.
 
     Attributes:
@@ -37,7 +37,7 @@ class Named(NamedTuple):
     removed: frozenset[str]
 
 
-def names_in_log(table_uri: str) -> Named:
+def read_logged_names(table_uri: str) -> LoggedNames:
     """Names of the data files that commits and checkpoints have added or removed."""
     names: dict[str, set[str]] = {kind: set() for kind in _NAMING}
     for uri in _commits(table_uri):
@@ -47,10 +47,10 @@ def names_in_log(table_uri: str) -> Named:
     for uri in _checkpoints(table_uri):
         for kind in _NAMING:
             names[kind] |= set(_of_files(uri, kind, "path"))
-    return Named(*(frozenset(names[kind]) for kind in _NAMING))
+    return LoggedNames(*(frozenset(names[kind]) for kind in _NAMING))
 
 
-def is_made(table_uri: str, since: int, reason: str) -> bool:
+def is_committed(table_uri: str, since: int, reason: str) -> bool:
     """Whether a commit after a version says that it was made for this reason, which is unique.
 
     What was refused may have been made all the same, where only the answer was lost.
@@ -63,7 +63,7 @@ def is_made(table_uri: str, since: int, reason: str) -> bool:
     )
 
 
-def entries_with(table_uri: str, holds: Callable[[str], bool]) -> list[str]:
+def find_log_entries(table_uri: str, holds: Callable[[str], bool]) -> list[str]:
     """Commits and checkpoints in which a text is one that is looked for.
 
     Statistics and old conditions may have what no row has any more.
@@ -78,7 +78,7 @@ def expire_log(table_uri: str, version: int) -> int:
     No earlier version can be read any more. A writer that began before them finds that entries
     lack, and begins anew.
     """
-    found = [uri for uri, _ in modified_files(f"{table_uri}/_delta_log", "")]
+    found = [uri for uri, _ in list_modified_files(f"{table_uri}/_delta_log", "")]
     named = [(uri, _VERSION.match(uri.rpartition("/")[2])) for uri in found]
     old = [uri for uri, found in named if found and int(found[1]) < version]
     # The newest last: whoever reads meanwhile begins at a checkpoint, or misses the first entries.
@@ -86,7 +86,7 @@ def expire_log(table_uri: str, version: int) -> int:
     return len(old)
 
 
-def retention(properties: Mapping[str, str]) -> timedelta:
+def log_retention(properties: Mapping[str, str]) -> timedelta:
     """How long entries of the log are kept, by the table's properties."""
     found = _INTERVAL.fullmatch(properties.get(RETENTION, "").strip().lower())
     return timedelta(**{f"{found[2]}s": int(found[1])}) if found else DEFAULT_RETENTION
@@ -158,12 +158,12 @@ def _has(value: Any, holds: Callable[[str], bool]) -> bool:
 
 
 def _commits(table_uri: str) -> list[str]:
-    found = (uri for uri, _ in modified_files(f"{table_uri}/_delta_log", ".json"))
+    found = (uri for uri, _ in list_modified_files(f"{table_uri}/_delta_log", ".json"))
     return [uri for uri in found if _version(uri).isdecimal()]
 
 
 def _checkpoints(table_uri: str) -> list[str]:
-    found = modified_files(f"{table_uri}/_delta_log", ".parquet")
+    found = list_modified_files(f"{table_uri}/_delta_log", ".parquet")
     return [uri for uri, _ in found if ".checkpoint." in uri]
 
 

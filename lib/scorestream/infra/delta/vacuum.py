@@ -19,7 +19,7 @@ from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.storage.filesystem import (
     delete_files,
-    modified_files,
+    list_modified_files,
     read_text,
     write_text,
 )
@@ -35,19 +35,19 @@ def vacuum(warehouse: Warehouse, table: Table, hours: int | None) -> int | None:
     """
     now = time.time()
     unneeded = _unneeded(warehouse, table)
-    noted = _noted(warehouse, table)
+    noted = _read_marks(warehouse, table)
     since = {name: min(noted.get(name, now), now) for name in unneeded}
     limit = 0.0 if hours is None else now - hours * _HOUR
     gone = [name for name, at in since.items() if at <= limit]
     delete_files(f"{warehouse.path(table)}/{name}" for name in gone)
-    _note(warehouse, table, {name: at for name, at in since.items() if at > limit})
+    _write_marks(warehouse, table, {name: at for name, at in since.items() if at > limit})
     return None if hours is None else len(gone)
 
 
 def _unneeded(warehouse: Warehouse, table: Table) -> list[str]:
     """Data files on the disk that are not of the newest version."""
     # In this order: what is committed between the two is known for what it is.
-    found = [uri for uri, _ in modified_files(warehouse.path(table), ".parquet")]
+    found = [uri for uri, _ in list_modified_files(warehouse.path(table), ".parquet")]
     log = DeltaTable(warehouse.path(table))
     live = {uri.rpartition("/")[2] for uri in log.file_uris()}
     return [name for name in (uri.rpartition("/")[2] for uri in found) if name not in live]
@@ -57,7 +57,7 @@ def _place(warehouse: Warehouse, table: Table) -> str:
     return f"{warehouse.root}/_checkpoints/upkeep_files/{table.name}.json"
 
 
-def _noted(warehouse: Warehouse, table: Table) -> dict[str, float]:
+def _read_marks(warehouse: Warehouse, table: Table) -> dict[str, float]:
     """By name, the unix seconds at which a file was first seen to be unneeded."""
     try:
         found = json.loads(read_text(_place(warehouse, table)) or "{}")
@@ -67,9 +67,9 @@ def _noted(warehouse: Warehouse, table: Table) -> dict[str, float]:
         return {}
 
 
-def _note(warehouse: Warehouse, table: Table, since: dict[str, float]) -> None:
+def _write_marks(warehouse: Warehouse, table: Table, since: dict[str, float]) -> None:
     names: defaultdict[str, list[str]] = defaultdict(list)
     for name, at in since.items():
         names[str(at)].append(name)
-    if names or _noted(warehouse, table):
+    if names or _read_marks(warehouse, table):
         write_text(_place(warehouse, table), json.dumps(names))

@@ -27,19 +27,19 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
-from scorestream.infra.delta.commit_retries import retried
-from scorestream.infra.delta.data_files import Condition, DataFile, written_file
+from scorestream.infra.delta.commit_retries import retry_commit
+from scorestream.infra.delta.data_files import Condition, DataFile, write_file
 from scorestream.infra.delta.schema_evolution import (
-    missing_columns,
-    missing_properties,
+    find_missing_columns,
+    find_missing_properties,
     table_properties,
 )
 from scorestream.infra.delta.table import Catalog, Table
 from scorestream.infra.delta.table_features import arrow_dataset, refuse_unreadable
 from scorestream.infra.delta.transaction_log import is_whole, refuse_damaged_log
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError
-from scorestream.infra.storage.lease import fence_of, taken_over
+from scorestream.infra.storage.lease import fence_application, takeover_error
 
 # To look for expired entries takes longer with every entry: upkeep does that now and then.
 _AFTER_COMMIT: Final = PostCommitHookProperties(cleanup_expired_logs=False)
@@ -98,13 +98,14 @@ class Warehouse:
         """
         try:
             # Two jobs that start at the same moment may both make it, or add the same columns.
-            retried(f"table {self.path(table)}", lambda: self._create(table))
+            retry_commit(f"table {self.path(table)}", lambda: self._create(table))
         except (DeltaRsError, OSError, ValueError) as error:
             raise self._unusable(table, error) from error
 
     def _unusable(self, table: Table, error: Exception) -> DeltaError:
+        reason = error_summary(error)
         return DeltaError(
-            f"table {table.name} at {self.path(table)} cannot be used: {reason(error)}; check "
+            f"table {table.name} at {self.path(table)} cannot be used: {reason}; check "
             "SCORESTREAM_WAREHOUSE, that it can be written, and the version that wrote it"
         )
 
@@ -126,12 +127,12 @@ class Warehouse:
             )
             return
         refuse_unreadable(present)
-        missing = missing_columns(pa.schema(present.schema()), table)
+        missing = find_missing_columns(pa.schema(present.schema()), table)
         if missing:
             present.alter.add_columns(
                 [DeltaField.from_arrow(_commented(table, field)) for field in missing]
             )
-        properties = missing_properties(present.metadata().configuration, table)
+        properties = find_missing_properties(present.metadata().configuration, table)
         if properties:
             present.alter.set_table_properties(properties)
 
@@ -242,7 +243,7 @@ class Warehouse:
             DeltaError: the commit failed.
             InUseError: a later holder of the lease has been there.
         """
-        self._append(table, written_file(self.root, table, rows), None)
+        self._append(table, write_file(self.root, table, rows), None)
 
     def mark(self, table: Table, transaction: tuple[str, int]) -> None:
         """Note that the table holds a version of an application which had no rows for it."""
@@ -255,7 +256,7 @@ class Warehouse:
             DeltaError: a table cannot be read.
             DamagedTableError: a commit of a table's log cannot be read.
         """
-        return max(self._last_epoch(fence_of(name), table) for table in tables)
+        return max(self._last_epoch(fence_application(name), table) for table in tables)
 
     def _last_epoch(self, application: str, table: Table) -> int:
         refuse_damaged_log(self.path(table))
@@ -286,7 +287,7 @@ class Warehouse:
         def commit() -> None:
             log = self._log(table)
             _refuse_late(log, self.fence)
-            if once is not None and _holds(log, once):
+            if once is not None and _has_transaction(log, once):
                 return
             began = time.monotonic()
             log.create_write_transaction(
@@ -328,10 +329,10 @@ class Warehouse:
         """Add rows; a commit that took rows away meanwhile (`forget`) is no reason to fail."""
         what = f"commit to {self.path(table)}"
         try:
-            retried(what, attempt)
+            retry_commit(what, attempt)
         except (DeltaRsError, OSError) as error:
             refuse_damaged_log(self.path(table))
-            raise DeltaError(f"{what}: {reason(error)}") from error
+            raise DeltaError(f"{what}: {error_summary(error)}") from error
 
     def replace(
         self,
@@ -410,7 +411,7 @@ class Warehouse:
         self._commit(table, attempt)
 
 
-def _holds(log: DeltaTable, transaction: tuple[str, int]) -> bool:
+def _has_transaction(log: DeltaTable, transaction: tuple[str, int]) -> bool:
     application, version = transaction
     done = log.transaction_version(application)
     return done is not None and done >= version
@@ -425,7 +426,7 @@ def _refuse_late(log: DeltaTable, fence: tuple[str, int] | None) -> None:
     if fence is not None:
         name, epoch = fence
         if (log.transaction_version(name) or 0) > epoch:
-            raise taken_over(name.partition("/")[2])
+            raise takeover_error(name.partition("/")[2])
 
 
 def _refuse_unseen(log: DeltaTable, files: Sequence[DataFile]) -> None:

@@ -29,11 +29,11 @@ from scorestream.infra.kafka.connection import (
     UNKNOWN_SECONDS,
     client_options,
     consumer_options,
-    failures,
     producer_options,
-    settled,
+    retry_query,
+    wrap_failures,
 )
-from scorestream.infra.kafka.connection_errors import Refusals
+from scorestream.infra.kafka.connection_errors import ConnectionProblems
 from scorestream.infra.kafka.producer import Record, produce
 
 # Where one server refuses us, another may still answer within this.
@@ -68,8 +68,8 @@ class KafkaCluster:
         """
         self.settings = settings
         self._options = client_options(settings)
-        self._refusals = Refusals(settings)
-        with failures("Kafka's connection settings cannot be used", ConfigurationError):
+        self._refusals = ConnectionProblems(settings)
+        with wrap_failures("Kafka's connection settings cannot be used", ConfigurationError):
             self._admin = AdminClient(self._options | {"error_cb": self._refusals})
 
     def ensure_topics(self) -> None:
@@ -94,7 +94,7 @@ class KafkaCluster:
     def _create(self, names: list[str]) -> None:
         new = [NewTopic(n, NEW_TOPIC_PARTITIONS, config=dict(NEW_TOPIC_CONFIG)) for n in names]
         for name, created in self._admin.create_topics(new).items():
-            with failures(f"topic {name} cannot be created"):
+            with wrap_failures(f"topic {name} cannot be created"):
                 try:
                     created.result(timeout=ANSWER_SECONDS)
                 except KafkaException as error:
@@ -116,7 +116,7 @@ class KafkaCluster:
                 return self._admin.list_topics(timeout=min(max(1, passed), ANSWER_SECONDS - passed))
             except KafkaException:
                 passed = time.monotonic() - began
-            refusal = self._refusals.heard(self._admin)
+            refusal = self._refusals.find_problem(self._admin)
             if refusal is not None and passed > REFUSED_SECONDS:
                 raise KafkaError(refusal)
         raise KafkaError(
@@ -137,14 +137,14 @@ class KafkaCluster:
         """
         # Asked for each batch: what the client has said of its connections must not pile up.
         self._refusals.forget(self._admin)
-        with failures(f"topic {topic} cannot be described"):
+        with wrap_failures(f"topic {topic} cannot be described"):
             try:
                 ask = partial(self._described, topic, seconds)
-                return str(settled(ask, UNKNOWN_SECONDS).topic_id)
+                return str(retry_query(ask, UNKNOWN_SECONDS).topic_id)
             except KafkaException as error:
                 if error.args[0].code() != Errors.UNKNOWN_TOPIC_OR_PART:
                     raise
-                raise LostOffsetsError(_deleted(topic)) from None
+                raise LostOffsetsError(_is_deleted(topic)) from None
 
     def _described(self, topic: str, seconds: float) -> Any:
         asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
@@ -166,8 +166,8 @@ class KafkaCluster:
         return self._ends(topic, IsolationLevel.READ_UNCOMMITTED)
 
     def _ends(self, topic: str, level: IsolationLevel) -> Offsets:
-        with failures(f"the offsets of {topic} cannot be read"):
-            return settled(partial(self._listed, topic, self._numbers(topic), level))
+        with wrap_failures(f"the offsets of {topic} cannot be read"):
+            return retry_query(partial(self._listed, topic, self._numbers(topic), level))
 
     def _listed(self, topic: str, partitions: list[int], level: IsolationLevel) -> Offsets:
         wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}  # type: ignore[no-untyped-call]
@@ -206,7 +206,7 @@ class KafkaCluster:
         """The partitions of a topic."""
         found = self._metadata().topics.get(topic)
         if found is None:
-            raise LostOffsetsError(_deleted(topic))
+            raise LostOffsetsError(_is_deleted(topic))
         return list(found.partitions)
 
     def commit_group(self, topic: str, offsets: Mapping[int, int]) -> None:
@@ -214,7 +214,7 @@ class KafkaCluster:
         group = self.settings.kafka_consumer_group
         positions = [TopicPartition(topic, p, offset) for p, offset in offsets.items()]
         request = [ConsumerGroupTopicPartitions(group, positions)]
-        with failures(f"offsets not committed to group {group}"):
+        with wrap_failures(f"offsets not committed to group {group}"):
             self._admin.alter_consumer_group_offsets(request)[group].result(timeout=ANSWER_SECONDS)
 
     def produce(self, topic: str, records: Iterable[Record]) -> int:
@@ -246,7 +246,7 @@ class KafkaCluster:
             consumer.close()
 
 
-def _deleted(topic: str) -> str:
+def _is_deleted(topic: str) -> str:
     return f"topic {topic} was deleted: nothing was skipped; see docs/troubleshooting.md"
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from scorestream.infra.config.settings import ENCRYPTED, Settings, pem_text
+from scorestream.infra.config.settings import ENCRYPTED, Settings, read_pem
 from scorestream.infra.errors import ConfigurationError, KafkaError, ScorestreamError
 
 ANSWER_SECONDS: Final = 15.0
@@ -100,7 +100,7 @@ def _spark_key_store(settings: Settings) -> dict[str, str]:
         return {}
     return {
         "kafka.ssl.keystore.type": "PEM",
-        "kafka.ssl.keystore.certificate.chain": pem_text(certificate),
+        "kafka.ssl.keystore.certificate.chain": read_pem(certificate),
         "kafka.ssl.keystore.key": _plain_key(settings),
     }
 
@@ -110,7 +110,7 @@ def _plain_key(settings: Settings) -> str:
 
     Java 17 reads none of the ways in which today's tools encrypt a key, nor the older PEM forms.
     """
-    text = pem_text(settings.kafka_ssl_keyfile)
+    text = read_pem(settings.kafka_ssl_keyfile)
     password = _clear(settings.kafka_ssl_key_password) if ENCRYPTED in text else None
     try:
         key = load_pem_private_key(text.encode(), None if password is None else password.encode())
@@ -143,7 +143,7 @@ def _clear(secret: Any) -> str | None:
     return None if secret is None else str(secret.get_secret_value())
 
 
-def settled(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answer:
+def retry_query(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answer:
     """Ask again, for so long, while the cluster's answer is one that passes.
 
     Raises:
@@ -160,7 +160,7 @@ def settled(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answe
 
 
 @contextmanager
-def failures(what: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[None]:
+def wrap_failures(what: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[None]:
     """Turn the client library's failures into one that says what could not be done.
 
     Args:
@@ -172,12 +172,12 @@ def failures(what: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[N
     except KafkaException as error:
         cause = error.args[0]
         reason = cause.str() if isinstance(cause, Errors) else str(cause)
-        raise kind(f"{what}: {_in_our_names(reason)}") from None
+        raise kind(f"{what}: {_add_setting_name(reason)}") from None
     except TimeoutError:
         raise kind(f"{what}: no answer") from None
 
 
-def _in_our_names(reason: str) -> str:
+def _add_setting_name(reason: str) -> str:
     """Librdkafka's words, with the settings of ours that it speaks of."""
     named = [f"{ours}: {reason}" for theirs, ours in _OUR_NAMES.items() if theirs in reason]
     return named[0] if named else reason

@@ -26,14 +26,14 @@ _AROUND: Final = re.compile(
 _WHEN: Final = re.compile(r" \(after \d+ms in state \w+.*$", re.DOTALL)
 
 
-class Refusal(NamedTuple):
+class ConnectionProblem(NamedTuple):
     """What is wrong, and which settings to mend."""
 
     what: str
     mend: str
 
 
-class Refusals:
+class ConnectionProblems:
     """Hears a client's errors (`error_cb`) and says what they come to."""
 
     def __init__(self, settings: Settings) -> None:
@@ -55,7 +55,7 @@ class Refusals:
         client.poll(0)
         self._errors.clear()
 
-    def heard(self, client: AdminClient) -> str | None:
+    def find_problem(self, client: AdminClient) -> str | None:
         """Server, what is wrong, what to mend; None where waiting may help."""
         client.poll(0)
         for error in self._errors:
@@ -67,7 +67,7 @@ class Refusals:
             return self._sentence(self._settings.kafka_bootstrap_servers, _closed(self._settings))
         return None
 
-    def _sentence(self, server: str, refusal: Refusal) -> str:
+    def _sentence(self, server: str, refusal: ConnectionProblem) -> str:
         return f"Kafka at {server}: {refusal.what}; mend {refusal.mend}"
 
 
@@ -79,60 +79,64 @@ def _parts(error: Errors) -> tuple[str, str]:
     return server, " ".join(_WHEN.sub("", reason).split())
 
 
-def _login(settings: Settings, _server: str, reason: str) -> Refusal:
+def _login(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
     user, mechanism = settings.kafka_sasl_username, settings.kafka_sasl_mechanism
-    return Refusal(
+    return ConnectionProblem(
         f"the login of {user!r} with {mechanism} is refused ({reason})",
         "KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD or KAFKA_SASL_MECHANISM",
     )
 
 
-def _no_login(settings: Settings, _server: str, _reason: str) -> Refusal:
+def _no_login(settings: Settings, _server: str, _reason: str) -> ConnectionProblem:
     return _other_protocol(settings, "it takes no login")
 
 
-def _untrusted(settings: Settings, server: str, reason: str) -> Refusal:
+def _untrusted(settings: Settings, server: str, reason: str) -> ConnectionProblem:
     why = certificate_problem(server, settings) or reason
-    return Refusal(
+    return ConnectionProblem(
         f"its certificate is not trusted ({why})",
         "KAFKA_SSL_CAFILE, or name the server in KAFKA_BOOTSTRAP_SERVERS as its certificate does",
     )
 
 
-def _no_tls(settings: Settings, _server: str, _reason: str) -> Refusal:
+def _no_tls(settings: Settings, _server: str, _reason: str) -> ConnectionProblem:
     return _other_protocol(settings, "it does not speak TLS")
 
 
-def _other_protocol(settings: Settings, what: str) -> Refusal:
+def _other_protocol(settings: Settings, what: str) -> ConnectionProblem:
     given = settings.kafka_security_protocol
-    return Refusal(
+    return ConnectionProblem(
         f"{what}, KAFKA_SECURITY_PROTOCOL is {given}", "KAFKA_SECURITY_PROTOCOL, or the port"
     )
 
 
-def _client_certificate(settings: Settings, _server: str, reason: str) -> Refusal:
+def _client_certificate(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
     given = settings.kafka_ssl_certfile
     what = "and none is given" if given is None else f"and {given} is none"
-    return Refusal(
+    return ConnectionProblem(
         f"it wants a client certificate that it trusts, {what} ({reason})",
         "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE",
     )
 
 
-def _tls(_settings: Settings, _server: str, reason: str) -> Refusal:
-    return Refusal(f"no TLS connection ({reason})", "the KAFKA_SSL_… settings, or the port")
+def _tls(_settings: Settings, _server: str, reason: str) -> ConnectionProblem:
+    return ConnectionProblem(
+        f"no TLS connection ({reason})", "the KAFKA_SSL_… settings, or the port"
+    )
 
 
-def _closed(settings: Settings) -> Refusal:
+def _closed(settings: Settings) -> ConnectionProblem:
     protocol = settings.kafka_security_protocol
     what = f"every connection is closed at once: it does not speak {protocol}, it seems"
-    return Refusal(what, "KAFKA_SECURITY_PROTOCOL, or the port")
+    return ConnectionProblem(what, "KAFKA_SECURITY_PROTOCOL, or the port")
 
 
 _CONNECTION: Final = frozenset({Errors._SSL, Errors._TRANSPORT})
 _LOGIN: Final = frozenset({Errors._AUTHENTICATION})
 # The first that fits counts.
-_KNOWN: Final[tuple[tuple[frozenset[int], str, Callable[[Settings, str, str], Refusal]], ...]] = (
+_KNOWN: Final[
+    tuple[tuple[frozenset[int], str, Callable[[Settings, str, str], ConnectionProblem]], ...]
+] = (
     (_LOGIN, r"current SASL state", _no_login),
     (_LOGIN, r"", _login),
     (_CONNECTION, r"certificate verify failed", _untrusted),

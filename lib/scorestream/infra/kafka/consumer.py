@@ -22,10 +22,10 @@ from scorestream.infra.errors import KafkaError
 from scorestream.infra.kafka.connection import (
     ANSWER_SECONDS,
     MAX_MESSAGE_BYTES,
-    failures,
     spark_options,
+    wrap_failures,
 )
-from scorestream.infra.kafka.headers import attempt_of, headers_of
+from scorestream.infra.kafka.headers import read_attempt, read_headers
 from scorestream.infra.kafka.records import Records, same_topic
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def fetch(ranges: Sequence[OffsetRange], options: Mapping[str, Any]) -> Iterator
         return
     topic = filled[0].topic
     key = tuple(sorted(options.items()))
-    with failures(f"{topic} cannot be read"):
+    with wrap_failures(f"{topic} cannot be read"):
         consumer = _consumer(key)
         try:
-            yield from gathered(_messages(consumer, filled), topic)
+            yield from gather_batches(_messages(consumer, filled), topic)
         except BaseException:
             # What it still has in its queues is nothing that anybody waits for.
             _consumer.cache_clear()
@@ -206,7 +206,7 @@ def _refuse_lost(consumer: Consumer, current: OffsetRange, offset: int) -> None:
         )
 
 
-class _Fetched(NamedTuple):
+class _Message(NamedTuple):
     """What is kept of a message: not its headers, of which there may be megabytes."""
 
     partition: int
@@ -217,11 +217,11 @@ class _Fetched(NamedTuple):
     value: bytes | None
 
 
-def gathered(messages: Iterable[Message], topic: str) -> Iterator[Records]:
+def gather_batches(messages: Iterable[Message], topic: str) -> Iterator[Records]:
     """Messages of a topic, whatever is in them, as batches bounded by bytes."""
-    batch: list[_Fetched] = []
+    batch: list[_Message] = []
     size = 0
-    for message in map(_fetched, messages):
+    for message in map(_copy_message, messages):
         batch.append(message)
         size += len(message.key or b"") + len(message.value or b"")
         if size >= BATCH_BYTES:
@@ -231,18 +231,18 @@ def gathered(messages: Iterable[Message], topic: str) -> Iterator[Records]:
         yield _records(batch, topic)
 
 
-def _fetched(message: Message) -> _Fetched:
-    return _Fetched(
+def _copy_message(message: Message) -> _Message:
+    return _Message(
         message.partition() or 0,
         message.offset() or 0,
         message.timestamp()[1],
-        attempt_of(headers_of(message)),
+        read_attempt(read_headers(message)),
         message.key(),
         message.value(),
     )
 
 
-def _records(messages: Sequence[_Fetched], topic: str) -> Records:
+def _records(messages: Sequence[_Message], topic: str) -> Records:
     return Records(
         topics=same_topic(topic, len(messages)),
         partitions=np.array([m.partition for m in messages], dtype=np.int32),

@@ -23,7 +23,7 @@ Header = tuple[str, bytes | None]
 _headers = methodcaller("headers")
 
 
-def headers_of(message: Message) -> Sequence[Header]:
+def read_headers(message: Message) -> Sequence[Header]:
     """A record's headers, in their order; none where the name of one is not UTF-8.
 
     The client cannot hand out such a name, nor those beside it. Ours are never among them: a record
@@ -36,7 +36,7 @@ def headers_of(message: Message) -> Sequence[Header]:
         return ()
 
 
-def attempt_of(headers: Iterable[Header]) -> int:
+def read_attempt(headers: Iterable[Header]) -> int:
     """How often a record was replayed before; 0 where no header of ours says so."""
     for name, value in headers:
         if name == ATTEMPT_HEADER and _is_number(value, _MAX_DIGITS):
@@ -44,7 +44,7 @@ def attempt_of(headers: Iterable[Header]) -> int:
     return 0
 
 
-def origin_of(headers: Iterable[Header]) -> tuple[str, int, int] | None:
+def read_origin(headers: Iterable[Header]) -> tuple[str, int, int] | None:
     """Topic, partition and offset of the reject that a record replays; None if it is no replay."""
     for name, value in headers:
         topic, *numbers = (value or b"").rsplit(b"/", 2) if name == ORIGIN_HEADER else [b""]

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError as Errors
 from confluent_kafka import Message, Producer
 
 from scorestream.infra.errors import KafkaError, TooLargeError
-from scorestream.infra.kafka.connection import MAX_MESSAGE_BYTES, UNKNOWN_SECONDS, failures
+from scorestream.infra.kafka.connection import MAX_MESSAGE_BYTES, UNKNOWN_SECONDS, wrap_failures
 
 PRODUCER_OPTIONS: Final = {
     "enable.idempotence": True,
@@ -50,10 +50,10 @@ def produce(topic: str, records: Iterable[Record], options: Mapping[str, Any]) -
         TooLargeError: a record is larger than the topic takes; all others were sent.
         KafkaError: a record was refused; those after it may not have been sent.
     """
-    refused = _Refused()
+    refused = _FailedRecords()
     count = _produce(topic, records, options, refused)
     if refused.too_large:
-        alone, refused = refused.too_large, _Refused()
+        alone, refused = refused.too_large, _FailedRecords()
         _produce(topic, alone, {**options, **ALONE}, refused)
     if refused.too_large:
         largest = max(len(record.value or b"") for record in refused.too_large)
@@ -64,7 +64,7 @@ def produce(topic: str, records: Iterable[Record], options: Mapping[str, Any]) -
     return count
 
 
-class _Refused:
+class _FailedRecords:
     """What delivery reports tell of records that did not arrive."""
 
     def __init__(self) -> None:
@@ -87,10 +87,10 @@ class _Refused:
 
 
 def _produce(
-    topic: str, records: Iterable[Record], options: Mapping[str, Any], refused: _Refused
+    topic: str, records: Iterable[Record], options: Mapping[str, Any], refused: _FailedRecords
 ) -> int:
     count = 0
-    with failures(f"records cannot be sent to {topic}"):
+    with wrap_failures(f"records cannot be sent to {topic}"):
         try:
             producer = _producer(tuple(sorted(options.items())))
             for record in records:

@@ -47,11 +47,11 @@ class Records:
     @property
     def as_of(self) -> npt.NDArray[np.int64]:
         """Unix seconds, floored: the moment each message is judged at."""
-        moments: npt.NDArray[np.int64] = self.told_timestamps // 1000
+        moments: npt.NDArray[np.int64] = self.storable_timestamps // 1000
         return moments
 
     @property
-    def told_timestamps(self) -> npt.NDArray[np.int64]:
+    def storable_timestamps(self) -> npt.NDArray[np.int64]:
         """Unix milliseconds; the nearest that tables and their readers can hold.
 
         What is no moment becomes none that is.

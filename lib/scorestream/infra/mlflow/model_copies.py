@@ -19,7 +19,7 @@ from mlflow.artifacts import download_artifacts
 
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.mlflow.model_version import Version
-from scorestream.infra.mlflow.registry import Registered, Registry
+from scorestream.infra.mlflow.registry import RegisteredVersion, Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.infra.storage.filesystem import (
     copy_folder,
@@ -113,7 +113,7 @@ class ModelCopies:
         folder = version.uri.rpartition("/")[2]
         return Version(version.name, version.version, f"{self._root}/{version.name}/{folder}")
 
-    def _locate(self, model: Registered) -> Version:
+    def _locate(self, model: RegisteredVersion) -> Version:
         # In another registry the same number is another model.
         origin = sha256(f"{model.run_id} {model.source}".encode()).hexdigest()[:8]
         number = str(model.version)

@@ -21,7 +21,7 @@ _MAX_SERVED: Final = 100
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredVersion:
     """A version of a registered model.
 
     Attributes:
@@ -48,7 +48,7 @@ class Registry:
         self._store = store
         self._client = store.client
 
-    def resolve(self, reference: str) -> Registered:
+    def resolve(self, reference: str) -> RegisteredVersion:
         """The version that a reference means now: NAME@ALIAS, NAME/VERSION, or NAME: the champion.
 
         Raises:
@@ -64,12 +64,12 @@ class Registry:
             alias = found["alias"] or CHAMPION
             return self._of(self._client.get_model_version_by_alias(name, alias))
 
-    def champion(self, name: str) -> Registered | None:
+    def champion(self, name: str) -> RegisteredVersion | None:
         """The version that serves; None where there is none."""
         versions = self.versions(name)
         return next((v for v in versions if CHAMPION in v.aliases), None)
 
-    def versions(self, name: str) -> list[Registered]:
+    def versions(self, name: str) -> list[RegisteredVersion]:
         """All versions of a model, the newest first; none if it is not registered."""
         with self._store.errors(f"model {name}"):
             if not self._client.search_registered_models(f"name = '{name}'"):
@@ -80,7 +80,7 @@ class Registry:
 
     def register(
         self, name: str, source: str, run_id: str, description: str, tags: Mapping[str, str]
-    ) -> Registered:
+    ) -> RegisteredVersion:
         """Register a model that a run has logged."""
         with self._store.errors(f"model {name}"):
             if not self._client.search_registered_models(f"name = '{name}'"):
@@ -90,19 +90,19 @@ class Registry:
             )
             return self._of(created)
 
-    def challenge(self, model: Registered) -> None:
+    def challenge(self, model: RegisteredVersion) -> None:
         """Let a version be the challenger."""
         with self._store.errors(f"model {model}"):
             self._client.set_registered_model_alias(model.name, CHALLENGER, str(model.version))
 
-    def promote(self, model: Registered) -> None:
+    def promote(self, model: RegisteredVersion) -> None:
         """Let a version serve from now on."""
         served = self._served(model.name)
         if not served or served[-1] != model.version:
             served = [*served, model.version][-_MAX_SERVED:]
         self._serve(model.name, served)
 
-    def rollback(self, name: str) -> tuple[Registered, Registered]:
+    def rollback(self, name: str) -> tuple[RegisteredVersion, RegisteredVersion]:
         """Let the version serve that served before; what served, and what does now.
 
         Raises:
@@ -144,11 +144,13 @@ class Registry:
             if not token:
                 return found
 
-    def _of(self, found: ModelVersion, aliases: Mapping[str, str] | None = None) -> Registered:
+    def _of(
+        self, found: ModelVersion, aliases: Mapping[str, str] | None = None
+    ) -> RegisteredVersion:
         named = found.aliases
         if aliases is not None:
             named = [alias for alias, v in aliases.items() if str(v) == str(found.version)]
-        return Registered(
+        return RegisteredVersion(
             found.name,
             int(found.version),
             found.run_id or "",

@@ -39,7 +39,7 @@ _NODES: Final = frozenset(
 _WORDS_OF_EXPLAIN: Final = frozenset({*"(),", "analyze", "format", "text", "json", "html"})
 
 
-def confine(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
+def restrict_connection(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
     """Shut a connection in: from now on it opens no file but those of the warehouse's tables.
 
     What does not fit into memory is still written to a temporary folder.
@@ -60,7 +60,7 @@ def confine(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None
         connection.execute(f"SET {name} = {_literal(value)}")
 
 
-def reading_statement(
+def parse_read_only(
     connection: duckdb.DuckDBPyConnection, sql: str, relations: Collection[str]
 ) -> duckdb.Statement:
     """The one statement of a text, which must only read.
@@ -81,7 +81,7 @@ def reading_statement(
         if _kind(statement) != "EXPLAIN":
             _refuse_what_does_not_read(connection, relations, statement)
             return statement
-        words, explained = _explained(statement.query)
+        words, explained = _split_explain(statement.query)
         _refuse_what_does_not_read(connection, relations, *connection.extract_statements(explained))
         # Put together anew: what is explained is what was looked at.
         return connection.extract_statements(f"EXPLAIN {words} {explained}")[0]
@@ -89,7 +89,7 @@ def reading_statement(
         raise QueryError(str(error)) from None
 
 
-def _explained(sql: str) -> tuple[str, str]:
+def _split_explain(sql: str) -> tuple[str, str]:
     """Options and statement of an EXPLAIN, as DuckDB's own lexer finds them."""
     content = sql.encode()
     tokens = [start for start, kind in duckdb.tokenize(sql) if kind != duckdb.token_type.comment]
@@ -122,7 +122,7 @@ def _refuse_what_does_not_read(
     nodes = list(_nodes(parsed["statements"]))
     known = {*relations, *_named_queries(nodes)}
     for node in nodes:
-        refused = _refused(node, known)
+        refused = _find_forbidden(node, known)
         if refused:
             raise QueryError(f"sql only reads tables and views, and {refused} is none")
 
@@ -152,7 +152,7 @@ def _named_queries(nodes: Collection[dict[str, Any]]) -> set[str]:
     return {name.lower() for name in named if re.fullmatch(r"\w+", name)}
 
 
-def _refused(node: dict[str, Any], known: Collection[str]) -> str | None:
+def _find_forbidden(node: dict[str, Any], known: Collection[str]) -> str | None:
     """What a node is that may not be there."""
     kind = node.get("type")
     if "class" in node or not isinstance(kind, str) or kind.endswith("_TYPE_INFO"):

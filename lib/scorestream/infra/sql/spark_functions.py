@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Final
 
 
-def _named(text: str) -> frozenset[str]:
+def _quote_name(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-FUNCTIONS: Final = _named("""
+FUNCTIONS: Final = _quote_name("""
 any any_value approx_count_distinct approx_percentile approx_top_k approx_top_k_accumulate
 approx_top_k_combine array_agg avg bit_and bit_or bit_xor bitmap_and_agg bitmap_construct_agg
 bitmap_or_agg bool_and bool_or collect_list collect_set corr count count_if count_min_sketch
@@ -93,7 +93,7 @@ vector_normalize vector_sum
 cume_dist dense_rank lag lead nth_value ntile percent_rank rank row_number
 bitmap_bit_position bitmap_bucket_number bitmap_count monotonically_increasing_id typeof uuid
 """)
-TABLE_FUNCTIONS: Final = _named("""
+TABLE_FUNCTIONS: Final = _quote_name("""
 collations explode explode_outer inline inline_outer json_tuple posexplode posexplode_outer range
 sql_keywords stack variant_explode variant_explode_outer
 """)

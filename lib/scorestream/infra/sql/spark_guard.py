@@ -68,7 +68,7 @@ _EXPRESSIONS: Final = f"{_SQL}catalyst.expressions."
 _NAMED: Final = _classes(
     "catalyst.analysis", "UnresolvedRelation UnresolvedTable UnresolvedTableOrView UnresolvedView"
 )
-# Nothing that could be refused is inside.
+# Nothing that could be forbidden is inside.
 _WHOLE: Final = _classes("catalyst.plans.logical", "LocalRelation") | _classes(
     "catalyst.expressions", "Literal"
 )
@@ -79,7 +79,7 @@ _READ: Final = frozenset(
 _TABLE: Final = f"{_SQL}execution.datasources.LogicalRelation"
 
 
-class ReadingSession:
+class ReadOnlySession:
     """Statements over tables and views of given names, which can do nothing but read them.
 
     Attributes:
@@ -110,7 +110,7 @@ class ReadingSession:
             )
         return ClassicDataFrame(rows, self.session)
 
-    def chosen(self, rows: DataFrame, condition: str) -> DataFrame:
+    def filter_rows(self, rows: DataFrame, condition: str) -> DataFrame:
         """Rows that a condition is true of.
 
         Args:
@@ -131,9 +131,9 @@ class ReadingSession:
         parts = list(self._parts(parsed))
         known = {*self._relations, *_named_queries(parts)}
         for kind, part in parts:
-            refused = self._refused(kind, part, known)
-            if refused:
-                raise QueryError(f"query only reads tables and views, and {refused} is none")
+            forbidden = self._find_forbidden(kind, part, known)
+            if forbidden:
+                raise QueryError(f"query only reads tables and views, and {forbidden} is none")
         return parsed
 
     def _analysed(self, parsed: Any) -> Any:
@@ -176,7 +176,7 @@ class ReadingSession:
             return _rest(part.productIterator())
         return iter(())
 
-    def _refused(self, kind: str, part: Any, known: Collection[str]) -> str | None:
+    def _find_forbidden(self, kind: str, part: Any, known: Collection[str]) -> str | None:
         """What a part of a plan is that may not be there."""
         if kind == f"{_SQL}util.CaseInsensitiveStringMap":
             return None if part.isEmpty() else "a relation with options"
@@ -199,7 +199,7 @@ class ReadingSession:
         try:
             yield
         except PySparkException as error:
-            raise QueryError(reason(error)) from None
+            raise QueryError(error_summary(error)) from None
         finally:
             if before.isDefined():
                 sessions.setActiveSession(before.get())
@@ -207,7 +207,7 @@ class ReadingSession:
                 sessions.clearActiveSession()
 
 
-def reason(error: PySparkException) -> str:
+def error_summary(error: PySparkException) -> str:
     """Spark's message without what follows it: the logical plan, the JVM's stack trace."""
     message = str(error).split("\n\nJVM stacktrace", maxsplit=1)[0]
     return message.split(";\n", maxsplit=1)[0].strip()

@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import InputError
 from scorestream.infra.storage.filesystem import filesystem_of
 
@@ -44,7 +44,7 @@ def csv_header(uri: str) -> list[str]:
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error):
                 raise InputError(f"{uri}: is empty: it needs a header and rows") from None
-            raise _explained(uri, error) from None
+            raise _explain(uri, error) from None
         with reader:
             names = list(reader.schema.names)
     refuse_repeated(uri, names)
@@ -90,7 +90,7 @@ def csv_batches(uri: str, *, nulls: bool = False) -> Iterator[pa.Table]:
             for batch in reader:
                 yield pa.Table.from_batches([batch])
     except pa.ArrowInvalid as error:
-        raise _explained(uri, error) from None
+        raise _explain(uri, error) from None
 
 
 def _options() -> pa_csv.ReadOptions:
@@ -124,19 +124,19 @@ class _Blocks:
 
 
 def _in_blocks(uri: str) -> pa.NativeFile:
-    return pa.PythonFile(_Blocks(_opened(uri)), mode="r")
+    return pa.PythonFile(_Blocks(_open(uri)), mode="r")
 
 
-def _opened(uri: str) -> pa.NativeFile:
+def _open(uri: str) -> pa.NativeFile:
     filesystem, path = filesystem_of(uri)
     return filesystem.open_input_stream(path, compression=compression_of(uri))
 
 
-def _explained(uri: str, error: pa.ArrowInvalid) -> InputError:
+def _explain(uri: str, error: pa.ArrowInvalid) -> InputError:
     """Why a file cannot be read, with the line: Arrow tells neither that nor the reason well."""
     # Its own limit is 128 KB a value; the file is read once more, and no further than the row.
     csv.field_size_limit(sys.maxsize)
-    with io.TextIOWrapper(_opened(uri), "utf-8-sig", "surrogateescape", newline="") as text:
+    with io.TextIOWrapper(_open(uri), "utf-8-sig", "surrogateescape", newline="") as text:
         reader, line, columns = csv.reader(text), 1, 0
         for row in reader:
             columns = columns or len(row)
@@ -144,7 +144,7 @@ def _explained(uri: str, error: pa.ArrowInvalid) -> InputError:
             if row and problem:
                 return InputError(f"{uri}, line {line}: {problem}")
             line = reader.line_num + 1
-    return InputError(f"{uri}: cannot be read: {reason(error)}")
+    return InputError(f"{uri}: cannot be read: {error_summary(error)}")
 
 
 def _problem(row: list[str], columns: int) -> str | None:

@@ -218,7 +218,7 @@ def _uri(given: str, info: FileInfo) -> str:
     return f"{scheme}://{quote(info.path) if scheme == 'file' else info.path}"
 
 
-def modified_files(folder: str, ending: str) -> list[tuple[str, float]]:
+def list_modified_files(folder: str, ending: str) -> list[tuple[str, float]]:
     """URIs of the files in a folder with an ending, by name, and when each was written last.
 
     Times are unix seconds; a folder that is not there has no files.
@@ -229,7 +229,7 @@ def modified_files(folder: str, ending: str) -> list[tuple[str, float]]:
     return sorted((f"{folder}/{info.base_name}", info.mtime_ns / 1e9) for info in found)
 
 
-def entries(folder: str) -> tuple[list[str], list[str]]:
+def list_folder(folder: str) -> tuple[list[str], list[str]]:
     """Names of the folders in a folder, and of its files, in order; none without it."""
     filesystem, path = filesystem_of(folder)
     infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
@@ -271,12 +271,12 @@ def read_text(uri: str) -> str | None:
 
 def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, and the folder it is in."""
-    with replaced(uri) as (filesystem, path):
+    with replace_file(uri) as (filesystem, path):
         _put(filesystem, path, text)
 
 
 @contextlib.contextmanager
-def replaced(uri: str) -> Iterator[tuple[FileSystem, str]]:
+def replace_file(uri: str) -> Iterator[tuple[FileSystem, str]]:
     """Where to write what takes the place of a file when all is written; of two the later wins."""
     filesystem, path = filesystem_of(uri)
     if _replaces_whole(filesystem):

@@ -1,24 +1,24 @@
-"""Leases: the right of one process, on whatever machine, to do a thing with a warehouse.
+"""Leases: at any time one process, on whatever machine, has the right to do a thing.
 
 A lease is two things below the warehouse:
 
-- an **epoch**: a number that grows with every holder. It is taken by a commit to a Delta table
-  without rows, as the version of an application transaction, which of two commits that meet lets
-  only one pass, on each store that Delta tables can be on. Safety rests on it alone.
+- an **epoch**: a number that grows with every holder. A holder takes it by a commit to a Delta
+  table without rows, as the version of an application transaction: of two concurrent commits only
+  one succeeds, on every store that Delta tables can be on. Safety rests on the epoch alone.
 - a **heartbeat**: a file that the holder writes again and again. Others watch whether it changes,
-  by their own steady clock; no clocks are compared. It says who is at work, and lets another take
-  over soon after the holder died. It is a courtesy: a holder that was stopped, or cut off from the
-  store, is taken for dead and may wake up.
+  by their own monotonic clock; no clocks are compared. It shows who holds the lease, and lets
+  another process take over soon after the holder died. A holder that was stopped, or cut off from
+  the store, is taken for dead, and may wake up later.
 
-So whoever holds a lease has to let the tables refuse what comes too late: each commit carries
-`Held.fence`, and is not made where the table holds a greater one (`Warehouse.append` does both for
-`Warehouse.fence`; of two commits at once that carry the same application, delta-rs refuses one). A
-new holder commits its fence to the tables before it reads what it goes by.
+So the tables must refuse late commits of an old holder: each commit carries `HeldLease.fence`, and
+fails if the table has a greater one (`Warehouse.append` does both for `Warehouse.fence`; of two
+concurrent commits with the same application, delta-rs refuses one). A new holder commits its fence
+to the tables before it reads them.
 
-    with hold(warehouse.root, "upkeep", "wait until it is done") as held:
+    with hold_lease(warehouse.root, "upkeep", "wait until it is done") as lease:
         log.create_write_transaction(..., commit_properties=CommitProperties(
-            app_transactions=[Transaction(*held.fence)]))
-        held.check()        # between steps: raises where another has taken over
+            app_transactions=[Transaction(*lease.fence)]))
+        lease.check()       # between steps: raises if another process has taken over
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.exceptions import DeltaError as DeltaRsError
 
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError, InUseError
 from scorestream.infra.storage.filesystem import delete_files, read_text, write_text
 
@@ -61,7 +61,7 @@ _ATTEMPTS: Final = 20
 
 
 @dataclass
-class Held:
+class HeldLease:
     """A lease that this process has.
 
     Attributes:
@@ -78,7 +78,7 @@ class Held:
     @property
     def fence(self) -> tuple[str, int]:
         """The application transaction by which a table refuses all holders before."""
-        return fence_of(self.name), self.epoch
+        return fence_application(self.name), self.epoch
 
     @property
     def is_lost(self) -> bool:
@@ -92,19 +92,19 @@ class Held:
             InUseError: it was.
         """
         if self.is_lost:
-            raise taken_over(self.name)
+            raise takeover_error(self.name)
 
     def lose(self) -> None:
         """Note that another has taken over."""
         self._lost.set()
 
 
-def fence_of(name: str) -> str:
+def fence_application(name: str) -> str:
     """The application of a lease's transactions in the tables that it guards."""
     return f"lease/{name}"
 
 
-def taken_over(name: str) -> InUseError:
+def takeover_error(name: str) -> InUseError:
     """The error of a holder that another has followed."""
     return InUseError(
         f"{name} was taken over by another process, which took this one for dead: nothing of this "
@@ -113,7 +113,9 @@ def taken_over(name: str) -> InUseError:
 
 
 @contextmanager
-def hold(root: str, name: str, otherwise: str, wait: float = 0.0, floor: int = 0) -> Iterator[Held]:
+def hold_lease(
+    root: str, name: str, otherwise: str, wait: float = 0.0, floor: int = 0
+) -> Iterator[HeldLease]:
     """Hold a lease for the time of the block.
 
     1. Whoever has it is watched until it is dead, released or proven alive.
@@ -136,7 +138,7 @@ def hold(root: str, name: str, otherwise: str, wait: float = 0.0, floor: int = 0
     _await_turn(beats, name, otherwise, wait)
     # 2.
     epoch = _next_epoch(f"{root}/_checkpoints/leases/epochs", name, floor)
-    held = Held(name, epoch, otherwise)
+    held = HeldLease(name, epoch, otherwise)
     # 3.
     with _mortal_file() as lock:
         beats.begin(held, lock)
@@ -219,9 +221,9 @@ class Heartbeats:
         try:
             return read_text(self._uri) or None
         except OSError as error:
-            raise DeltaError(f"{self._uri} cannot be read: {reason(error)}") from error
+            raise DeltaError(f"{self._uri} cannot be read: {error_summary(error)}") from error
 
-    def begin(self, held: Held, lock: str) -> None:
+    def begin(self, held: HeldLease, lock: str) -> None:
         """Write the first heartbeat of a holder.
 
         Raises:
@@ -240,9 +242,9 @@ class Heartbeats:
         try:
             self._write()
         except OSError as error:
-            raise DeltaError(f"{self._uri} cannot be written: {reason(error)}") from error
+            raise DeltaError(f"{self._uri} cannot be written: {error_summary(error)}") from error
 
-    def beat(self, held: Held) -> None:
+    def beat(self, held: HeldLease) -> None:
         """Write the next heartbeat, unless a greater epoch is there: then the lease is lost."""
         if _epoch(self.read()) > held.epoch:
             held.lose()
@@ -250,7 +252,7 @@ class Heartbeats:
         self._text["beat"] += 1
         self._write()
 
-    def release(self, held: Held) -> None:
+    def release(self, held: HeldLease) -> None:
         """Take the heartbeat away, if it is the holder's."""
         with contextlib.suppress(OSError, DeltaError):
             if _epoch(self.read()) == held.epoch:
@@ -260,7 +262,7 @@ class Heartbeats:
         write_text(self._uri, json.dumps(self._text | {"seen": _now()}))
 
 
-def _beat(beats: Heartbeats, held: Held, ended: threading.Event) -> None:
+def _beat(beats: Heartbeats, held: HeldLease, ended: threading.Event) -> None:
     while not ended.wait(BEAT_SECONDS) and not held.is_lost:
         try:
             beats.beat(held)
@@ -284,7 +286,7 @@ def _next_epoch(table: str, name: str, floor: int = 0) -> int:
             if number == _ATTEMPTS - 1:
                 raise DeltaError(f"{table}: {name} is wanted by too many: start again") from None
         except (DeltaRsError, OSError) as error:
-            raise DeltaError(f"{table} cannot be used: {reason(error)}") from error
+            raise DeltaError(f"{table} cannot be used: {error_summary(error)}") from error
     raise AssertionError
 
 

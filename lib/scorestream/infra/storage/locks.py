@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scorestream.infra.config.settings import as_location
+from scorestream.infra.config.settings import normalize_location
 from scorestream.infra.errors import InUseError
 
 
@@ -39,7 +39,7 @@ def exclusive_lock(
 
 
 def _lock_file(given: str) -> str:
-    location = as_location(given)
+    location = normalize_location(given)
     if "://" not in location:
         return f"{location}.lock"
     # A remote folder cannot be locked; this still keeps two streams of one machine apart.

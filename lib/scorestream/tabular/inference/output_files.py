@@ -18,9 +18,9 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError as DeltaRsError
 from deltalake.transaction import AddAction
 
-from scorestream.infra.delta.data_files import new_name
-from scorestream.infra.delta.table_features import MAPPING, refusal, renamed_columns
-from scorestream.infra.error_text import reason
+from scorestream.infra.delta.data_files import new_file_name
+from scorestream.infra.delta.table_features import MAPPING, find_renamed_columns, refusal
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import InputError
 from scorestream.infra.storage.filesystem import as_uri, exists, filesystem_of
 from scorestream.tabular.training.data.ingest import CSV_ENDINGS, is_delta
@@ -46,7 +46,7 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
         else:
             _write_delta(path, schema, counted)
     except _UNWRITABLE as error:
-        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be written: {error_summary(error)}") from None
     return counted.rows
 
 
@@ -93,7 +93,7 @@ def _write_delta(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> N
     storable = _to_delta_schema(schema)
     if not is_delta(path):
         _make_table(path, storable, "error")
-    elif renamed_columns(DeltaTable(path)):
+    elif find_renamed_columns(DeltaTable(path)):
         raise InputError(f"{refusal(path, MAPPING, 'written')}; or give another --output")
     file = _write_data_file(path, storable, batches)
     # The table is the user's, wherever it is: `Warehouse` knows those of the warehouse only.
@@ -119,7 +119,7 @@ def _make_table(path: str, schema: pa.Schema, mode: Literal["error", "overwrite"
 def _write_data_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> AddAction:
     """Write rows in their order, which delta-rs's own writer does not keep."""
     filesystem, folder = filesystem_of(as_uri(path.rstrip("/")))
-    name, rows = new_name(), 0
+    name, rows = new_file_name(), 0
     file = f"{folder}/{name}"
     with pq.ParquetWriter(file, schema, filesystem=filesystem, compression="zstd") as writer:
         for batch in batches:

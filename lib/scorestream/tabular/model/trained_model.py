@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from scorestream.infra.config.frozen_model import FrozenModel
-from scorestream.infra.config.yaml_files import problems_of
+from scorestream.infra.config.yaml_files import format_problems
 from scorestream.infra.errors import ModelError
 from scorestream.tabular.model.config import (
     Column,
@@ -244,7 +244,7 @@ class TabularModel:
             )
         except ValidationError as error:
             raise ModelError(
-                f"{folder}: written by another version: {problems_of(error)}"
+                f"{folder}: written by another version: {format_problems(error)}"
             ) from None
         except (OSError, KeyError, ValueError) as error:
             raise ModelError(f"{folder}: is no model, or damaged: {error}") from None

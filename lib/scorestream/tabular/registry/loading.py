@@ -20,7 +20,7 @@ from mlflow.pyfunc import PyFuncModel, load_model
 from mlflow.types import DataType
 
 from scorestream.infra.errors import InputError, ModelError
-from scorestream.infra.mlflow.registry import Registered
+from scorestream.infra.mlflow.registry import RegisteredVersion
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.tabular.model.trained_model import Predictions, TabularModel
 from scorestream.tabular.model.validation import MISSING_TEXTS
@@ -78,7 +78,7 @@ def _load_pyfunc(path: str) -> TabularPyfunc:
 class LoadedModel:
     """A registered model in memory; of any origin, if MLflow can apply it to a table."""
 
-    registered: Registered
+    registered: RegisteredVersion
     pyfunc: PyFuncModel
 
     @property
@@ -163,7 +163,7 @@ def _convert_type(values: pd.Series[Any], kind: Any, first_row: int) -> pd.Serie
     return numbers.astype(kind.to_numpy())
 
 
-def load(store: ModelStore, model: Registered) -> LoadedModel:
+def load(store: ModelStore, model: RegisteredVersion) -> LoadedModel:
     """Load a registered model.
 
     Raises:

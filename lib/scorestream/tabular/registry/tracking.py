@@ -23,11 +23,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.store import ModelStore
-from scorestream.infra.storage.places import place_of
+from scorestream.infra.storage.file_kinds import file_kind_of
 from scorestream.tabular.model.families import FAMILIES
 from scorestream.tabular.model.trained_model import TabularModel
 from scorestream.tabular.registry import loading
-from scorestream.tabular.registry.artifact_places import ARTIFACTS
+from scorestream.tabular.registry.artifact_files import ARTIFACTS
 from scorestream.tabular.registry.loading import OUTPUT, OUTPUTS, TabularPyfunc
 
 # What is registered, and what it was judged by: trained without the held-out rows.
@@ -70,7 +70,7 @@ class Run:
             LookupError: one is of a kind of which nobody has said what `forget` does with it.
         """
         for name in files:
-            place_of(name, ARTIFACTS)
+            file_kind_of(name, ARTIFACTS)
         with tempfile.TemporaryDirectory() as temporary:
             for name, content in files.items():
                 path = Path(temporary, name)
@@ -84,7 +84,7 @@ class Run:
         Raises:
             LookupError: they are of a kind of which nobody has said what `forget` does with it.
         """
-        place_of(f"{name}/", ARTIFACTS)
+        file_kind_of(f"{name}/", ARTIFACTS)
         self.store.client.log_artifacts(self.run_id, str(folder), name)
 
     def read_file(self, name: str) -> bytes:

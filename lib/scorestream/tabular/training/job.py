@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.table import Catalog
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.infra.mlflow.registry import Registered, Registry
+from scorestream.infra.mlflow.registry import RegisteredVersion, Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.infra.storage.locks import exclusive_lock
 from scorestream.infra.version import code_version
@@ -144,7 +144,7 @@ def _register(
     trained: TrainedCandidate,
     decision: PromotionDecision,
     uri: str,
-) -> Registered:
+) -> RegisteredVersion:
     use_case, totals, registry = context.use_case, context.data.totals, Registry(run.store)
     tags: dict[str, Any] = {
         "use_case": use_case.name,

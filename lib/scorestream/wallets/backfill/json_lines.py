@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import InputError
 from scorestream.infra.kafka.records import Records, same_topic
 from scorestream.infra.storage.csv_files import compression_of
@@ -146,7 +146,7 @@ def found_files(given: str) -> list[tuple[str, int]]:
     try:
         files = find_files(as_uri(given))
     except OSError as error:
-        raise InputError(f"{given} cannot be read: {reason(error)}") from None
+        raise InputError(f"{given} cannot be read: {error_summary(error)}") from None
     if not files:
         raise InputError(f"{given}: no such file")
     # Beside its files with rows Spark writes others that say how it went.

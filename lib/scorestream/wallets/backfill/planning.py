@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 from pyspark.sql import SparkSession
 
-from scorestream.infra.config.settings import Settings, as_location
+from scorestream.infra.config.settings import Settings, normalize_location
 from scorestream.infra.delta.optimize import CLUSTERED
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import BackfillError, ConfigurationError
@@ -223,7 +223,7 @@ class Planner:
 
 def _named(given: str) -> str:
     """An input as plans note it: the same files, whatever folder a command is started in."""
-    return given if given == STORED else as_location(given)
+    return given if given == STORED else normalize_location(given)
 
 
 def _format_of(given: str) -> InputFormat:

@@ -19,8 +19,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scorestream.infra.config.frozen_model import FrozenModel
-from scorestream.infra.config.yaml_files import problems_of, read_yaml
-from scorestream.infra.error_text import reason
+from scorestream.infra.config.yaml_files import format_problems, read_yaml
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import ConfigurationError, InputError
 from scorestream.infra.spark.csv_reader import csv_rows
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
@@ -89,7 +89,7 @@ def load_mapping(path: Path | None) -> ColumnMapping:
     try:
         mapping = ColumnMapping(**read_yaml(path))
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {problems_of(error)}") from None
+        raise ConfigurationError(f"{path}: {format_problems(error)}") from None
     unknown = sorted({*mapping.columns, *mapping.constants} - set(COLUMNS))
     if unknown:
         raise ConfigurationError(f"{path}: {', '.join(unknown)}: not one of {', '.join(COLUMNS)}")
@@ -119,7 +119,7 @@ def _read_csv(spark: SparkSession, uri: str) -> DataFrame:
         folder = uri.rpartition("/")[0] if "*" in uri else uri
         return csv_rows(spark, found_files(uri), folder, nulls=True)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{uri} cannot be read as csv: {reason(error)}") from None
+        raise InputError(f"{uri} cannot be read as csv: {error_summary(error)}") from None
 
 
 def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:

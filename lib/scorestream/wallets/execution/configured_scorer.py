@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from scorestream.infra.config.yaml_files import problems_of, read_yaml
+from scorestream.infra.config.yaml_files import format_problems, read_yaml
 from scorestream.infra.errors import ConfigurationError
 from scorestream.wallets.scorers.dex_v1.config import DexV1Config
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -27,7 +27,7 @@ def load_scoring_model(conf: Path, name: str, stable_symbols: frozenset[str]) ->
     try:
         config = DexV1Config(**read_yaml(path), stable_symbols=stable_symbols)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {problems_of(error)}") from None
+        raise ConfigurationError(f"{path}: {format_problems(error)}") from None
     if config.name != name:
         raise ConfigurationError(f"{path}: name is {config.name!r}, must be {name!r} as the file's")
     return DexV1(config)

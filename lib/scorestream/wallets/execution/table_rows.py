@@ -80,7 +80,7 @@ def table_rows(scored: Scored, records: Records, facts: BatchFacts) -> dict[Tabl
 
 def source_columns(records: Records) -> dict[str, pa.Array]:
     """Columns that say where each record came from, one row a record."""
-    micros = pa.array(records.told_timestamps * 1000)
+    micros = pa.array(records.storable_timestamps * 1000)
     return {
         "source_partition": pa.array(records.partitions),
         "source_offset": pa.array(records.offsets),

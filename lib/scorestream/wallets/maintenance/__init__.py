@@ -1,1 +1,1 @@
-"""The tables kept well: compacted, what is to be forgotten removed, rejects given back."""
+"""Maintenance jobs: compaction, `forget`, and the replay of rejects."""

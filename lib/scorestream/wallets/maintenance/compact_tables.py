@@ -1,4 +1,4 @@
-"""`compact_tables`: small files of the tables joined, rows clustered by wallet, logs kept short."""
+"""`compact_tables`: joins small files of the tables, clusters rows by wallet, shortens logs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.auto_maintenance import shorten_log
-from scorestream.infra.delta.commit_retries import retried
+from scorestream.infra.delta.commit_retries import retry_commit
 from scorestream.infra.delta.optimize import (
-    Effort,
+    OptimizeOptions,
     cluster,
     compact,
-    is_due,
+    is_clustering_due,
+    maintenance_lock,
     make_checkpoint,
-    upkeep_lock,
 )
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.vacuum import vacuum
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError
 from scorestream.wallets.maintenance.coverage_cleanup import drop_superseded
 from scorestream.wallets.maintenance.wallet_key_backfill import fill_wallet_keys
@@ -34,14 +34,14 @@ MIN_HOURS_KEPT: Final = 24
 
 
 @dataclass(frozen=True)
-class Compacted:
-    """What became of a table.
+class CompactionResult:
+    """What the compaction of a table did.
 
     Attributes:
-        before: files.
-        after: files.
+        before: number of files before.
+        after: number of files after.
         filled: rows of an earlier version that got their wallet key.
-        clustered: whether it was rewritten in the order of the wallets.
+        clustered: whether the table was rewritten, sorted by wallet.
         removed: files deleted; None: not asked for.
     """
 
@@ -61,11 +61,11 @@ class Compacted:
         )
 
 
-def compact_tables(effort: Effort, settings: Settings) -> None:
-    """Bring the tables into shape, and say on stdout what became of them.
+def compact_tables(options: OptimizeOptions, settings: Settings) -> None:
+    """Compact all tables, and print the results on stdout.
 
-    A running stream or backfill is not disturbed: files are replaced, and no row of a commit made
-    meanwhile is touched.
+    A stream or backfill may run meanwhile: files are replaced, and rows that are committed
+    meanwhile are not touched.
 
     Raises:
         DeltaError: a table cannot be read or written.
@@ -73,25 +73,27 @@ def compact_tables(effort: Effort, settings: Settings) -> None:
     """
     warehouse = Warehouse(settings.warehouse, CATALOG)
     warehouse.create_tables()
-    with upkeep_lock(warehouse):
+    with maintenance_lock(warehouse):
         for table in COMPACTED:
             try:
-                print(_bring_into_shape(warehouse, table, effort))
+                print(_optimize_table(warehouse, table, options))
             except (DeltaRsError, OSError) as error:
                 raise DeltaError(
-                    f"table {warehouse.path(table)} not compacted: {reason(error)}"
+                    f"table {warehouse.path(table)} not compacted: {error_summary(error)}"
                 ) from error
 
 
-def _bring_into_shape(warehouse: Warehouse, table: Table, effort: Effort) -> Compacted:
+def _optimize_table(
+    warehouse: Warehouse, table: Table, options: OptimizeOptions
+) -> CompactionResult:
     before = warehouse.file_count(table)
     if table == COVERAGE:
-        retried(f"records of {warehouse.path(table)}", lambda: drop_superseded(warehouse))
+        retry_commit(f"records of {warehouse.path(table)}", lambda: drop_superseded(warehouse))
     filled = fill_wallet_keys(warehouse, table)
-    due = is_due(warehouse, table, effort)
+    due = is_clustering_due(warehouse, table, options)
     work = cluster if due else compact
-    retried(f"compaction of {warehouse.path(table)}", lambda: work(warehouse, table, effort))
+    retry_commit(f"compaction of {warehouse.path(table)}", lambda: work(warehouse, table, options))
     make_checkpoint(warehouse, table)
     shorten_log(warehouse, table)
-    removed = vacuum(warehouse, table, effort.vacuum_hours)
-    return Compacted(table.name, before, warehouse.file_count(table), filled, due, removed)
+    removed = vacuum(warehouse, table, options.vacuum_hours)
+    return CompactionResult(table.name, before, warehouse.file_count(table), filled, due, removed)

@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.infra.delta.data_files import read_file, written_file
+from scorestream.infra.delta.data_files import read_file, write_file
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.wallets.schema.tables import COVERAGE
 
@@ -43,7 +43,7 @@ def drop_superseded(warehouse: Warehouse, kept: int = KEPT) -> None:
         return
     left = left.sort_by([(name, "ascending") for name in (*_PASS, "sequence")])
     left = left.select(COVERAGE.columns.names).cast(COVERAGE.columns)
-    written = written_file(warehouse.root, COVERAGE, left)
+    written = write_file(warehouse.root, COVERAGE, left)
     names = [uri.rpartition("/")[2] for uri in files]
     warehouse.replace(COVERAGE, names, written, "compact_tables")
 

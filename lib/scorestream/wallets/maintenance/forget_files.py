@@ -1,4 +1,4 @@
-"""A wallet's address in files beside the tables: found, and treated as its place says."""
+"""`forget` in files beside the tables: finds the address, and treats each file by its kind."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from deltalake import DeltaTable
 from pyarrow.fs import FileType
 
 from scorestream.infra.delta.data_files import COMPRESSION
-from scorestream.infra.delta.row_deletion import row_groups
+from scorestream.infra.delta.row_deletion import read_row_groups
 from scorestream.infra.delta.table import Table, addresses_anywhere
 from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.infra.storage.file_kinds import FileKind, Treatment, file_kind_of
 from scorestream.infra.storage.filesystem import (
     delete_files,
-    entries,
     filesystem_of,
+    list_folder,
     read_text,
-    replaced,
+    replace_file,
     write_text,
 )
 from scorestream.infra.storage.locks import exclusive_lock
-from scorestream.infra.storage.places import Place, Treatment, place_of
-from scorestream.wallets.maintenance.forget_rows import OneWallet
-from scorestream.wallets.maintenance.warehouse_places import PLACES
+from scorestream.wallets.maintenance.row_filters import WalletFilter
+from scorestream.wallets.maintenance.warehouse_files import FILE_KINDS
 from scorestream.wallets.schema.tables import TABLES, WALLET_COLUMNS
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 
 
-class Contents(NamedTuple):
-    """What is below a warehouse beside the tables that `wallets/schema` declares.
+class WarehouseContents(NamedTuple):
+    """What is below a warehouse, beside the tables that `wallets/schema` declares.
 
     Attributes:
         tables: Delta tables.
@@ -45,32 +45,34 @@ class Contents(NamedTuple):
     files: list[str]
 
 
-class Found(NamedTuple):
-    """A file that holds the address, and what was, or would be, done."""
+class ForgottenFile(NamedTuple):
+    """A file that holds the address, and what `forget` did, or would do, with it."""
 
     path: str
     content: str
     treatment: Treatment
 
 
-def contents(warehouse: Warehouse) -> Contents:
-    """All that is below a warehouse, without what `wallets/schema` declares."""
-    declared, found = {table.name for table in TABLES}, Contents([], [])
+def list_contents(warehouse: Warehouse) -> WarehouseContents:
+    """List the tables and files below a warehouse that `wallets/schema` does not declare."""
+    declared, found = {table.name for table in TABLES}, WarehouseContents([], [])
     folders = [""]
     while folders:
         folder = folders.pop()
-        names, files = entries(f"{warehouse.root}/{folder}".rstrip("/"))
+        names, files = list_folder(f"{warehouse.root}/{folder}".rstrip("/"))
         if "_delta_log" in names:
             found.tables.append(_table(warehouse, folder))
             continue
         paths = [f"{folder}/{name}".lstrip("/") for name in names]
         folders += [path for path in paths if path not in declared and _is_looked_at(path)]
         found.files.extend(f"{folder}/{name}".lstrip("/") for name in files)
-    return Contents(sorted(found.tables, key=lambda table: table.name), sorted(found.files))
+    return WarehouseContents(
+        sorted(found.tables, key=lambda table: table.name), sorted(found.files)
+    )
 
 
 def _is_looked_at(folder: str) -> bool:
-    return place_of(f"{folder}/", PLACES).treatment != Treatment.NOTHING
+    return file_kind_of(f"{folder}/", FILE_KINDS).treatment != Treatment.NOTHING
 
 
 def _table(warehouse: Warehouse, name: str) -> Table:
@@ -81,33 +83,37 @@ def _table(warehouse: Warehouse, name: str) -> Table:
     )
 
 
-def forget_in_file(warehouse: Warehouse, path: str, what: OneWallet, dry_run: bool) -> Found | None:
-    """Treat a file below the warehouse as its place says, if it holds the address.
+def forget_in_file(
+    warehouse: Warehouse, path: str, wallet: WalletFilter, *, dry_run: bool
+) -> ForgottenFile | None:
+    """Treat a file below the warehouse by its kind, if it holds the address.
 
     Raises:
         InUseError: another process uses it.
         OSError: it cannot be read or written.
     """
-    place = place_of(path, PLACES)
-    if place.treatment == Treatment.NOTHING or not file_holds(f"{warehouse.root}/{path}", what):
+    place = file_kind_of(path, FILE_KINDS)
+    if place.treatment == Treatment.NOTHING or not file_contains(
+        f"{warehouse.root}/{path}", wallet
+    ):
         return None
     if not dry_run:
-        _treat(warehouse, path, place, what)
-    return Found(path, place.content, place.treatment)
+        _apply_treatment(warehouse, path, place, wallet)
+    return ForgottenFile(path, place.content, place.treatment)
 
 
-def file_holds(uri: str, what: OneWallet) -> bool:
-    """Whether a file holds the address; of Parquet in a column, of compressed ones unpacked."""
+def file_contains(uri: str, wallet: WalletFilter) -> bool:
+    """Whether a file holds the address; reads columns of Parquet, unpacks compressed files."""
     if uri.endswith(".parquet"):
         try:
-            return any(pc.any(_ours(rows, what)).as_py() for rows in row_groups(uri))
+            return any(pc.any(_match_rows(rows, wallet)).as_py() for rows in read_row_groups(uri))
         except pa.ArrowInvalid:
             pass  # None that could be read: what it is, its bytes say.
-    return any(what.search.is_in(block) for block in _blocks(uri, what.search.longest))
+    return any(wallet.search.is_in(block) for block in _blocks(uri, wallet.search.longest))
 
 
 def _blocks(uri: str, overlap: int) -> Iterator[bytes]:
-    """The bytes of a file in parts that overlap; of one that is gone by now, none."""
+    """Read a file in blocks that overlap; none if it is gone by now."""
     try:
         yield from _parts(uri, overlap, compression="detect")
     except FileNotFoundError:
@@ -126,30 +132,32 @@ def _parts(uri: str, overlap: int, compression: str | None) -> Iterator[bytes]:
             yield part
 
 
-def _treat(warehouse: Warehouse, path: str, place: Place, what: OneWallet) -> None:
+def _apply_treatment(
+    warehouse: Warehouse, path: str, place: FileKind, wallet: WalletFilter
+) -> None:
     uri = f"{warehouse.root}/{path}"
     with ExitStack() as locks:
         if place.running is not None:
             used = f"{uri.partition('.wallets/')[0]}{place.running}"
             locks.enter_context(exclusive_lock(used, "wait for it, and run it again"))
         if place.treatment == Treatment.ROWS:
-            _without_rows(uri, what)
+            _without_rows(uri, wallet)
         elif place.treatment == Treatment.DELETED:
             delete_files([uri])
         elif place.treatment == Treatment.REDACTED:
-            write_text(uri, what.search.without((read_text(uri) or "").encode()).decode())
+            write_text(uri, wallet.search.without((read_text(uri) or "").encode()).decode())
 
 
-def _without_rows(uri: str, what: OneWallet) -> None:
-    """Write a Parquet file anew without the wallet's rows, with as many groups: plans name them."""
+def _without_rows(uri: str, wallet: WalletFilter) -> None:
+    """Rewrite a Parquet file without the wallet's rows; all row groups stay, as plans name them."""
     filesystem, path = filesystem_of(uri)
     schema = pq.read_schema(path, filesystem=filesystem)
     with (
-        replaced(uri) as (there, new),
+        replace_file(uri) as (there, new),
         pq.ParquetWriter(new, schema, filesystem=there, compression=COMPRESSION) as writer,
     ):
-        for rows in row_groups(uri):
-            kept = rows.filter(pc.invert(_ours(rows, what)))
+        for rows in read_row_groups(uri):
+            kept = rows.filter(pc.invert(_match_rows(rows, wallet)))
             writer.write_table(kept, row_group_size=max(kept.num_rows, 1))
     folder, _, name = path.rpartition("/")
     # What Spark keeps beside each of its files, and would compare.
@@ -157,6 +165,6 @@ def _without_rows(uri: str, what: OneWallet) -> None:
         filesystem.delete_file(f"{folder}/.{name}.crc")
 
 
-def _ours(rows: pa.Table, what: OneWallet) -> pa.ChunkedArray:
+def _match_rows(rows: pa.Table, wallet: WalletFilter) -> pa.ChunkedArray:
     table = Table("", rows.schema, "", addresses_anywhere(rows.schema, WALLET_COLUMNS))
-    return what.among(table, rows)
+    return wallet.matches(table, rows)

@@ -1,4 +1,4 @@
-"""A wallet in trainings and registered models: samples go, and what was learned is told."""
+"""`forget` in trainings and models: deletes sample rows, reports models trained on the wallet."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deltalake.exceptions import DeltaError as DeltaRsError
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.mlflow.model_copies import COMPLETE, FOLDER, SAMPLES
 from scorestream.infra.mlflow.store import ModelStore
+from scorestream.infra.storage.file_kinds import FileKind, Treatment, file_kind_of
 from scorestream.infra.storage.filesystem import (
     delete_files,
-    entries,
     exists,
+    list_folder,
     read_text,
     write_text,
 )
-from scorestream.infra.storage.places import Place, Treatment, place_of
-from scorestream.tabular.registry.artifact_places import ARTIFACTS
+from scorestream.tabular.registry.artifact_files import ARTIFACTS
 from scorestream.tabular.registry.artifacts import (
     ArtifactFolder,
     TrainingRun,
@@ -31,8 +31,8 @@ from scorestream.tabular.registry.artifacts import (
     list_trainings,
 )
 from scorestream.tabular.registry.tracking import MODEL
-from scorestream.wallets.maintenance.forget_files import Found
-from scorestream.wallets.maintenance.forget_rows import OneWallet
+from scorestream.wallets.maintenance.forget_files import ForgottenFile
+from scorestream.wallets.maintenance.row_filters import WalletFilter
 
 # As a training notes where its rows came from, if it was a table that has versions.
 _VERSION: Final = re.compile(r" version (\d+)$")
@@ -40,27 +40,27 @@ _SQL: Final = "sql"
 
 
 @dataclass(frozen=True)
-class Learned:
+class AffectedTraining:
     """A training that had rows of the wallet.
 
     Attributes:
-        certain: False where nobody can look any more at what it learned from.
+        is_certain: False if its training rows cannot be read any more.
     """
 
     training: TrainingRun
-    certain: bool
+    is_certain: bool
 
     def __str__(self) -> str:
-        """As it is told."""
+        """As it is printed."""
         name = ", ".join(self.training.versions) or f"run {self.training.run_id}"
-        has = "has learned" if self.certain else "may have learned"
+        has = "has learned" if self.is_certain else "may have learned"
         return f"{name} {has} from rows of it ({self.training.source})"
 
 
-def learned_from(
+def find_affected_trainings(
     store: ModelStore, warehouse: Warehouse, holding: Mapping[str, frozenset[str]]
-) -> list[Learned]:
-    """The trainings that had, or may have had, rows of the wallet.
+) -> list[AffectedTraining]:
+    """Find the trainings that had, or may have had, rows of the wallet.
 
     Args:
         store: of the trainings.
@@ -68,14 +68,14 @@ def learned_from(
         holding: names of the data files that hold its rows, by the name of their table.
     """
     with store.errors("trainings"):
-        found = [(one, _had(one, warehouse, holding)) for one in list_trainings(store)]
-    return [Learned(one, had) for one, had in found if had is not None]
+        trainings = [(each, _had_rows(each, warehouse, holding)) for each in list_trainings(store)]
+    return [AffectedTraining(each, had) for each, had in trainings if had is not None]
 
 
-def _had(
+def _had_rows(
     training: TrainingRun, warehouse: Warehouse, holding: Mapping[str, frozenset[str]]
 ) -> bool | None:
-    """True: it had rows of the wallet; False: it may have had; None: it had none."""
+    """True: it had rows of the wallet; False: it may have had some; None: it had none."""
     if training.source == _SQL:
         return False if any(holding.values()) else None
     version = _VERSION.search(training.source)
@@ -97,52 +97,55 @@ def _time(seconds: float) -> datetime:
 
 
 def forget_in_trainings(
-    store: ModelStore, what: OneWallet, learned: Sequence[Learned], dry_run: bool
-) -> Iterator[Found]:
-    """Find the files of trainings that hold the address, and treat each as its place says.
+    store: ModelStore, wallet: WalletFilter, learned: Sequence[AffectedTraining], *, dry_run: bool
+) -> Iterator[ForgottenFile]:
+    """Find the files of trainings that hold the address, and treat each by its kind.
 
-    Sample rows of models that have learned from the wallet go in any case: they may be its own.
+    Sample rows of models trained on the wallet are deleted in any case: they may be the wallet's.
     """
-    suspected = {one.training.run_id for one in learned}
+    affected = {one.training.run_id for one in learned}
     with store.errors("files of trainings"):
         for training in list_trainings(store):
             for folder in list_folders(store, training):
-                yield from _in_folder(folder, what, training.run_id in suspected, dry_run)
+                is_affected = training.run_id in affected
+                yield from _forget_in_folder(
+                    folder, wallet, is_affected=is_affected, dry_run=dry_run
+                )
 
 
-def _in_folder(
-    folder: ArtifactFolder, what: OneWallet, suspected: bool, dry_run: bool
-) -> Iterator[Found]:
+def _forget_in_folder(
+    folder: ArtifactFolder, wallet: WalletFilter, *, is_affected: bool, dry_run: bool
+) -> Iterator[ForgottenFile]:
     for path in list(folder.files()):
         place = _artifact(f"{folder.prefix}{path}")
         if place.treatment == Treatment.NOTHING:
             continue
         content = folder.read(path)
-        sample = suspected and path.removeprefix(f"{MODEL}/") in SAMPLES
-        if not (sample or what.search.is_in(content)):
+        sample = is_affected and path.removeprefix(f"{MODEL}/") in SAMPLES
+        if not (sample or wallet.search.is_in(content)):
             continue
         if not dry_run:
-            _treat(folder, path, content, place, what)
-        yield Found(f"{folder.uri}/{path}", place.content, place.treatment)
+            _apply_treatment(folder, path, content, place, wallet)
+        yield ForgottenFile(f"{folder.uri}/{path}", place.content, place.treatment)
 
 
-def _artifact(path: str) -> Place:
+def _artifact(path: str) -> FileKind:
     try:
-        return place_of(path, ARTIFACTS)
+        return file_kind_of(path, ARTIFACTS)
     except LookupError:
-        return Place(path, "a file of a training that is none of ours", Treatment.TOLD)
+        return FileKind(path, "a file of a training that is none of ours", Treatment.REPORTED)
 
 
-def _treat(
-    folder: ArtifactFolder, path: str, content: bytes, place: Place, what: OneWallet
+def _apply_treatment(
+    folder: ArtifactFolder, path: str, content: bytes, place: FileKind, wallet: WalletFilter
 ) -> None:
     if place.treatment == Treatment.DELETED:
         folder.delete(path)
     elif place.treatment == Treatment.REDACTED:
-        folder.write(path, what.search.without(content))
+        folder.write(path, wallet.search.without(content))
 
 
-def forget_in_copies(warehouse: Warehouse, dry_run: bool) -> Iterator[Found]:
+def forget_in_copies(warehouse: Warehouse, *, dry_run: bool) -> Iterator[ForgottenFile]:
     """Delete sample rows in copies of models, which earlier versions copied with them."""
     for uri in _copies(warehouse):
         noted = read_text(f"{uri}/{COMPLETE}")
@@ -154,10 +157,10 @@ def forget_in_copies(warehouse: Warehouse, dry_run: bool) -> Iterator[Found]:
             write_text(f"{uri}/{COMPLETE}", msgspec.json.encode(left).decode())
             delete_files(f"{uri}/{name}" for name in present)
         path = uri.removeprefix(f"{warehouse.root}/")
-        yield from (Found(f"{path}/{n}", "sample rows", Treatment.DELETED) for n in present)
+        yield from (ForgottenFile(f"{path}/{n}", "sample rows", Treatment.DELETED) for n in present)
 
 
 def _copies(warehouse: Warehouse) -> Iterator[str]:
     root = f"{warehouse.root}/{FOLDER}"
-    for name in entries(root)[0]:
-        yield from (f"{root}/{name}/{version}" for version in entries(f"{root}/{name}")[0])
+    for name in list_folder(root)[0]:
+        yield from (f"{root}/{name}/{version}" for version in list_folder(f"{root}/{name}")[0])

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.infra.delta.commit_retries import retried
-from scorestream.infra.delta.file_rewriting import MEGABYTE, written
-from scorestream.infra.delta.optimize import Effort, table_files
+from scorestream.infra.delta.commit_retries import retry_commit
+from scorestream.infra.delta.file_rewriting import MEGABYTE, write_files
+from scorestream.infra.delta.optimize import OptimizeOptions, list_table_files
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.wallets.core.wallet_keys import wallet_keys
@@ -22,28 +22,30 @@ def fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
     if WALLET_KEY not in table.columns.names:
         return 0
     what = f"wallet keys of {warehouse.path(table)}"
-    return retried(what, lambda: _fill_wallet_keys(warehouse, table))
+    return retry_commit(what, lambda: _fill_wallet_keys(warehouse, table))
 
 
 def _fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
-    every = table_files(warehouse, table)
+    every = list_table_files(warehouse, table)
     asked = [
         replace(every, stored=[file]) for file in every.stored if file.nulls.get(WALLET_KEY) != 0
     ]
-    counts = [sum(_lacking(rows) for rows in file.rows()) for file in asked]
+    counts = [sum(_select_without_keys(rows) for rows in file.rows()) for file in asked]
     lacking = [file.stored[0] for file, count in zip(asked, counts, strict=True) if count]
     if lacking:
         files = replace(every, stored=lacking)
-        added = written(files, map(_with_keys, files.rows()), Effort.target_megabytes * MEGABYTE)
+        added = write_files(
+            files, map(_add_keys, files.rows()), OptimizeOptions.target_megabytes * MEGABYTE
+        )
         warehouse.replace(table, files.names, added, "wallet keys")
     return sum(counts)
 
 
-def _lacking(rows: pa.RecordBatch) -> int:
+def _select_without_keys(rows: pa.RecordBatch) -> int:
     key, address = rows[WALLET_KEY], rows["wallet_address"]
     return int(pc.sum(pc.and_(key.is_null(), address.is_valid())).as_py() or 0)
 
 
-def _with_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
+def _add_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
     keys = pc.coalesce(rows[WALLET_KEY], wallet_keys(rows["wallet_address"]))
     return rows.set_column(rows.schema.names.index(WALLET_KEY), WALLET_KEY, keys)

@@ -11,7 +11,7 @@ from pydantic import field_validator as checks
 
 from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.config.settings import Settings
-from scorestream.infra.config.yaml_files import problems_of, read_yaml
+from scorestream.infra.config.yaml_files import format_problems, read_yaml
 from scorestream.infra.errors import ConfigurationError
 
 FILE: Final = "wallet_models.yaml"
@@ -77,4 +77,4 @@ def load_wallet_models(settings: Settings) -> tuple[WalletModel, ...]:
     try:
         return _WalletModels.model_validate(content).models
     except ValidationError as error:
-        raise ConfigurationError(f"{source}: {problems_of(error)}") from None
+        raise ConfigurationError(f"{source}: {format_problems(error)}") from None

@@ -27,7 +27,7 @@ from scorestream.tabular.registry.loading import build_signature_frame, select_c
 MAX_LOADED: Final = 2
 
 
-class OwnCode:
+class CopyModules:
     """Modules that a copy ships, importable only while its model is loaded or called.
 
     MLflow leaves them to the process, where the next version, or another model, would import the
@@ -63,7 +63,7 @@ class WalletPyfunc:
 
     version: Version
     pyfunc: PyFuncModel
-    code: OwnCode
+    code: CopyModules
 
     def predict(self, rows: pa.Table) -> pa.Array:
         """Predict one float64 per row, null where the model has none.
@@ -106,7 +106,7 @@ def load_copy(version: Version) -> WalletPyfunc:
         Exception: it cannot be loaded; MLflow and models raise what they like.
     """
     path = fetch_local_folder(version.uri)
-    code = OwnCode(path)
+    code = CopyModules(path)
     with code:
         return WalletPyfunc(version, load_model(path), code)
 

@@ -12,7 +12,7 @@ from pymongo import UpdateOne
 from pymongo.collection import Collection
 
 from scorestream.infra.errors import ReferenceDataInvalid
-from scorestream.infra.mongo import Document, bounded, collection_of, connected, failures
+from scorestream.infra.mongo import Document, collection_of, connect_mongo, shorten, wrap_failures
 from scorestream.wallets.reference.reference_data import (
     ReferenceData,
     Threshold,
@@ -51,11 +51,11 @@ def fetch_reference(
         ConfigurationError: the URL or a name is not of MongoDB's form; waiting mends neither.
     """
     secret = SecretStr(url) if isinstance(url, str) else url
-    with connected(secret, timeout_seconds) as client:
+    with connect_mongo(secret, timeout_seconds) as client:
         tokens = collection_of(client, database, tokens_collection)
         thresholds = collection_of(client, database, thresholds_collection)
         with (
-            failures(secret, timeout_seconds, "read", _READ_ADVICE),
+            wrap_failures(secret, timeout_seconds, "read", _READ_ADVICE),
             pymongo.timeout(timeout_seconds),
         ):
             token_items, threshold_items = _items(tokens, Token), _items(thresholds, Threshold)
@@ -97,9 +97,9 @@ def write_thresholds(
         )
         for threshold in thresholds
     ]
-    with connected(secret, timeout_seconds) as client:
+    with connect_mongo(secret, timeout_seconds) as client:
         target = collection_of(client, database, collection)
-        failing = failures(secret, timeout_seconds, "written", _WRITE_ADVICE)
+        failing = wrap_failures(secret, timeout_seconds, "written", _WRITE_ADVICE)
         with failing, pymongo.timeout(timeout_seconds):
             target.bulk_write(updates, ordered=False)
 
@@ -110,7 +110,7 @@ def _items(
     """Where each document stands, and those of its fields that the model knows."""
     documents = collection.find({}, dict.fromkeys(model.model_fields, True))
     return [
-        (f"{collection.full_name} _id {bounded(str(document.pop('_id', None)))}", _plain(document))
+        (f"{collection.full_name} _id {shorten(str(document.pop('_id', None)))}", _plain(document))
         for document in documents
     ]
 

@@ -16,7 +16,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from scorestream.infra import errors
-from scorestream.infra.config.settings import Settings, as_location
+from scorestream.infra.config.settings import Settings, normalize_location
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import (
     ConfigurationError,
@@ -29,7 +29,7 @@ from scorestream.infra.kafka.connection import UNKNOWN_SECONDS
 from scorestream.infra.kafka.consumer import read_stream
 from scorestream.infra.spark.session import build_session
 from scorestream.infra.spark.watchdog import Watchdog
-from scorestream.infra.storage.lease import Held, hold
+from scorestream.infra.storage.lease import HeldLease, hold_lease
 from scorestream.infra.storage.locks import exclusive_lock
 from scorestream.infra.version import code_version
 from scorestream.wallets.execution.configured_scorer import load_scoring_model
@@ -111,7 +111,7 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
     cluster.ensure_topics()
     # 2.
     default = f"{settings.warehouse}/_checkpoints/stream_scores"
-    location = as_location(options.checkpoint or default)
+    location = normalize_location(options.checkpoint or default)
     places = full_disk_explained(settings.warehouse, location)
     warehouse = Warehouse(settings.warehouse, CATALOG)
     with (
@@ -163,13 +163,13 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         _finish(query, stop, listener)
 
 
-def _lease(warehouse: Warehouse, settings: Settings) -> AbstractContextManager[Held]:
+def _lease(warehouse: Warehouse, settings: Settings) -> AbstractContextManager[HeldLease]:
     """The only right to store what comes of the input topic, whatever machine asks for it."""
     name = f"stream-{settings.kafka_input_topic}"
-    return hold(warehouse.root, name, _OTHERWISE, floor=warehouse.last_epoch(name, _FENCED))
+    return hold_lease(warehouse.root, name, _OTHERWISE, floor=warehouse.last_epoch(name, _FENCED))
 
 
-def _check(held: Held, cluster: KafkaCluster, state: StreamState) -> None:
+def _check(held: HeldLease, cluster: KafkaCluster, state: StreamState) -> None:
     """Refuse to commit for another topic than the checkpoint's, or after another stream's start."""
     held.check()
     refuse_recreated(cluster, state)

@@ -20,7 +20,7 @@ from pyspark.sql.streaming.listener import (
 from rich.console import Console
 from rich.status import Status
 
-from scorestream.infra.cli.launcher import note_progress
+from scorestream.infra.cli.launcher import report_progress
 from scorestream.infra.errors import KafkaError
 from scorestream.infra.kafka.cluster import KafkaCluster, Offsets
 from scorestream.wallets.stream.metrics import BatchSummary, StreamMetrics
@@ -89,7 +89,7 @@ class StreamListener(StreamingQueryListener):
         log.info("stream_started", run_id=str(event.id))
 
     def onQueryProgress(self, event: QueryProgressEvent) -> None:
-        note_progress()
+        report_progress()
         source = event.progress.sources[0]
         end, latest = _offsets(source.endOffset), _offsets(source.latestOffset)
         lag = sum(latest[p] - end.get(p, 0) for p in latest)

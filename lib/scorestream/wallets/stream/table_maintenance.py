@@ -8,10 +8,10 @@ from typing import Final, Self
 import structlog
 from deltalake.exceptions import DeltaError as DeltaRsError
 
-from scorestream.infra.delta.auto_maintenance import SMALL_FILES, shorten_log, tidy
+from scorestream.infra.delta.auto_maintenance import SMALL_FILES, maintain_table, shorten_log
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError, ScorestreamError
 from scorestream.wallets.maintenance.coverage_cleanup import drop_superseded
 from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE
@@ -50,11 +50,11 @@ class Tidying:
                     self._tidy(table)
                 except (ScorestreamError, DeltaRsError, OSError) as error:
                     if not self._ended.is_set():
-                        log.warning("not_tidied", table=table.name, reason=reason(error))
+                        log.warning("not_tidied", table=table.name, reason=error_summary(error))
 
     def _tidy(self, table: Table) -> None:
         if table != COVERAGE:
-            tidy(self._warehouse, table, self._refuse_at_the_end)
+            maintain_table(self._warehouse, table, self._refuse_at_the_end)
             return
         shorten_log(self._warehouse, table)
         if self._warehouse.file_count(table) >= SMALL_FILES:

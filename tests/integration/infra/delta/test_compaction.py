@@ -12,8 +12,8 @@ from deltalake.exceptions import CommitFailedError
 
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta import file_rewriting
-from scorestream.infra.delta.commit_retries import retried
-from scorestream.infra.delta.optimize import Effort, upkeep_lock
+from scorestream.infra.delta.commit_retries import retry_commit
+from scorestream.infra.delta.optimize import OptimizeOptions, maintenance_lock
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError, InUseError
 from scorestream.infra.storage.filesystem import filesystem_of
@@ -28,8 +28,8 @@ from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_records, golden_wallets
 from tools.testkit.records import records_of
 
-ALWAYS = Effort(cluster_percent=0)
-NEVER = Effort(cluster_percent=None)
+ALWAYS = OptimizeOptions(cluster_percent=0)
+NEVER = OptimizeOptions(cluster_percent=None)
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def assert_each_row_once(warehouse: Warehouse, batches: int) -> None:
     assert len(warehouse.rows(TRANSACTIONS)) == counts
 
 
-@pytest.mark.parametrize("effort", [ALWAYS, Effort(vacuum_hours=24), NEVER])
+@pytest.mark.parametrize("effort", [ALWAYS, OptimizeOptions(vacuum_hours=24), NEVER])
 def test_rows_written_while_tables_are_compacted_stay(
-    effort: Effort,
+    options: OptimizeOptions,
     empty: Warehouse,
     model: DexV1,
     settings: Settings,
@@ -75,9 +75,9 @@ def test_rows_written_while_tables_are_compacted_stay(
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(append_all, empty, model, batches)
         while not writing.done():
-            compact_tables(effort, settings)
+            compact_tables(options, settings)
         writing.result()
-    compact_tables(effort, settings)
+    compact_tables(options, settings)
     assert "scores" in capsys.readouterr().out
     assert len(empty.files(SCORES, [[("source_offset", ">=", 0)]])) == 1
     assert_each_row_once(empty, batches)
@@ -87,7 +87,7 @@ def test_rows_written_while_tables_are_compacted_stay(
 
 
 def test_one_upkeep_at_a_time(empty: Warehouse, settings: Settings) -> None:
-    with upkeep_lock(empty), pytest.raises(InUseError):
+    with maintenance_lock(empty), pytest.raises(InUseError):
         compact_tables(NEVER, settings)
 
 
@@ -103,14 +103,14 @@ def test_what_comes_too_late_is_made_again() -> None:
     def never() -> int:
         raise CommitFailedError("taken")
 
-    assert retried("compaction", second) == 2
+    assert retry_commit("compaction", second) == 2
     with pytest.raises(DeltaError, match="compaction: met other commits 5 times"):
-        retried("compaction", never)
+        retry_commit("compaction", never)
 
 
 def test_vacuum_keeps_what_is_new(empty: Warehouse, model: DexV1, settings: Settings) -> None:
     append_all(empty, model, 2)
-    compact_tables(Effort(vacuum_hours=24), settings)
+    compact_tables(OptimizeOptions(vacuum_hours=24), settings)
     files = list(Path(empty.path(SCORES)).glob("*.parquet"))
     assert len(files) == 3
     assert_each_row_once(empty, 2)
@@ -120,7 +120,7 @@ def test_tables_are_clustered_when_enough_is_new(
     empty: Warehouse, model: DexV1, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def clustered() -> list[str]:
-        compact_tables(Effort(cluster_percent=20), settings)
+        compact_tables(OptimizeOptions(cluster_percent=20), settings)
         lines = capsys.readouterr().out.splitlines()
         return [line.split()[0] for line in lines if "clustered" in line]
 

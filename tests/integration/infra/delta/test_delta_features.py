@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.duckdb_reader import connect, refresh
-from scorestream.infra.delta.table_features import reader_features
+from scorestream.infra.delta.table_features import list_reader_features
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError, InputError
 from scorestream.tabular.training.data.ingest import read_batches
@@ -54,7 +54,7 @@ def test_foreign_tables_are_read_right_or_refused_by_the_name_of_the_feature(
     for number, (properties, feature) in enumerate(FEATURES.items()):
         path = tmp_path / str(number)
         expected = made(spark, path, properties)
-        assert feature in reader_features(DeltaTable(str(path)))
+        assert feature in list_reader_features(DeltaTable(str(path)))
         assert pa.concat_tables(read_batches(str(path))).to_pylist() == expected
         settings = Settings(scorestream_warehouse=warehouse.root)
         run_backfill(BackfillOptions(str(path), (NOW,), run_id=properties), settings)

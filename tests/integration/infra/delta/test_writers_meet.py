@@ -19,14 +19,14 @@ from deltalake import DeltaTable
 from deltalake.schema import Field, PrimitiveType
 
 from scorestream.infra.config.settings import Settings
-from scorestream.infra.delta.optimize import Effort
+from scorestream.infra.delta.optimize import OptimizeOptions
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import ScorestreamError
 from scorestream.wallets.core.wallet_keys import wallet_key
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance import compact_tables, forget
-from scorestream.wallets.maintenance.forget_rows import OneWallet
+from scorestream.wallets.maintenance.row_filters import WalletFilter
 from scorestream.wallets.schema.tables import PROTOCOL_THRESHOLDS, SCORES, TOKENS, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from tools.testkit.golden import configured_model, golden_records, golden_wallets
@@ -52,12 +52,12 @@ def appending(root: str, first: int = BATCHES, batches: int = 1) -> None:
 
 def compacting(root: str, cluster_percent: int | None = None) -> None:
     compact_tables.compact_tables(
-        Effort(cluster_percent=cluster_percent), Settings(scorestream_warehouse=root)
+        OptimizeOptions(cluster_percent=cluster_percent), Settings(scorestream_warehouse=root)
     )
 
 
 def forgetting(root: str) -> None:
-    options = forget.ForgetOptions(OneWallet.of(FORGOTTEN), wait_seconds=0)
+    options = forget.ForgetOptions(WalletFilter.of(FORGOTTEN), wait_seconds=0)
     forget.forget(options, Settings(scorestream_warehouse=root))
 
 
@@ -135,7 +135,7 @@ def test_what_replaces_files_meets_others(
 
     monkeypatch.setattr(Warehouse, "replace", late)
     for module in (compact_tables, forget):
-        monkeypatch.setattr(module, "upkeep_lock", lambda _: nullcontext())
+        monkeypatch.setattr(module, "maintenance_lock", lambda _: nullcontext())
     one(root)
     assert not others
     batches = BATCHES + (other is appending)
@@ -158,7 +158,7 @@ def _at_once(work: Work, root: str, barrier: Any, results: Any) -> None:
     setattr(Warehouse, "replace", together)  # noqa: B010
     for module in (compact_tables, forget):
         # The lock of another machine is another one.
-        setattr(module, "upkeep_lock", lambda _: nullcontext())  # noqa: B010
+        setattr(module, "maintenance_lock", lambda _: nullcontext())  # noqa: B010
     try:
         if work in (creating, overwriting, thresholds):
             barrier.wait(SECONDS)

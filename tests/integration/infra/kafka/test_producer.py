@@ -48,7 +48,7 @@ def narrow(installation: Installation) -> Installation:
     return installation
 
 
-def contents(installation: Installation) -> set[tuple[Any, ...]]:
+def list_contents(installation: Installation) -> set[tuple[Any, ...]]:
     cluster, topic = installation.cluster, installation.input_topic
     return {
         (m.key(), m.value(), m.timestamp()[1], tuple(m.headers() or ()))
@@ -63,13 +63,13 @@ def send(installation: Installation, sent: list[Record]) -> int:
 def test_a_batch_that_is_too_large_goes_one_by_one(narrow: Installation) -> None:
     sent = records(100, LIMIT // 5)
     assert send(narrow, sent) == 100
-    assert contents(narrow) == {(r.key, r.value, r.timestamp, r.headers) for r in sent}
+    assert list_contents(narrow) == {(r.key, r.value, r.timestamp, r.headers) for r in sent}
 
 
 def test_a_record_that_is_too_large_is_told_and_the_others_are_sent(narrow: Installation) -> None:
     with pytest.raises(TooLargeError, match=r"1 records are larger .* 20001 bytes: raise its max"):
         send(narrow, [*records(10, 100), *records(1, LIMIT + 1)])
-    assert len(contents(narrow)) == 10
+    assert len(list_contents(narrow)) == 10
 
 
 def test_a_deleted_topic_is_told_and_is_written_to_again_once_it_is_there(

@@ -30,7 +30,7 @@ from scorestream.infra.kafka.consumer import (
     read_stream,
 )
 from scorestream.infra.kafka.producer import Record
-from scorestream.infra.sql.spark_guard import ReadingSession
+from scorestream.infra.sql.spark_guard import ReadOnlySession
 from scorestream.wallets.execution.scoring_task import score_records
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.maintenance import replay_rejects
@@ -342,10 +342,10 @@ def test_a_replay_that_was_cut_off_finds_what_it_sent_behind_an_open_transaction
         attempt=0,
     )
     installation.publish([replay_rejects._record(row)])
-    ends = replay_rejects._Ends(
-        ReadingSession(spark, ()),
+    stores = replay_rejects._Stores(
+        ReadOnlySession(spark, ()),
         Warehouse(installation.settings.warehouse, CATALOG),
         installation.cluster,
     )
-    found = replay_rejects._origins_sent_since(ends, start).collect()
+    found = replay_rejects._find_sent_origins(stores, start).collect()
     assert [tuple(each) for each in found] == [(installation.input_topic, 0, 0)]

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from scorestream.infra.config.settings import Settings
-from scorestream.infra.delta.optimize import Effort
+from scorestream.infra.delta.optimize import OptimizeOptions
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import BackfillError, ConfigurationError
@@ -111,7 +111,7 @@ def test_a_history_clustered_by_wallet_gives_the_same_scores(
 ) -> None:
     monkeypatch.setattr(sorting, "BUCKET_BYTES", 10_000)
     streamed(warehouse, model)
-    compact_tables(Effort(cluster_percent=0), settings)
+    compact_tables(OptimizeOptions(cluster_percent=0), settings)
     run_backfill(BackfillOptions("transactions", run_id="history"), settings)
     assert scores_of(warehouse, "history") == scores_of(warehouse, "stream")
     where = ("source_timestamp", "source_partition", "source_offset", "wallet_address")

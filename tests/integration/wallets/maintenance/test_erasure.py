@@ -31,7 +31,7 @@ from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance.forget import ForgetOptions, forget
-from scorestream.wallets.maintenance.forget_rows import OneWallet
+from scorestream.wallets.maintenance.row_filters import WalletFilter
 from scorestream.wallets.schema.tables import TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -181,16 +181,16 @@ def test_nothing_is_left_of_a_wallet_anywhere_but_where_the_command_says(
     assert list(Path(settings.warehouse).rglob("_mlflow/**/input_example.json"))
     capsys.readouterr()
 
-    forget(ForgetOptions(OneWallet.of(ADDRESS), dry_run=True), settings)
+    forget(ForgetOptions(WalletFilter.of(ADDRESS), dry_run=True), settings)
     planned = capsys.readouterr().out
     assert traces(settings.warehouse) == before
     with (
         exclusive_lock(str(folder.with_suffix(".json"))),
         pytest.raises(DeltaError, match="in use"),
     ):
-        forget(ForgetOptions(OneWallet.of(ADDRESS), purge=True, wait_seconds=0), settings)
+        forget(ForgetOptions(WalletFilter.of(ADDRESS), purge=True, wait_seconds=0), settings)
     capsys.readouterr()
-    forget(ForgetOptions(OneWallet.of(ADDRESS), purge=True, wait_seconds=0), settings)
+    forget(ForgetOptions(WalletFilter.of(ADDRESS), purge=True, wait_seconds=0), settings)
     told = capsys.readouterr().out
 
     assert traces(settings.warehouse) == {"scored.csv"}
@@ -223,7 +223,7 @@ def test_a_category_that_is_an_address_goes_from_the_profile_and_the_model_is_na
     run = run_of(settings, champion)
     assert ADDRESS in str(read_profile(run).columns["group"])
     capsys.readouterr()
-    forget(ForgetOptions(OneWallet.of(ADDRESS)), settings)
+    forget(ForgetOptions(WalletFilter.of(ADDRESS)), settings)
     told = capsys.readouterr().out
     assert ADDRESS not in str(read_profile(run).columns["group"])
     left = traces(settings.warehouse)

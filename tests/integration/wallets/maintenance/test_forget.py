@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.infra.config.settings import PROJECT_ROOT, Settings
-from scorestream.infra.delta.optimize import Effort, upkeep_lock
+from scorestream.infra.delta.optimize import OptimizeOptions, maintenance_lock
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError, InUseError
@@ -28,7 +28,7 @@ from scorestream.wallets.execution.scoring_task import commit_files, score_recor
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance.compact_tables import compact_tables
 from scorestream.wallets.maintenance.forget import ForgetOptions, forget
-from scorestream.wallets.maintenance.forget_rows import OlderThan, OneWallet
+from scorestream.wallets.maintenance.row_filters import AgeFilter, WalletFilter
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -96,7 +96,7 @@ def filled(warehouse: Warehouse, model: DexV1, settings: Settings) -> dict[Table
     others = [*golden_records()[:10], *broken_records()[:3], message("bob")]
     append(warehouse, model, [message(ADDRESS), *others], 0)
     append(warehouse, model, [*others, *spoilt(ADDRESS), message("0X" + LOWER[2:].upper())], 1)
-    compact_tables(Effort(cluster_percent=0), settings)
+    compact_tables(OptimizeOptions(cluster_percent=0), settings)
     append(warehouse, model, [*others, message(LOWER), *spoilt(LOWER.upper())], 2)
     # A wallet alone in a file: all its statistics are the address.
     append(warehouse, model, [message(ADDRESS)], 3)
@@ -125,7 +125,7 @@ def traces(folder: str) -> Iterator[Path]:
 
 
 def wallet(address: str, **options: Any) -> ForgetOptions:
-    return ForgetOptions(OneWallet.of(address), purge=True, wait_seconds=0, **options)
+    return ForgetOptions(WalletFilter.of(address), purge=True, wait_seconds=0, **options)
 
 
 def test_nothing_is_left_of_a_wallet_and_everything_of_the_others(
@@ -156,7 +156,7 @@ def test_without_a_purge_readers_and_older_versions_go_on_and_no_commit_is_writt
     opened = DeltaTable(warehouse.path(SCORES))
     rows = len(warehouse.rows(SCORES))
     capsys.readouterr()
-    forget(ForgetOptions(OneWallet.of(ADDRESS)), settings)
+    forget(ForgetOptions(WalletFilter.of(ADDRESS)), settings)
     assert {table: rest(warehouse, table) for table in TABLES} == filled
     for table in TABLES:
         assert not any(is_ours(row) for row in warehouse.rows(table))
@@ -339,7 +339,7 @@ def test_old_rows_go_by_the_age_of_each_table(
         records = [message(f"wallet{age}", when=when), Record(None, b"broken", when * 1000)]
         append(warehouse, model, records, 10 - age, at=when)
     files = set(Path(warehouse.root).rglob("*.parquet"))
-    old = OlderThan(NOW - 5 * DAY)
+    old = AgeFilter(NOW - 5 * DAY)
     forget(ForgetOptions(old, tables=("scores",)), settings)
     assert [len(warehouse.rows(table)) for table in TABLES] == [2, 3, 3]
     forget(ForgetOptions(old), settings)
@@ -356,7 +356,7 @@ def test_only_the_old_rows_of_a_file_go(
     warehouse: Warehouse, settings: Settings, model: DexV1
 ) -> None:
     append(warehouse, model, [message(f"wallet{n}", when=NOW - n * DAY) for n in range(10)], 0)
-    forget(ForgetOptions(OlderThan(NOW - 5 * DAY)), settings)
+    forget(ForgetOptions(AgeFilter(NOW - 5 * DAY)), settings)
     for table in (SCORES, TRANSACTIONS):
         wallets = {row["wallet_address"] for row in warehouse.rows(table)}
         assert wallets == {f"wallet{n}" for n in range(6)}
@@ -364,7 +364,7 @@ def test_only_the_old_rows_of_a_file_go(
 
 
 def test_one_upkeep_at_a_time(warehouse: Warehouse, settings: Settings) -> None:
-    with upkeep_lock(warehouse), pytest.raises(InUseError):
+    with maintenance_lock(warehouse), pytest.raises(InUseError):
         forget(wallet(ADDRESS), settings)
 
 

@@ -21,7 +21,7 @@ from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TABLES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG, VIEWS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from tools.testkit.accounts import ACCOUNTS, Tables, in_order
+from tools.testkit.accounts import ACCOUNTS, Tables, sort_rows
 from tools.testkit.analysed import by_duckdb, by_spark
 from tools.testkit.drawn_tables import as_arrow, drawn_tables
 from tools.testkit.golden import golden_records
@@ -193,7 +193,7 @@ def test_views_hold_what_their_accounts_say_in_spark_too(
         found = session.sql(view.sql)
         found.createOrReplaceTempView(view.name)
         seen = found.toArrow().to_pylist()
-        assert in_order(seen) == in_order(ACCOUNTS[view.name](told)), view.name
+        assert sort_rows(seen) == sort_rows(ACCOUNTS[view.name](told)), view.name
 
 
 def test_times_that_no_calendar_has_break_no_view(

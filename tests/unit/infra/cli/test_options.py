@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from scorestream.infra.cli.options import at_least, moment, span
+from scorestream.infra.cli.options import at_least, parse_duration, parse_time
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from scorestream.infra.cli.options import at_least, moment, span
     ],
 )
 def test_a_moment_is_iso_8601_in_utc_or_unix_seconds(text: str, seconds: int) -> None:
-    assert moment(text) == seconds
+    assert parse_time(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "1.5", "2021-13-01"])
 def test_anything_else_is_no_moment(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="is no time"):
-        moment(text)
+        parse_time(text)
 
 
 def test_an_integer_has_to_be_large_enough() -> None:
@@ -39,10 +39,10 @@ def test_an_integer_has_to_be_large_enough() -> None:
 @pytest.mark.parametrize("text", ["1700000000000", "-99999999999999"])
 def test_milliseconds_are_no_seconds(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="are these milliseconds"):
-        moment(text)
+        parse_time(text)
 
 
 @pytest.mark.parametrize("text", ["300000w", "7", "0d", "-1d", "1y"])
 def test_what_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"no span|thousand years"):
-        span(text)
+        parse_duration(text)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scorestream.infra.config.settings import as_location
-from scorestream.infra.error_text import reason
+from scorestream.infra.config.settings import normalize_location
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import InUseError
 from scorestream.infra.storage.filesystem import filesystem_of, s3_settings
 from scorestream.infra.storage.locks import exclusive_lock
@@ -41,14 +41,14 @@ DELTA_RS = (
     ],
 )
 def test_a_place_has_one_spelling(given: str, location: str) -> None:
-    assert as_location(given) == location
+    assert normalize_location(given) == location
 
 
 def test_a_relative_path_is_that_of_the_folder_the_job_started_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert as_location("./warehouse") == str(tmp_path / "warehouse")
+    assert normalize_location("./warehouse") == str(tmp_path / "warehouse")
 
 
 def test_a_lock_holds_for_every_spelling(tmp_path: Path) -> None:
@@ -108,4 +108,4 @@ def test_azure_goes_by_the_variables_of_delta_rs(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_the_causes_of_a_failure_are_told_in_one_line(said: str, told: str) -> None:
-    assert reason(OSError(said)) == told
+    assert error_summary(OSError(said)) == told

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from scorestream.infra.delta import auto_maintenance, vacuum
-from scorestream.infra.delta.auto_maintenance import VERSIONS_KEPT, shorten_log, tidy
+from scorestream.infra.delta.auto_maintenance import VERSIONS_KEPT, maintain_table, shorten_log
 from scorestream.infra.delta.data_files import DataFile, TableWriter
 from scorestream.infra.delta.transaction_log import RETENTION
 from scorestream.infra.delta.warehouse import Warehouse
@@ -42,7 +42,7 @@ def versions(warehouse: Warehouse) -> list[int]:
     return sorted(int(file.stem) for file in log_of(warehouse).glob("*.json"))
 
 
-def written(warehouse: Warehouse, batch: int, rows: int = 3) -> DataFile:
+def write_files(warehouse: Warehouse, batch: int, rows: int = 3) -> DataFile:
     writer = TableWriter(warehouse.root, TRANSACTIONS)
     row = {"source_offset": batch, "batch_id": batch}
     keys = [{**row, "wallet_key": f"0x{(batch * 7 + i) % 50}"} for i in range(rows)]
@@ -76,7 +76,7 @@ def test_an_old_log_becomes_short(warehouse: Warehouse) -> None:
     path = warehouse.path(TRANSACTIONS)
     for version in (3_000, 5_000 - VERSIONS_KEPT, 4_321, 5_000):
         assert DeltaTable(path, version=version).transaction_version(RUN) == version
-    warehouse.append(TRANSACTIONS, [written(warehouse, 5_001)], (RUN, 5_001))
+    warehouse.append(TRANSACTIONS, [write_files(warehouse, 5_001)], (RUN, 5_001))
     assert warehouse.transaction_version(TRANSACTIONS, RUN) == DeltaTable(path).version() == 5_001
 
 
@@ -124,9 +124,9 @@ def test_nothing_grows_while_batches_come(
     )
     batches = 200
     for batch in range(batches):
-        warehouse.append(TRANSACTIONS, [written(warehouse, batch)], (RUN, batch))
+        warehouse.append(TRANSACTIONS, [write_files(warehouse, batch)], (RUN, batch))
         if batch % 20 == 19:
-            tidy(warehouse, TRANSACTIONS)
+            maintain_table(warehouse, TRANSACTIONS)
             assert warehouse.file_count(TRANSACTIONS) <= 16
             assert len(versions(warehouse)) <= 60 + 2 * CHECKPOINTS_EVERY
             assert actions_in_checkpoint(warehouse) <= 60
@@ -148,7 +148,7 @@ def test_a_stream_tidies_beside_its_commits(
     with Tidying(warehouse.root, seconds=0.01):
         while batch < 40 or warehouse.file_count(TRANSACTIONS) > 20:
             assert time.monotonic() < ended
-            warehouse.append(TRANSACTIONS, [written(warehouse, batch)], (RUN, batch))
+            warehouse.append(TRANSACTIONS, [write_files(warehouse, batch)], (RUN, batch))
             batch += 1
     offsets = [row["source_offset"] for row in warehouse.rows(TRANSACTIONS)]
     assert sorted(offsets) == sorted(3 * list(range(batch)))
@@ -158,7 +158,7 @@ def test_a_stream_that_ends_does_not_wait_for_files_to_be_joined(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auto_maintenance, "SMALL_FILES", 2)
-    warehouse.append(TRANSACTIONS, [written(warehouse, i) for i in range(4)], None)
+    warehouse.append(TRANSACTIONS, [write_files(warehouse, i) for i in range(4)], None)
     present = set(Path(warehouse.path(TRANSACTIONS)).iterdir())
     asked = []
 
@@ -168,7 +168,7 @@ def test_a_stream_that_ends_does_not_wait_for_files_to_be_joined(
             raise DeltaError("the stream ends")
 
     with pytest.raises(DeltaError):
-        tidy(warehouse, TRANSACTIONS, ends)
+        maintain_table(warehouse, TRANSACTIONS, ends)
     assert set(Path(warehouse.path(TRANSACTIONS)).iterdir()) == present
     running = Tidying(warehouse.root, seconds=0.001)
     with running:
@@ -180,13 +180,13 @@ def test_what_cannot_be_joined_leaves_nothing_behind(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auto_maintenance, "SMALL_FILES", 2)
-    warehouse.append(TRANSACTIONS, [written(warehouse, i) for i in range(3)], None)
+    warehouse.append(TRANSACTIONS, [write_files(warehouse, i) for i in range(3)], None)
     present = set(Path(warehouse.path(TRANSACTIONS)).iterdir())
-    broken = written(warehouse, 3)
+    broken = write_files(warehouse, 3)
     Path(warehouse.uri(broken)).write_bytes(b"PAR1 and nothing else PAR1")
     warehouse.append(TRANSACTIONS, [broken], None)
     with pytest.raises(DeltaError, match="cannot be written anew"):
-        tidy(warehouse, TRANSACTIONS)
+        maintain_table(warehouse, TRANSACTIONS)
     assert set(Path(warehouse.path(TRANSACTIONS)).iterdir()) == {
         *present,
         Path(warehouse.uri(broken)),
@@ -205,14 +205,14 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_files_go_when_no_version_has_needed_them_for_hours(
     warehouse: Warehouse, hours: list[float]
 ) -> None:
-    files = [written(warehouse, i) for i in range(4)]
+    files = [write_files(warehouse, i) for i in range(4)]
     kept, replaced, lost, late = files
     warehouse.append(TRANSACTIONS, [kept, replaced], None)
     old = time.time() - 9 * DAY
     for file in files:
         # When a file was written says nothing of when it went.
         os.utime(warehouse.uri(file), (old, old))
-    warehouse.replace(TRANSACTIONS, [replaced.path], [written(warehouse, 1)], "test")
+    warehouse.replace(TRANSACTIONS, [replaced.path], [write_files(warehouse, 1)], "test")
 
     def present() -> set[DataFile]:
         return {file for file in files if Path(warehouse.uri(file)).exists()}
@@ -235,7 +235,7 @@ def test_files_go_when_no_version_has_needed_them_for_hours(
 def test_a_note_that_is_lost_or_from_the_future_deletes_nothing_early(
     warehouse: Warehouse, hours: list[float]
 ) -> None:
-    lost = written(warehouse, 0)
+    lost = write_files(warehouse, 0)
     vacuum.vacuum(warehouse, TRANSACTIONS, None)
     [note] = Path(warehouse.root).glob("_checkpoints/upkeep_files/*.json")
     hours[0] = 30
@@ -269,7 +269,7 @@ def test_a_commit_that_readers_do_not_see_is_not_believed_in(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scorestream.infra.delta.warehouse._LONG_SECONDS", -1.0)
-    warehouse.append(TRANSACTIONS, [written(warehouse, 0)], (RUN, 0))
+    warehouse.append(TRANSACTIONS, [write_files(warehouse, 0)], (RUN, 0))
     commit = DeltaTable.create_write_transaction
 
     def overtaken(log: DeltaTable, *given: object, **named: object) -> None:
@@ -277,6 +277,6 @@ def test_a_commit_that_readers_do_not_see_is_not_believed_in(
 
     monkeypatch.setattr(DeltaTable, "create_write_transaction", overtaken)
     with pytest.raises(DeltaError, match="took so long"):
-        warehouse.append(TRANSACTIONS, [written(warehouse, 1)], (RUN, 1))
+        warehouse.append(TRANSACTIONS, [write_files(warehouse, 1)], (RUN, 1))
     monkeypatch.setattr(DeltaTable, "create_write_transaction", commit)
-    warehouse.append(TRANSACTIONS, [written(warehouse, 1)], (RUN, 1))
+    warehouse.append(TRANSACTIONS, [write_files(warehouse, 1)], (RUN, 1))

@@ -11,7 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from scorestream.infra.delta.table_features import arrow_dataset, reader_features, table_batches
+from scorestream.infra.delta.table_features import (
+    arrow_dataset,
+    list_reader_features,
+    read_table_batches,
+)
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError, InputError
 from scorestream.tabular.inference.output_files import write_batches
@@ -53,9 +57,9 @@ def mapped(folder: Path, **renamed: str) -> str:
 
 def test_columns_of_another_name_in_the_files_are_read(tmp_path: Path) -> None:
     path = mapped(tmp_path / "t", id="col-1", v="col-2")
-    assert reader_features(DeltaTable(path)) == {"columnMapping"}
+    assert list_reader_features(DeltaTable(path)) == {"columnMapping"}
     assert pa.concat_tables(read_batches(path)).to_pylist() == ROWS.to_pylist()
-    [empty, *rest] = table_batches(DeltaTable(path), ["v"])
+    [empty, *rest] = read_table_batches(DeltaTable(path), ["v"])
     assert (empty.num_rows, empty.column_names) == (0, ["v"])
     assert pa.concat_tables(rest)["v"].to_pylist() == ROWS["v"].to_pylist()
 
@@ -72,7 +76,7 @@ def test_what_reads_and_writes_files_itself_refuses_them(tmp_path: Path) -> None
 def test_a_mapping_to_the_same_names_does_no_harm(tmp_path: Path) -> None:
     """As of a table that got the mapping later, and of which no column was renamed since."""
     path = mapped(tmp_path / "t")
-    assert reader_features(DeltaTable(path)) == set()
+    assert list_reader_features(DeltaTable(path)) == set()
     assert arrow_dataset(DeltaTable(path)).to_table().to_pylist() == ROWS.to_pylist()
     assert write_batches(path, ROWS.schema, [ROWS, ROWS]) == 10
     assert pa.concat_tables(read_batches(path)).num_rows == 10

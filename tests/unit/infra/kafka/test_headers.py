@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scorestream.infra.kafka.headers import (
     ORIGIN_HEADER,
     Header,
-    attempt_of,
-    headers_of,
-    origin_of,
+    read_attempt,
+    read_headers,
+    read_origin,
 )
 from scorestream.infra.kafka.records import ATTEMPT_HEADER
 
@@ -29,8 +29,8 @@ VALUES = st.one_of(
 def test_whatever_headers_say_is_a_number_that_the_tables_hold_or_nothing(
     headers: list[Header],
 ) -> None:
-    assert 0 <= attempt_of(headers) + 1 < 2**31
-    origin = origin_of(headers)
+    assert 0 <= read_attempt(headers) + 1 < 2**31
+    origin = read_origin(headers)
     if origin is not None:
         _, partition, offset = origin
         assert 0 <= partition < 2**31
@@ -57,7 +57,7 @@ def test_attempts_are_a_plain_number_of_at_most_nine_digits(
     values: list[bytes | None], attempt: int
 ) -> None:
     headers: list[Header] = [("other", b"7"), *((ATTEMPT_HEADER, value) for value in values)]
-    assert attempt_of(headers) == attempt
+    assert read_attempt(headers) == attempt
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_attempts_are_a_plain_number_of_at_most_nine_digits(
 def test_what_a_record_replays_is_a_topic_and_two_numbers(
     value: bytes | None, origin: tuple[str, int, int] | None
 ) -> None:
-    assert origin_of([("other", b"a/1/2"), (ORIGIN_HEADER, value)]) == origin
+    assert read_origin([("other", b"a/1/2"), (ORIGIN_HEADER, value)]) == origin
 
 
 def test_a_record_without_headers_has_none() -> None:
-    assert list(headers_of(Message(topic="t", value=b"v"))) == []
+    assert list(read_headers(Message(topic="t", value=b"v"))) == []

@@ -69,7 +69,7 @@ def test_every_row_has_times_that_a_calendar_has(timestamps: list[int], model: D
 @given(timestamp=INT64)
 def test_what_is_no_moment_is_none_in_the_tables_either(timestamp: int) -> None:
     records = records_of([Record(None, None, timestamp)])
-    told = records_of([Record(None, None, int(records.told_timestamps[0]))])
+    told = records_of([Record(None, None, int(records.storable_timestamps[0]))])
     assert records.has_moment.tolist() == told.has_moment.tolist()
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from scorestream.infra.errors import InUseError
 from scorestream.infra.storage import lease
-from scorestream.infra.storage.lease import Heartbeats, Watch, hold
+from scorestream.infra.storage.lease import Heartbeats, Watch, hold_lease
 
 HOLDER = """
 import sys
-from scorestream.infra.storage.lease import hold
-with hold(sys.argv[1], "stream", "wait") as held:
+from scorestream.infra.storage.lease import hold_lease
+with hold_lease(sys.argv[1], "stream", "wait") as held:
     print(held.epoch, flush=True)
     sys.stdin.read()
 """
@@ -41,9 +41,9 @@ def holder(root: str) -> subprocess.Popen[str]:
 def test_each_holder_has_a_greater_epoch(tmp_path: Path) -> None:
     epochs = []
     for root in (str(tmp_path), f"file://{tmp_path}", str(tmp_path)):
-        with hold(root, "stream", "wait") as held:
+        with hold_lease(root, "stream", "wait") as held:
             epochs.append(held.fence)
-        with hold(root, "upkeep", "wait") as held:
+        with hold_lease(root, "upkeep", "wait") as held:
             assert held.fence == ("lease/upkeep", len(epochs))
     assert epochs == [("lease/stream", 1), ("lease/stream", 2), ("lease/stream", 3)]
 
@@ -56,7 +56,10 @@ def test_a_living_holder_is_named_however_the_folder_is_written(
         if machine == "another":
             monkeypatch.setattr(lease, "machine_id", lambda: "another")
         told = rf"stream is in use by process {process.pid} on .* since .*: stop that one, or wait"
-        with pytest.raises(InUseError, match=told), hold(f"file://{tmp_path}", "stream", "wait"):
+        with (
+            pytest.raises(InUseError, match=told),
+            hold_lease(f"file://{tmp_path}", "stream", "wait"),
+        ):
             pass
         process.communicate()
 
@@ -73,7 +76,7 @@ def test_a_killed_holder_is_followed(
         monkeypatch.setattr(lease, "SILENT_SECONDS", 0.1)
     else:
         monkeypatch.setattr(lease, "SILENT_SECONDS", 1e9)
-    with hold(str(tmp_path), "stream", "wait") as held:
+    with hold_lease(str(tmp_path), "stream", "wait") as held:
         assert held.epoch == 2
 
 
@@ -81,7 +84,7 @@ def test_who_waits_comes_next(tmp_path: Path) -> None:
     with holder(str(tmp_path)) as process, ThreadPoolExecutor(1) as pool:
 
         def wait() -> int:
-            with hold(str(tmp_path), "stream", "wait", wait=600) as held:
+            with hold_lease(str(tmp_path), "stream", "wait", wait=600) as held:
                 return held.epoch
 
         waiting = pool.submit(wait)
@@ -95,10 +98,10 @@ def test_a_holder_that_was_taken_for_dead_hears_of_it(
     monkeypatch.setattr(lease, "machine_id", lambda: "another")
     monkeypatch.setattr(lease, "BEAT_SECONDS", 1e9)
     beats = Heartbeats(str(tmp_path), "stream")
-    with hold(str(tmp_path), "stream", "wait") as first:
+    with hold_lease(str(tmp_path), "stream", "wait") as first:
         first.check()
         monkeypatch.setattr(lease, "SILENT_SECONDS", 0.0)
-        with hold(str(tmp_path), "stream", "wait") as second:
+        with hold_lease(str(tmp_path), "stream", "wait") as second:
             beats.beat(first)
             assert (first.is_lost, second.is_lost, second.epoch) == (True, False, 2)
             with pytest.raises(InUseError, match="stream was taken over"):

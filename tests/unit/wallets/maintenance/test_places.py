@@ -11,10 +11,10 @@ import pytest
 
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.infra.delta.table import Table
-from scorestream.infra.storage.places import Treatment, place_of
-from scorestream.tabular.registry.artifact_places import ARTIFACTS
+from scorestream.infra.storage.file_kinds import Treatment, file_kind_of
+from scorestream.tabular.registry.artifact_files import ARTIFACTS
 from scorestream.wallets.maintenance.address_search import WalletSearch
-from scorestream.wallets.maintenance.warehouse_places import PLACES
+from scorestream.wallets.maintenance.warehouse_files import FILE_KINDS
 from scorestream.wallets.schema.tables import TABLES
 
 ADDRESS = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01"
@@ -46,7 +46,7 @@ def test_each_column_of_texts_is_said_to_hold_addresses_or_not(table: Table) -> 
 
 
 def test_each_path_below_the_warehouse_is_a_declared_place() -> None:
-    declared = {place.pattern for place in PLACES} - {"*"}
+    declared = {place.pattern for place in FILE_KINDS} - {"*"}
     texts = [file.read_text(encoding="utf-8") for file in LIBRARY.rglob("*.py")]
     found = {
         match[1] for text in texts for kind in (BELOW, FOLDER) for match in kind.finditer(text)
@@ -59,9 +59,9 @@ def test_each_path_below_the_warehouse_is_a_declared_place() -> None:
 
 
 def test_a_file_of_an_undeclared_kind_is_refused() -> None:
-    assert place_of("plots/roc.png", ARTIFACTS).treatment == Treatment.NOTHING
+    assert file_kind_of("plots/roc.png", ARTIFACTS).treatment == Treatment.NOTHING
     with pytest.raises(LookupError, match=r"rows\.csv: declare its kind"):
-        place_of("rows.csv", ARTIFACTS)
+        file_kind_of("rows.csv", ARTIFACTS)
 
 
 def escaped(text: str) -> str:

@@ -332,7 +332,7 @@ def test_secrets_are_cut_out_of_what_the_driver_says(url: str, leaked: str) -> N
     said = OSError(f"cannot use\n{leaked} at {url}, Timeout: 5s, Topology Description: …")
     with (
         pytest.raises(ReferenceDataUnavailable) as failed,
-        mongo.failures(SecretStr(url), 5, *READING),
+        mongo.wrap_failures(SecretStr(url), 5, *READING),
     ):
         raise said
     assert leaked not in str(failed.value)
@@ -359,7 +359,7 @@ def test_a_document_that_is_not_bson_is_malformed_not_away() -> None:
     url = SecretStr("mongodb://host/")
     with (
         pytest.raises(ReferenceDataInvalid, match="not a document"),
-        mongo.failures(url, 5, *READING),
+        mongo.wrap_failures(url, 5, *READING),
     ):
         raise InvalidBSON("'utf-8' codec can't decode byte 0xff")
 

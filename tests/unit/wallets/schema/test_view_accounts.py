@@ -15,7 +15,7 @@ from tools.testkit.accounts import (
     ACCOUNTS,
     Rows,
     Tables,
-    in_order,
+    sort_rows,
 )
 from tools.testkit.drawn_tables import DRAWN, as_arrow, drawn_tables
 
@@ -50,6 +50,6 @@ def test_views_hold_what_their_accounts_say(
     told = {name: rows.to_pylist() for name, rows in stored.items()}
     seen = by_view(connection, stored)
     for name, rows in seen.items():
-        assert in_order(rows) == in_order(ACCOUNTS[name](told)), name
+        assert sort_rows(rows) == sort_rows(ACCOUNTS[name](told)), name
     for counted in ("scores", "rejects"):
         assert sum(day[counted] for day in seen["daily_summary"]) == len(tables[counted])

@@ -153,7 +153,7 @@ def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols(model: 
     assert again.config_hash == config.config_hash
 
 
-@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("include_transactions", [True, False])
 @pytest.mark.parametrize("values", [[], [None], [b"nonsense", b"{}"]])
 def test_a_batch_without_any_good_message_is_all_rejects(
     values: list[bytes | None], include_transactions: bool, model: DexV1

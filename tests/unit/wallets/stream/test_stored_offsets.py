@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scorestream.infra.delta.data_files import described, new_name, read_file
+from scorestream.infra.delta.data_files import describe_file, new_file_name, read_file
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.wallets.schema.tables import SCORES
@@ -52,10 +52,10 @@ def rows(offsets: Sequence[int], generation: int | None = 0, topic: str = TOPIC)
 
 def add(warehouse: Warehouse, table: pa.Table) -> str:
     """A file of row groups of a hundred rows, committed."""
-    name = new_name()
+    name = new_file_name()
     uri = f"{warehouse.path(SCORES)}/{name}"
     pq.write_table(table, uri, row_group_size=GROUP_ROWS)
-    warehouse.append(SCORES, [described(warehouse.root, SCORES, name)], None)
+    warehouse.append(SCORES, [describe_file(warehouse.root, SCORES, name)], None)
     return uri
 
 

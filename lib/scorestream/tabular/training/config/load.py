@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from scorestream.infra.config.yaml_files import problems_of, read_yaml
+from scorestream.infra.config.yaml_files import format_problems, read_yaml
 from scorestream.infra.errors import ConfigurationError
 from scorestream.tabular.training.config.use_case import UseCase
 
@@ -30,7 +30,7 @@ def load_use_case(path: Path, changes: Sequence[str] = ()) -> UseCase:
     try:
         return UseCase.model_validate(content)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {problems_of(error)}") from None
+        raise ConfigurationError(f"{path}: {format_problems(error)}") from None
 
 
 def _change(content: dict[str, Any], change: str) -> None:

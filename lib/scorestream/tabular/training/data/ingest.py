@@ -16,9 +16,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.infra.delta.duckdb_reader import connect, refresh
-from scorestream.infra.delta.table_features import table_batches
+from scorestream.infra.delta.table_features import read_table_batches
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.infra.error_text import reason
+from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError, InputError
 from scorestream.infra.storage.csv_files import csv_batches, refuse_repeated
 from scorestream.infra.storage.filesystem import (
@@ -92,7 +92,7 @@ def read_batches(path: str) -> Iterator[pa.Table]:
     except DeltaError as error:
         raise InputError(str(error)) from None
     except _UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be read: {error_summary(error)}") from None
 
 
 def query_table(sql: str, warehouse: Warehouse, most: int) -> pa.Table:
@@ -136,7 +136,7 @@ def _batches(path: str) -> Iterator[pa.Table]:
     if not exists(uri):
         raise InputError(f"{path}: no such file")
     if is_delta(path):
-        yield from table_batches(DeltaTable(path))
+        yield from read_table_batches(DeltaTable(path))
     elif path.endswith(CSV_ENDINGS):
         yield from csv_batches(uri)
     else:

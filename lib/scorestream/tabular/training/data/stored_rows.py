@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from scorestream.infra.delta.table import Table, addresses_anywhere
-from scorestream.infra.delta.table_features import table_batches
+from scorestream.infra.delta.table_features import read_table_batches
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import InputError
 from scorestream.tabular.model.validation import CheckedRows
@@ -98,6 +98,6 @@ def _to_stored_columns(rows: pa.Table, path: str) -> pa.Table:
 
 def _read_stored_hashes(table: Table, warehouse: Warehouse) -> Hashes:
     """Of the rows that are kept, which are read some at a time."""
-    batches = table_batches(DeltaTable(warehouse.path(table)), table.columns.names)
+    batches = read_table_batches(DeltaTable(warehouse.path(table)), table.columns.names)
     found = [row_hashes(batch) for batch in batches]
     return np.concatenate([np.empty(0, np.uint64), *found])

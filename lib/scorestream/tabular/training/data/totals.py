@@ -33,7 +33,7 @@ class Totals:
 
     Attributes:
         rows: that can be learned from.
-        select_held_out: of them.
+        held_out: of them.
         bad_rows: how many others cannot.
         bad: their problems, by column and kind; a row may have several.
         data_version: 16 hex digits over all rows, bad ones too, whatever their order.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scorestream.infra.display import cell, heading
-from scorestream.infra.mlflow.registry import Registered
+from scorestream.infra.mlflow.registry import RegisteredVersion
 from scorestream.tabular.training.data.problems import first_problems
 from scorestream.tabular.training.runs.promotion_decision import PromotionDecision
 from scorestream.tabular.training.search.baselines import BaselineMetrics, compare_with_baseline
@@ -67,7 +67,7 @@ def print_comparisons(
         print(compare_with_baseline(metric, trained.metrics, name, theirs).text)
 
 
-def print_decision(model: Registered, decision: PromotionDecision) -> None:
+def print_decision(model: RegisteredVersion, decision: PromotionDecision) -> None:
     """Print whether the model is champion or challenger, and why."""
     print(
         f"{model} is the {'champion' if decision.is_promoted else 'challenger'}: {decision.reason}"

@@ -12,7 +12,7 @@ from rich.table import Table as TextTable
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.display import cell, heading
 from scorestream.infra.errors import ModelError
-from scorestream.infra.mlflow.registry import CHAMPION, Registered, Registry
+from scorestream.infra.mlflow.registry import CHAMPION, RegisteredVersion, Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.tabular.registry.tracking import PastRun, list_past_runs
 
@@ -40,7 +40,7 @@ def model_history(name: str, form: Format, settings: Settings) -> None:
     print(f"serving: {serving}" if serving else "serving: none")
 
 
-def _row(run: PastRun, version: Registered | None) -> dict[str, Any]:
+def _row(run: PastRun, version: RegisteredVersion | None) -> dict[str, Any]:
     held_out = {k: v for k, v in run.metrics.items() if not k.startswith("cv_")}
     return {
         "trained": datetime.fromtimestamp(run.started / 1000, UTC).isoformat(timespec="seconds"),

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from scorestream.infra.errors import ConfigurationError, ModelError, ScorestreamError
-from scorestream.infra.mlflow.registry import Registered, Registry
+from scorestream.infra.mlflow.registry import RegisteredVersion, Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.tabular.model.trained_model import TabularModel
 from scorestream.tabular.registry.tracking import JUDGED, Run
@@ -43,7 +43,7 @@ class PromotionDecision:
 
     is_promoted: bool
     reason: str
-    champion: Registered | None = None
+    champion: RegisteredVersion | None = None
 
 
 def refuse_another_target(use_case: UseCase, store: ModelStore) -> None:
@@ -120,7 +120,7 @@ def _find_unbeaten(
 
 
 def _compare_with_champion(
-    context: TrainingContext, trained: TrainedCandidate, champion: Registered, run: Run
+    context: TrainingContext, trained: TrainedCandidate, champion: RegisteredVersion, run: Run
 ) -> PromotionDecision:
     """Compare with the champion on held-out rows that neither of them has learned."""
     other = run.read_model(JUDGED)
@@ -176,7 +176,7 @@ def compare_metrics(
 
 
 def _select_new_rows(
-    champion: Registered, context: TrainingContext, other: TabularModel, run: Run
+    champion: RegisteredVersion, context: TrainingContext, other: TabularModel, run: Run
 ) -> tuple[pa.Table, Flags]:
     """Rows with the champion's columns, and which are held out, new to it and good for it."""
     # From the raw rows: the champion may have other columns than ours, or other types.
@@ -186,7 +186,7 @@ def _select_new_rows(
     return checked.rows, context.data.held_out & ~checked.bad & ~learned
 
 
-def _find_learned(rows: pa.Table, champion: Registered, run: Run) -> Flags:
+def _find_learned(rows: pa.Table, champion: RegisteredVersion, run: Run) -> Flags:
     """Find the rows, with the champion's columns and target, that it was trained on."""
     if champion.tags.get(TRAINED_IN) != SPARK:
         return np.isin(row_hashes(rows), unpack_hashes(run.read_file(HASHES)))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from scorestream.infra.config.frozen_model import FrozenModel
-from scorestream.infra.config.yaml_files import problems_of
+from scorestream.infra.config.yaml_files import format_problems
 from scorestream.infra.display import spreadsheet_text
 from scorestream.infra.errors import ModelError, ScorestreamError
 from scorestream.infra.version import code_version
@@ -111,7 +111,7 @@ def _read_config(run: Run, name: str, kind: type[Noted]) -> Noted:
         return kind.model_validate_json(run.read_file(name))
     except ValidationError as error:
         raise ModelError(
-            f"run {run.run_id}: {name}: written by another version: {problems_of(error)}"
+            f"run {run.run_id}: {name}: written by another version: {format_problems(error)}"
         ) from None
 
 

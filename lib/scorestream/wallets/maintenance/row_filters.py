@@ -1,4 +1,4 @@
-"""Which rows `forget` takes out: those of a wallet, or those of before a moment."""
+"""The rows that `forget` deletes: those of a wallet, or those older than a time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from scorestream.wallets.core.wallet_keys import wallet_key, wallet_keys
 from scorestream.wallets.maintenance.address_search import WalletSearch
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 
-# What tells how old a row is, in unix seconds or as a timestamp.
+# The column with the age of a row, in unix seconds or as a timestamp.
 AGES: Final = {SCORES: "as_of", TRANSACTIONS: "timestamp", REJECTS: "rejected_at"}
 
 
 @dataclass(frozen=True)
-class OneWallet:
-    """All rows of a wallet, however its address is spelt.
+class WalletFilter:
+    """Selects all rows of a wallet, however its address is spelt.
 
     Attributes:
         key: see `wallet_key`.
@@ -33,8 +33,8 @@ class OneWallet:
     key: str
 
     @classmethod
-    def of(cls, address: str) -> OneWallet:
-        """The wallet that an address names."""
+    def of(cls, address: str) -> WalletFilter:
+        """The filter for the wallet of an address."""
         return cls(wallet_key(address))
 
     @cached_property
@@ -43,7 +43,7 @@ class OneWallet:
         return WalletSearch(self.key)
 
     def is_named_in(self, text: str) -> bool:
-        """Whether a text of the log is the address, or has it as a word."""
+        """Whether a text of the log holds the address, or the key as a word."""
         return self.search.is_in(text) or self._word.search(text) is not None
 
     @cached_property
@@ -52,17 +52,17 @@ class OneWallet:
         return re.compile(rf"(?<!\w){re.escape(self.key)}(?!\w)", case)
 
     def condition(self, table: Table) -> Condition | None:
-        """Files that may hold its key; None where other columns decide, too."""
+        """Files that may hold the wallet's key; None if other columns count, too."""
         keyed = "wallet_key" in table.addresses.wallet and not table.addresses.raw
         return [[("wallet_key", "=", self.key)]] if keyed else None
 
     def columns(self, table: Table) -> list[str]:
-        """What names a wallet, and what may hold an address in any form."""
+        """The columns that name a wallet, or may hold an address in any form."""
         return list(table.addresses.decisive)
 
-    def among(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
-        """Rows that say so; of those that say nobody's, the ones that hold it in any form."""
-        nobody, none = pa.repeat(True, rows.num_rows), pa.repeat(False, rows.num_rows)
+    def matches(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
+        """Rows that name the wallet; of rows that name none, those that hold its address."""
+        nobody, none = (pa.repeat(value, rows.num_rows) for value in (True, False))
         # Files may be older than a column.
         named = [rows[n] for n in table.addresses.wallet if n in rows.column_names]
         ours = [pc.equal(wallet_keys(column), self.key).fill_null(False) for column in named]
@@ -94,8 +94,8 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 @dataclass(frozen=True)
-class OlderThan:
-    """Rows of before a moment.
+class AgeFilter:
+    """Selects rows older than a time.
 
     Attributes:
         moment: unix seconds.
@@ -104,14 +104,14 @@ class OlderThan:
     moment: int
 
     def condition(self, table: Table) -> Condition | None:
-        """Files that may hold such rows."""
+        """Files that may hold older rows."""
         return None if table == REJECTS else [[(AGES[table], "<", self.moment)]]
 
     def columns(self, table: Table) -> list[str]:
-        """What tells the age."""
+        """The column with the age."""
         return [AGES[table]]
 
-    def among(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
-        """Rows of before the moment; those that have no time stay."""
+    def matches(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
+        """Rows older than the time; rows without a time do not match."""
         moment = datetime.fromtimestamp(self.moment, UTC) if table == REJECTS else self.moment
         return pc.less(rows[AGES[table]], moment).fill_null(False)
