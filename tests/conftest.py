@@ -20,6 +20,8 @@ from tools.testkit.installation import QUICK_START, Installation
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from tools.testkit.progress import ProgressCounter
+
 
 Report = pytest.TestReport
 
@@ -88,3 +90,11 @@ def analysed(
     with registered(spark, tmp_path_factory.mktemp("analysed")) as made:
         fill(made, model)
         yield made
+
+
+@pytest.fixture
+def progress(monkeypatch: pytest.MonkeyPatch) -> ProgressCounter:
+    """Counts the units of work that code of tasks reports in this process."""
+    from tools.testkit.progress import count_progress  # noqa: PLC0415
+
+    return count_progress(monkeypatch)

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from pyspark import TaskContext, cloudpickle
 from pyspark.sql import SparkSession
 
 from scorestream.infra.kafka.producer import Record
-from scorestream.infra.spark import heartbeat, watchdog
+from scorestream.infra.spark import watchdog
 from scorestream.infra.spark.heartbeat import get_on
 from scorestream.infra.spark.isolation import is_retry
 from scorestream.infra.spark.tasks import run_tasks
@@ -35,6 +34,7 @@ from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import TRANSACTIONS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_records
+from tools.testkit.progress import ProgressCounter
 from tools.testkit.records import records_of
 
 # The workers cannot import this module.
@@ -144,25 +144,8 @@ def test_a_task_that_goes_on_hanging_fails(
         run_tasks(spark, hang, ["hang"])
 
 
-@dataclass
-class Counted:
-    """Counts the units that a task says it has done."""
-
-    units: int = 0
-
-    def get_on(self) -> None:
-        self.units += 1
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    task = Counted()
-    monkeypatch.setattr(heartbeat, "_task", task)
-    return task
-
-
 def test_a_wallet_at_many_moments_is_many_units(
-    counted: Counted, model: DexV1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    progress: ProgressCounter, model: DexV1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "scores").mkdir()
     (tmp_path / "rejects").mkdir()
@@ -177,13 +160,13 @@ def test_a_wallet_at_many_moments_is_many_units(
     wallets = StoredWallets(f"{tmp_path}/wallets.parquet", 0, 1, moments)
     report = write_scored(wallets.score(model, False), str(tmp_path), facts, False)
     assert report.scores == 10 * len(moments)
-    assert counted.units >= rows.num_rows * len(moments) // 100
+    assert progress.units >= rows.num_rows * len(moments) // 100
 
 
 def test_a_pause_for_the_rate_is_no_standstill(
-    counted: Counted, monkeypatch: pytest.MonkeyPatch
+    progress: ProgressCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "MAX_PAUSE_SECONDS", 0.02)
     assert len(list(publishing._paced(repeat(Record(None, b""), 4), 10.0))) == 4
     # Three pauses of a tenth of a second each.
-    assert counted.units >= 4 + 3
+    assert progress.units >= 4 + 3

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from prometheus_client import generate_latest
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
@@ -17,7 +15,6 @@ from pyspark.sql import SparkSession
 from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import ModelError
-from scorestream.infra.kafka.connection import client_options
 from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.infra.mlflow.model_copies import ModelCopies
 from scorestream.wallets.backfill.job import run_backfill
@@ -28,13 +25,12 @@ from scorestream.wallets.predictors.trial import TRIAL_SECONDS
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from scorestream.wallets.stream.delivery import Delivery
 from scorestream.wallets.stream.metrics import StreamMetrics
 from tools.local.ports import HOST, free_port
 from tools.testkit.golden import differences, golden_records, golden_wallets
 from tools.testkit.installation import Installation
 from tools.testkit.pyfuncs import register
-from tools.testkit.streams import start_over
+from tools.testkit.streams import create_input_topic, open_delivery
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -70,17 +66,8 @@ class Stream:
         )
         self.active_models.start()
         self.number = 0
-        self.delivery = Delivery(
-            self.settings,
-            spark,
-            warehouse,
-            model,
-            "1",
-            start_over(warehouse, installation.input_topic),
-            lambda _: None,
-            lambda _: None,
-            lambda: None,
-            self.active_models,
+        self.delivery, _ = open_delivery(
+            self.settings, spark, warehouse, model, active_models=self.active_models
         )
 
     def batch(self) -> list[dict[str, Any]]:
@@ -106,8 +93,7 @@ class Stream:
 @pytest.fixture
 def filled(installation: Installation, warehouse: Warehouse) -> Installation:
     """The records in partition 0 of the input topic, over empty tables."""
-    admin = AdminClient(client_options(installation.settings))
-    admin.create_topics([NewTopic(installation.input_topic, 1)])[installation.input_topic].result()
+    create_input_topic(installation, partitions=1)
     installation.publish(RECORDS)
     assert warehouse.root == installation.settings.warehouse
     return installation

@@ -7,27 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable, WriterProperties
 from pyspark.sql import SparkSession
 
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.infra.kafka.connection import client_options
 from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
 from scorestream.wallets.execution import history_lookup
 from scorestream.wallets.execution.history_lookup import wallet_files
-from scorestream.wallets.predictors.active_models import ActiveModels
-from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.schema.tables import SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from scorestream.wallets.stream.delivery import Delivery
-from scorestream.wallets.stream.metrics import BatchSummary
 from tools.testkit.golden import SCORED_COLUMNS, differences
 from tools.testkit.increments import (
     check_last_scores,
@@ -38,7 +32,7 @@ from tools.testkit.increments import (
     record,
 )
 from tools.testkit.installation import Installation
-from tools.testkit.streams import start_over
+from tools.testkit.streams import create_input_topic, open_delivery
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -55,20 +49,7 @@ class Stream:
     ) -> None:
         self.installation = installation
         self.settings = installation.settings.model_copy(update={"wallet_messages": "incremental"})
-        self.reports: list[BatchSummary] = []
-        start = start_over(warehouse, installation.input_topic)
-        self.delivery = Delivery(
-            self.settings,
-            spark,
-            warehouse,
-            model,
-            "1",
-            start,
-            lambda _: None,
-            self.reports.append,
-            lambda: None,
-            ActiveModels((), self.settings, NoModelEvents()),
-        )
+        self.delivery, self.reports = open_delivery(self.settings, spark, warehouse, model)
 
     def publish(self, records: list[Record]) -> list[OffsetRange]:
         """Publish, and the ranges of what was published."""
@@ -82,9 +63,7 @@ class Stream:
 
 @pytest.fixture
 def topic(installation: Installation) -> Installation:
-    admin = AdminClient(client_options(installation.settings))
-    name = installation.input_topic
-    admin.create_topics([NewTopic(name, 2)])[name].result()
+    create_input_topic(installation, partitions=2)
     return installation
 
 

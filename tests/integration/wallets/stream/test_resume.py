@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from deltalake import DeltaTable
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
@@ -22,16 +21,13 @@ from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError
 from scorestream.infra.kafka.connection import client_options
 from scorestream.infra.kafka.consumer import OffsetRange
-from scorestream.wallets.predictors.active_models import ActiveModels
-from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.schema.tables import COVERAGE, REJECTS, SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from scorestream.wallets.stream.checkpoint import Checkpoint
 from scorestream.wallets.stream.coverage import Coverage, CoverageTable, Span
 from scorestream.wallets.stream.delivery import Delivery
-from scorestream.wallets.stream.metrics import BatchSummary
-from scorestream.wallets.stream.start import Start, starting_state
+from scorestream.wallets.stream.start import starting_state
 from tools.benchmarks.workload import WHALE_TRANSACTIONS, Workload
 from tools.testkit import mortal
 from tools.testkit.delivery_checks import check_kafka_equals
@@ -43,7 +39,7 @@ from tools.testkit.golden import (
 )
 from tools.testkit.installation import Installation, offsets_of
 from tools.testkit.reference_dex_v1 import final_score
-from tools.testkit.streams import start_over
+from tools.testkit.streams import create_input_topic, open_delivery, start_over
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -68,35 +64,6 @@ class CutOffWarehouse(Warehouse):
         super().append(*arguments, **options)
 
 
-def deliverer(
-    installation: Installation,
-    spark: SparkSession,
-    warehouse: Warehouse,
-    model: DexV1,
-    code: str = "1",
-    start: Start | None = None,
-) -> tuple[Delivery, list[BatchSummary]]:
-    """A stream that starts after what is delivered, whatever checkpoint there was."""
-    reports: list[BatchSummary] = []
-    start = start or start_over(warehouse, installation.input_topic, [0])
-    settings = installation.settings
-    return (
-        Delivery(
-            settings,
-            spark,
-            warehouse,
-            model,
-            code,
-            start,
-            lambda _: None,
-            reports.append,
-            lambda: None,
-            ActiveModels((), settings, NoModelEvents()),
-        ),
-        reports,
-    )
-
-
 def offsets(installation: Installation, start: int, end: int) -> list[OffsetRange]:
     return [OffsetRange(installation.input_topic, 0, start, end)]
 
@@ -104,11 +71,9 @@ def offsets(installation: Installation, start: int, end: int) -> list[OffsetRang
 @pytest.fixture
 def filled(installation: Installation, warehouse: Warehouse) -> Installation:
     """The records in partition 0 of the input topic, over empty tables."""
-    settings = installation.settings
-    admin = AdminClient(client_options(settings))
-    admin.create_topics([NewTopic(installation.input_topic, 1)])[installation.input_topic].result()
+    create_input_topic(installation, partitions=1)
     installation.publish(RECORDS)
-    assert warehouse.root == settings.warehouse
+    assert warehouse.root == installation.settings.warehouse
     return installation
 
 
@@ -128,7 +93,7 @@ def cut_off(
     """A start, and a batch of it that is cut off in a window."""
     survives = min(WINDOWS.index(window), 3)
     dying = CutOffWarehouse(installation.settings.warehouse, survives)
-    delivery, _ = deliverer(installation, spark, dying, model, code)
+    delivery, _ = open_delivery(installation.settings, spark, dying, model, code=code)
     with pytest.MonkeyPatch.context() as patch:
         if window == "kafka":
             patch.setattr(Delivery, "_publish", _fail)
@@ -149,7 +114,7 @@ def test_a_batch_cut_off_between_the_sinks_is_finished_from_what_is_stored(
 
     # Since then the code has changed: what is stored counts, only the rest is scored by it.
     other = model.config.model_copy(update={"stable_symbols": frozenset({"XXX"})})
-    second, reports = deliverer(filled, spark, warehouse, DexV1(other), "2")
+    second, reports = open_delivery(filled.settings, spark, warehouse, DexV1(other), code="2")
     second.deliver(ranges, "run", 0)
 
     check_tables(filled)
@@ -173,7 +138,7 @@ def test_any_number_of_lost_checkpoints_in_a_row_loses_and_doubles_nothing(
         delivered = start_over(warehouse, filled.input_topic, [0]).coverage.starts.get(0, 0)
         ranges = offsets(filled, delivered, min(delivered + 3 + number % 2, end))
         cut_off(window, filled, spark, model, ranges, (f"run {number}", 0))
-    last, _ = deliverer(filled, spark, warehouse, model)
+    last, _ = open_delivery(filled.settings, spark, warehouse, model)
     [(_, delivered)] = last.coverage.starts.items()
     assert delivered == 3 + (len(WINDOWS) - 1) % 2
     last.deliver(offsets(filled, delivered, delivered + 1), "last", 0)
@@ -186,11 +151,11 @@ def test_what_is_delivered_is_neither_fetched_nor_published_again(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
 ) -> None:
     """A forgotten wallet, for one, does not come back with a lost checkpoint."""
-    first, _ = deliverer(filled, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, model)
     first.deliver(offsets(filled, 0, 4), "run", 0)
     published = len(filled.messages(filled.settings.kafka_success_topic))
     DeltaTable(warehouse.path(SCORES)).delete("source_offset = 2")
-    second, reports = deliverer(filled, spark, warehouse, model)
+    second, reports = open_delivery(filled.settings, spark, warehouse, model)
     second.deliver(offsets(filled, 0, 5), "another run", 0)
     assert [r.messages for r in reports] == [1]
     assert sorted(offsets_of(filled.rows("scores"))) == [(0, 0), (0, 1), (0, 3), (0, 4)]
@@ -206,20 +171,22 @@ def test_another_pass_does_not_take_the_first_ones_rows_for_its_own(
 ) -> None:
     """A lost checkpoint in the midst of it goes on with it."""
     whole = offsets(filled, 0, len(RECORDS))
-    first, _ = deliverer(filled, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, model)
     first.start.records.write(replace(first.coverage, topic_id=topic_id(filled)))
     first.deliver(whole, "first", 0)
     for number, reprocess in enumerate((True, False)):
         checkpoint = Checkpoint(spark, str(tmp_path / str(number)))
         start = starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess)
         assert start.coverage.generation == checkpoint.generation() == 1
-        again, _ = deliverer(filled, spark, CutOffWarehouse(warehouse.root, 2), model, start=start)
+        again, _ = open_delivery(
+            filled.settings, spark, CutOffWarehouse(warehouse.root, 2), model, start=start
+        )
         with pytest.raises(CutOffError):
             again.deliver(whole, f"again {number}", 0)
     start = starting_state(
         spark, Checkpoint(spark, str(tmp_path / "last")), warehouse, filled.cluster, False
     )
-    last, _ = deliverer(filled, spark, warehouse, model, start=start)
+    last, _ = open_delivery(filled.settings, spark, warehouse, model, start=start)
     last.deliver(whole, "last", 0)
     stored = filled.rows("scores") + filled.rows("rejects")
     assert Counter((row["generation"], row["source_offset"]) for row in stored) == dict.fromkeys(
@@ -239,13 +206,13 @@ def test_scores_that_were_stored_without_their_transactions_get_them(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
 ) -> None:
     ranges = offsets(filled, 0, len(RECORDS))
-    lean, _ = deliverer(filled, spark, warehouse, model)
+    lean, _ = open_delivery(filled.settings, spark, warehouse, model)
     lean.settings = lean.settings.model_copy(update={"scorestream_transactions": "off"})
     lean._record = _fail  # type: ignore[method-assign,assignment]
     with pytest.raises(CutOffError):
         lean.deliver(ranges, "run", 0)
     assert filled.rows("transactions") == []
-    full, _ = deliverer(filled, spark, warehouse, model)
+    full, _ = open_delivery(filled.settings, spark, warehouse, model)
     full.deliver(ranges, "run", 0)
     check_tables(filled)
     check_published(filled)
@@ -280,7 +247,7 @@ def test_a_warehouse_of_an_earlier_version_is_finished_by_a_new_checkpoint(
     tmp_path: Path,
 ) -> None:
     """There is no coverage, and the two runs before were cut off in their newest batches."""
-    first, _ = deliverer(filled, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, model)
     first.deliver(offsets(filled, 0, 2), "run", 0)
     cut_off(window, filled, spark, model, offsets(filled, 2, 4), ("run", 1))
     cut_off(window, filled, spark, model, offsets(filled, 2, 7), ("another", 0))
@@ -291,7 +258,7 @@ def test_a_warehouse_of_an_earlier_version_is_finished_by_a_new_checkpoint(
     start = starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess=False)
     # Of `another` no batch is proven, so that all is looked at; nothing of it is stored twice.
     assert start.coverage.starts.get(0, 0) == 0
-    second, _ = deliverer(filled, spark, warehouse, model, start=start)
+    second, _ = open_delivery(filled.settings, spark, warehouse, model, start=start)
     second.deliver(offsets(filled, 0, len(RECORDS)), "last", 0)
     check_tables(filled)
     check_published(filled)
@@ -317,7 +284,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_records_what_it_proves(
     model: DexV1,
     tmp_path: Path,
 ) -> None:
-    first, _ = deliverer(filled, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, model)
     first.deliver(offsets(filled, 0, 4), "run", 0)
     cut_off("scores", filled, spark, model, offsets(filled, 4, 7), ("run", 1))
     shutil.rmtree(warehouse.path(COVERAGE))
@@ -331,7 +298,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_records_what_it_proves(
         checkpoint = Checkpoint(spark, str(folder))
         start = starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess=False)
         assert (start.coverage.starts, checkpoint.generation()) == ({0: 4}, 0)
-    second, reports = deliverer(filled, spark, warehouse, model, start=start)
+    second, reports = open_delivery(filled.settings, spark, warehouse, model, start=start)
     second.deliver(offsets(filled, 4, 7), "run", 1)
     # One of the three was rejected before.
     assert [r.messages for r in reports] == [2]
@@ -365,7 +332,7 @@ def test_a_table_that_lost_commits_is_made_up_for(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
 ) -> None:
     """Two commits of `rejects`, and a start since that only moved its version on."""
-    first, _ = deliverer(filled, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, model)
     shutil.copytree(warehouse.path(REJECTS), tmp_path / "older")
     for batch, (start, end) in enumerate([(0, 7), (7, len(RECORDS))]):
         first.deliver(offsets(filled, start, end), "run", batch)
@@ -375,7 +342,7 @@ def test_a_table_that_lost_commits_is_made_up_for(
     again.fence = ("lease/stream", 9)
     for _ in range(9):
         again.fence_off(REJECTS)
-    second, reports = deliverer(filled, spark, again, model)
+    second, reports = open_delivery(filled.settings, spark, again, model)
     assert second.coverage.starts == {0: 0}
     second.deliver(offsets(filled, 0, len(RECORDS)), "another", 0)
     assert [(r.scores, r.rejects) for r in reports] == [(0, 3)]
@@ -387,10 +354,10 @@ def test_every_batch_is_noted_in_the_tables(
 ) -> None:
     """By which a start knows whether checkpoint and tables belong together."""
     ranges = offsets(filled, 0, len(RECORDS))
-    first, _ = deliverer(filled, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, model)
     first.deliver(ranges, "run", 0)
     # All of it is delivered already, so that there is nothing to write.
-    second, _ = deliverer(filled, spark, warehouse, model)
+    second, _ = open_delivery(filled.settings, spark, warehouse, model)
     second.deliver(ranges, "another run", 0)
     assert warehouse.transaction_version(SCORES, "another run/scores") == 0
     check_tables(filled)
@@ -399,7 +366,7 @@ def test_every_batch_is_noted_in_the_tables(
 def test_a_batch_delivered_twice_is_committed_once(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
 ) -> None:
-    delivery, _ = deliverer(filled, spark, warehouse, model)
+    delivery, _ = open_delivery(filled.settings, spark, warehouse, model)
     for _ in range(2):
         delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
     check_tables(filled)
@@ -412,7 +379,7 @@ def test_offsets_that_are_gone_fail_the_batch(
     gone = TopicPartition(filled.input_topic, 0, 3)
     [deleted] = admin.delete_records([gone]).values()
     deleted.result()
-    delivery, _ = deliverer(filled, spark, warehouse, model)
+    delivery, _ = open_delivery(filled.settings, spark, warehouse, model)
     with pytest.raises(PythonException, match=r"cannot be read: .*out of range"):
         delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
     assert filled.rows("scores") == []
@@ -428,7 +395,7 @@ def test_where_spark_tries_once_a_deadly_message_is_found_all_the_same(
 ) -> None:
     spark.sparkContext.addPyFile(mortal.__file__)
     filled.publish([mortal.POISON])
-    delivery, _ = deliverer(filled, spark, warehouse, mortal.Mortal(model.config))
+    delivery, _ = open_delivery(filled.settings, spark, warehouse, mortal.Mortal(model.config))
     delivery.settings = filled.settings.model_copy(update={"wallet_messages": wallet_messages})
     delivery.deliver(offsets(filled, 0, len(RECORDS) + 1), "run", 0)
     rejects = {row["source_offset"]: row["error_code"] for row in filled.rows("rejects")}
@@ -442,7 +409,7 @@ def test_a_whale_and_bad_messages_share_a_batch_with_others(
     whale, golden = Workload(1, whales=1).records(), golden_records()
     installation.publish([*golden[:20], *whale, *broken_records(), *golden[20:]])
     start = start_over(warehouse, installation.input_topic)
-    delivery, reports = deliverer(installation, spark, warehouse, model, start=start)
+    delivery, reports = open_delivery(installation.settings, spark, warehouse, model, start=start)
     ends = installation.cluster.end_offsets(installation.input_topic)
     topic = installation.input_topic
     delivery.deliver([OffsetRange(topic, p, 0, end) for p, end in ends.items()], "run", 0)

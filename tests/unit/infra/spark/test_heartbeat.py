@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,26 +13,10 @@ from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.schema.tables import BATCH_TABLES
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_records
+from tools.testkit.progress import ProgressCounter
 from tools.testkit.records import records_of
 
 FACTS = BatchFacts("run", 0, 0.0, "dex-v1", "hash", "1")
-
-
-@dataclass
-class Counted:
-    """Counts the units that a task says it has done."""
-
-    units: int = 0
-
-    def get_on(self) -> None:
-        self.units += 1
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    task = Counted()
-    monkeypatch.setattr(heartbeat, "_task", task)
-    return task
 
 
 @pytest.fixture
@@ -82,10 +65,12 @@ def test_a_store_that_is_away_ends_no_task(tmp_path: Path, monkeypatch: pytest.M
     get_on()
 
 
-def test_every_batch_that_is_written_is_a_unit(counted: Counted, model: DexV1, root: str) -> None:
+def test_every_batch_that_is_written_is_a_unit(
+    progress: ProgressCounter, model: DexV1, root: str
+) -> None:
     batches = [records_of(golden_records()[:3])] * 5
     write_scored(score_records(batches, model, True), root, FACTS, True)
-    assert counted.units >= len(batches)
+    assert progress.units >= len(batches)
 
 
 def test_nobody_has_to_listen() -> None:
