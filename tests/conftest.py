@@ -74,9 +74,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 @pytest.fixture
 def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[Warehouse]:
     """An empty warehouse, its tables and views known to Spark."""
-    from tools.testkit.analysed import registered  # noqa: PLC0415
+    from tools.testkit.analysed import open_warehouse  # noqa: PLC0415
 
-    with registered(spark, tmp_path) as made:
+    with open_warehouse(spark, tmp_path) as made:
         yield made
 
 
@@ -85,9 +85,9 @@ def analysed(
     spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Warehouse]:
     """A warehouse with the golden wallets and the samples, some of them scored twice."""
-    from tools.testkit.analysed import fill, registered  # noqa: PLC0415
+    from tools.testkit.analysed import fill, open_warehouse  # noqa: PLC0415
 
-    with registered(spark, tmp_path_factory.mktemp("analysed")) as made:
+    with open_warehouse(spark, tmp_path_factory.mktemp("analysed")) as made:
         fill(made, model)
         yield made
 

@@ -26,7 +26,7 @@ def kills_its_own_process(_site: Site) -> str:
 
 
 def test_scenarios_whose_process_is_lost_have_failed() -> None:
-    lost = [Scenario(name, "", "", "", False, kills_its_own_process) for name in "ab"]
+    lost = [Scenario(name, "", "", "", quick=False, body=kills_its_own_process) for name in "ab"]
     outcomes = list(run_all(lost, seed=1, jobs=1))
     assert [each.scenario for each in outcomes] == lost
     assert [each.error for each in outcomes] == [

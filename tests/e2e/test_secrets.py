@@ -33,7 +33,7 @@ from tools.testkit.canaries import (
     look_at_rest,
     look_at_web,
     needles,
-    watched,
+    watch_for_leaks,
 )
 from tools.testkit.golden import golden_records
 from tools.testkit.installation import (
@@ -161,7 +161,7 @@ def run_and_look(job: Installation, level: str, leaks: Leaks) -> None:
             start_new_session=True,
         )
         try:
-            with watched(process.pid, job.folder / "temporary", leaks):
+            with watch_for_leaks(process.pid, job.folder / "temporary", leaks):
                 wait_until(lambda: process.poll() is not None or scored(job) == published)
                 assert process.poll() is None, (job.folder / "output").read_text()[-4000:]
                 leaks.look("/metrics", fetch(f"http://{HOST}:{metrics}/metrics"))

@@ -42,7 +42,7 @@ AS_EVER: Final = {
 }
 
 
-def make_log(warehouse: Warehouse, commits: int, removed: int, kept: bool) -> None:
+def make_log(warehouse: Warehouse, commits: int, removed: int, *, kept: bool) -> None:
     """Write the log of a table; no data files, which no commit looks at."""
     warehouse.create_table(TRANSACTIONS)
     table = DeltaTable(warehouse.path(TRANSACTIONS))
@@ -51,7 +51,7 @@ def make_log(warehouse: Warehouse, commits: int, removed: int, kept: bool) -> No
     log = Path(warehouse.path(TRANSACTIONS), "_delta_log")
     first = table.version() + 1
     moment = round((time.time() - HOURS_AGO * 3600) * 1000)
-    _write(log, first, [_removed(number, moment) for number in range(removed)])
+    _write(log, first, [_removed_actions(number, moment) for number in range(removed)])
     DeltaTable(warehouse.path(TRANSACTIONS)).create_checkpoint()
     begin = first if kept else max(first, commits - VERSIONS_KEPT - TIDIED_EVERY)
     for version in range(begin + 1, commits + 1):
@@ -68,7 +68,7 @@ def _write(log: Path, version: int, actions: list[dict[str, object]]) -> None:
     (log / f"{version:020}.json").write_text(entry, encoding="utf-8")
 
 
-def _removed(number: int, moment: int) -> dict[str, object]:
+def _removed_actions(number: int, moment: int) -> dict[str, object]:
     path = f"part-{number:08}-0000-0000-0000-000000000000.zstd.parquet"
     return {"remove": {"path": path, "dataChange": False, "deletionTimestamp": moment}}
 
@@ -103,7 +103,7 @@ def resident() -> float:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
 
 
-def tidied(warehouse: Warehouse) -> float:
+def maintain(warehouse: Warehouse) -> float:
     """Tidy, as a stream does beside its batches; seconds."""
     started = time.perf_counter()
     maintain_table(warehouse, TRANSACTIONS)
@@ -122,8 +122,8 @@ def main() -> None:
     if arguments.commits is None:
         print(json.dumps(commit_all(warehouse)))
         return
-    make_log(warehouse, arguments.commits, arguments.removed, not arguments.tidy)
-    seconds = tidied(warehouse) if arguments.tidy else None
+    make_log(warehouse, arguments.commits, arguments.removed, kept=not arguments.tidy)
+    seconds = maintain(warehouse) if arguments.tidy else None
     entries = sum(1 for _ in Path(warehouse.path(TRANSACTIONS), "_delta_log").iterdir())
     # Another process, which has not made the table, has the memory of commits alone.
     figures = run_json("tools.benchmarks.aged", f"--folder={arguments.folder}")

@@ -23,7 +23,9 @@ from tools.benchmarks.workload import AS_OF, Workload
 from tools.local.session import local_session
 
 
-def timed(site: Site, options: BackfillOptions, repeats: int, warehouse: str | None) -> list[float]:
+def time_runs(
+    site: Site, options: BackfillOptions, repeats: int, warehouse: str | None
+) -> list[float]:
     """Seconds of repeated runs, without the first, each into a warehouse of its own."""
     seconds = []
     for _ in range(repeats + 1):
@@ -49,13 +51,13 @@ def main() -> None:
     workload = Workload(arguments.messages)
     lines = str(site.lines(workload))
     local_session(arguments.cores, str(site.folder / "spark"))
-    files = timed(site, BackfillOptions(lines, (AS_OF,)), arguments.repeats, None)
+    files = time_runs(site, BackfillOptions(lines, (AS_OF,)), arguments.repeats, None)
 
     with_history = site.settings(include_transactions=True)
     with contextlib.redirect_stdout(sys.stderr):
         run_backfill(BackfillOptions(lines, (AS_OF,)), with_history)
     stored = with_history.warehouse
-    history = timed(site, BackfillOptions("transactions"), arguments.repeats, stored)
+    history = time_runs(site, BackfillOptions("transactions"), arguments.repeats, stored)
     figures = {
         "files": files,
         "history": history,

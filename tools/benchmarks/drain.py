@@ -87,7 +87,7 @@ def drain(site: Site, arguments: argparse.Namespace) -> dict[str, object]:
     records = _records(site, arguments)
     size = size_of(records)
     interval = math.ceil(SPARE_SECONDS + size / SLOWEST_FILL + size / SLOWEST_DRAIN)
-    settings = site.settings(arguments.history)
+    settings = site.settings(include_transactions=arguments.history)
     fill(settings, [], arguments.partitions)
     spark = local_session(arguments.cores, str(site.folder / "spark"))
     drains = Drains(len(records))

@@ -53,6 +53,7 @@ def measure(
     records: Sequence[Record],
     a_minute: float,
     seconds: float,
+    *,
     include_transactions: bool,
 ) -> Latency:
     """Send records at a steady rate for some time, and time every score's way.
@@ -64,7 +65,7 @@ def measure(
         seconds: how long, after a warm-up at the same rate.
         include_transactions: whether the job keeps the history table.
     """
-    settings = site.settings(include_transactions)
+    settings = site.settings(include_transactions=include_transactions)
     fill(settings, [], PARTITIONS)
     consumer = _reader(settings)
     with _job(settings) as pid:

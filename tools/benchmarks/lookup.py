@@ -128,7 +128,7 @@ def _statement(view: str, wallet: str) -> str:
     return f"SELECT * FROM {view} WHERE wallet_key = '{wallet}'"  # noqa: S608
 
 
-def timed(lookup: Lookup, wallets: list[str]) -> list[float]:
+def time_runs(lookup: Lookup, wallets: list[str]) -> list[float]:
     """Milliseconds of each wallet's lookup."""
     milliseconds = []
     for wallet in wallets:
@@ -154,7 +154,7 @@ def main() -> None:
     figures = {}
     for name, lookup in lookups(warehouse, arguments.cores).items():
         numbers = rng.integers(0, arguments.rows // WALLET_ROWS, arguments.repeats + 1)
-        figures[name] = timed(lookup, [wallet_of(int(i)) for i in numbers])
+        figures[name] = time_runs(lookup, [wallet_of(int(i)) for i in numbers])
     print(json.dumps({"rows": arguments.rows, "milliseconds": figures}))
 
 

@@ -32,7 +32,7 @@ class Site:
     folder: Path
     bootstrap_servers: str
 
-    def settings(self, include_transactions: bool) -> Settings:
+    def settings(self, *, include_transactions: bool) -> Settings:
         """Settings over fresh topics and a fresh warehouse."""
         name = uuid.uuid4().hex[:8]
         return Settings(

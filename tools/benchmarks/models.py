@@ -82,7 +82,7 @@ def main() -> None:
     folder.mkdir()
     with contextlib.redirect_stdout(sys.stderr):
         scoring, batches = scored_batches(arguments.wallets)
-        versions = registered(folder, pa.concat_tables(batches))
+        versions = register_models(folder, pa.concat_tables(batches))
         figures = {name: cost(v, batches, arguments.repeats) for name, v in versions.items()}
     print(json.dumps({"wallets": arguments.wallets, "scoring": scoring, "models": figures}))
 
@@ -122,7 +122,7 @@ def first_call(version: Version) -> dict[str, float]:
     return {"first": seconds, "megabytes": megabytes}
 
 
-def registered(folder: Path, rows: pa.Table) -> dict[str, Version]:
+def register_models(folder: Path, rows: pa.Table) -> dict[str, Version]:
     """The models in a store of their own, copied for use, by name."""
     settings = Settings(scorestream_warehouse=str(folder / "warehouse"), mlflow_tracking_uri=None)
     _register_foreign(settings, folder)
@@ -132,7 +132,7 @@ def registered(folder: Path, rows: pa.Table) -> dict[str, Version]:
     for name in OURS:
         (folder / f"{name}.yaml").write_text(json.dumps(_use_case(name)), encoding="utf-8")
         train_model(TrainOptions(folder / f"{name}.yaml"), settings, CATALOG)
-    return dict(_served(settings))
+    return dict(_list_active_versions(settings))
 
 
 def _use_case(name: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _register_foreign(settings: Settings, folder: Path) -> None:
     registry.promote(registry.register("foreign", logged.model_uri, run_id, "", {}))
 
 
-def _served(settings: Settings) -> Iterator[tuple[str, Version]]:
+def _list_active_versions(settings: Settings) -> Iterator[tuple[str, Version]]:
     active_models = ActiveModels(
         [WalletModel(model=n) for n in ("foreign", *OURS)], settings, NoModelEvents()
     )

@@ -82,7 +82,7 @@ def _rows(numbers: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> pa.
     return pa.Table.from_arrays(arrays, schema=SCORES.columns)
 
 
-def measured(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+def measure_read(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     """What a piece of work gives, its seconds and the megabytes that it read."""
     before, started = _read_bytes(), time.perf_counter()
     result = work()
@@ -118,12 +118,12 @@ def first_batch(stored: Stored, ranges: list[OffsetRange]) -> int:
 
 def restart(warehouse: Warehouse, end: int) -> dict[str, dict[str, float]]:
     """A start, and the batch of the offsets up to `end`."""
-    held, starting = measured(lambda: start(warehouse))
+    held, starting = measure_read(lambda: start(warehouse))
     ranges = [OffsetRange(TOPIC, 0, end - BATCH, end)]
     stored = held.of(ranges)
     if stored is None:
         raise RuntimeError("nothing is stored of the newest batch")
-    found, batch = measured(lambda: first_batch(stored, ranges))
+    found, batch = measure_read(lambda: first_batch(stored, ranges))
     if found != BATCH:
         raise RuntimeError(f"{found} rows of {BATCH}")
     return {"start": starting, "batch": batch}

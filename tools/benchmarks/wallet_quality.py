@@ -89,7 +89,7 @@ def evaluate_model(name: str, table: pa.Table, trials: int) -> Iterator[tuple[st
     model = best(context).learn(context.card, context.training_examples, context.seed)
     margin = model.margin(context.held_out_examples.features)
     metrics = evaluate(context.card, context.held_out_examples.truth, margin)
-    yield "model", metrics | flagged(context, margin)
+    yield "model", metrics | flagged_shares(context, margin)
     for baseline, found in evaluate_baselines(context).items():
         yield baseline, dict(found)
 
@@ -99,7 +99,7 @@ def best(context: TrainingContext) -> Learner:
     return rank_candidates(context, list(search_candidates(context)))[0].learner
 
 
-def flagged(context: TrainingContext, margin: Floats) -> dict[str, float]:
+def flagged_shares(context: TrainingContext, margin: Floats) -> dict[str, float]:
     """The share of each behaviour that an anomaly model flags."""
     if context.card.task != "anomaly":
         return {}

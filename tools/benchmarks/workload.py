@@ -46,7 +46,7 @@ class Workload:
         """The messages as Kafka records."""
         return list(self._records())
 
-    def corrupted(self, share: float) -> Workload:
+    def with_corrupted(self, share: float) -> Workload:
         """The same messages, some of them cut off."""
         return replace(self, corrupt=share)
 

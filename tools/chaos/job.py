@@ -54,7 +54,7 @@ class Job:
     def events(self, name: str) -> list[dict[str, Any]]:
         """The structured log lines of that name."""
         lines = [line for line in self.output.splitlines() if line.startswith("{")]
-        return [event for line in lines if (event := _parsed(line)).get("event") == name]
+        return [event for line in lines if (event := _parse_line(line)).get("event") == name]
 
     def wait_for(
         self,
@@ -88,10 +88,10 @@ class Job:
 
     def wait_for_stopped_worker(self) -> psutil.Process:
         """Wait until a worker has stopped itself (SIGSTOP), as a fault has it do."""
-        self.wait_for("a stopped worker", lambda: bool(self._stopped()), START_SECONDS)
-        return self._stopped()[0]
+        self.wait_for("a stopped worker", lambda: bool(self._find_stopped()), START_SECONDS)
+        return self._find_stopped()[0]
 
-    def _stopped(self) -> list[psutil.Process]:
+    def _find_stopped(self) -> list[psutil.Process]:
         return [p for p in self.workers() if _status(p) == psutil.STATUS_STOPPED]
 
     def wait(self, seconds: float = END_SECONDS) -> int:
@@ -141,7 +141,7 @@ class Job:
             return []
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parse_line(line: str) -> dict[str, Any]:
     try:
         parsed: dict[str, Any] = json.loads(line)
     except ValueError:

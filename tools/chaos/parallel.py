@@ -46,12 +46,12 @@ def run_all(chosen: Iterable[Scenario], seed: int, jobs: int) -> Iterator[Outcom
                     yield worker.recv()
                     idle.append(worker)
                 except EOFError:
-                    yield _failed(scenario, "the process that ran it ended")
+                    yield _fail_outcome(scenario, "the process that ran it ended")
     for scenario in left:
-        yield _failed(scenario, "no process is left to run it")
+        yield _fail_outcome(scenario, "no process is left to run it")
 
 
-def _failed(scenario: Scenario, why: str) -> Outcome:
+def _fail_outcome(scenario: Scenario, why: str) -> Outcome:
     return Outcome(scenario, "", why, 0.0, None, None)
 
 

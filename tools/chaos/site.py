@@ -127,7 +127,7 @@ class Site:
         self.jobs.append(job)
         return job
 
-    def faulted(self) -> None:
+    def mark_fault(self) -> None:
         """Note that the fault happens now; recovery is counted from here."""
         self._fault_at = time.monotonic()
 
@@ -135,9 +135,11 @@ class Site:
         """Wait until all that is published now is in Delta and in Kafka."""
         expected = self.published()
         job.wait_for(
-            "the end of the backlog", lambda: self.stored() >= expected, seconds, ASK_SECONDS
+            "the end of the backlog", lambda: self.count_rows() >= expected, seconds, ASK_SECONDS
         )
-        job.wait_for("the last results", lambda: self.answered() >= expected, seconds, ASK_SECONDS)
+        job.wait_for(
+            "the last results", lambda: self.count_results() >= expected, seconds, ASK_SECONDS
+        )
         if self._fault_at is not None:
             self.recovery_seconds = time.monotonic() - self._fault_at
 
@@ -145,24 +147,24 @@ class Site:
         """Messages of the input topic."""
         return self._records(self.installation.input_topic)
 
-    def answered(self) -> int:
+    def count_results(self) -> int:
         """Messages of both result topics, repeated ones counted."""
         settings = self.installation.settings
         topics = (settings.kafka_success_topic, settings.kafka_failure_topic)
         return sum(map(self._records, topics))
 
-    def stored(self) -> int:
+    def count_rows(self) -> int:
         """Rows of `scores` and `rejects`, as the tables' logs count them."""
         root = self.installation.settings.warehouse
         tables = [f"{root}/{name}" for name in ("scores", "rejects")]
         return sum(DeltaTable(table).count() for table in tables if DeltaTable.is_deltatable(table))
 
-    def unstored(self) -> set[Offset]:
+    def find_unstored(self) -> set[Offset]:
         """Offsets of the input topic that no table has."""
         tables = [self.installation.rows(name) for name in ("scores", "rejects")]
         return self.installation.offsets() - {at for rows in tables for at in offsets_of(rows)}
 
-    def struck(self) -> list[int]:
+    def faulted_processes(self) -> list[int]:
         """The processes in which injected faults have happened so far."""
         found = (path.read_text(encoding="ascii") for path in self.folder.glob("fault-*"))
         return [int(text) for text in found if text]
@@ -178,7 +180,7 @@ class Site:
         if self._fault_at is not None and self.recovery_seconds is None:
             self.recovery_seconds = time.monotonic() - self._fault_at
 
-    def refused(self, job: Job, code: int, *texts: str) -> str:
+    def wait_for_refusal(self, job: Job, code: int, *texts: str) -> str:
         """Wait until a job ends with an exit code and one clear line; the line."""
         assert job.wait() == code, f"exit code {job.process.returncode}:\n{job.output[-6000:]}"
         # Spark's own log lines, which are JSON, may tell the whole story.

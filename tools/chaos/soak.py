@@ -103,7 +103,7 @@ def trend(minutes: Sequence[float], values: Sequence[float], block_minutes: floa
 
 
 def main() -> int:
-    arguments = parsed()
+    arguments = parse_arguments()
     with ending_when_asked(), new_place() as place, closing(place.proxy()) as proxy:
         place.broker.start()
         site = Site(place.folder, place.broker, proxy, random.Random(1))
@@ -117,7 +117,7 @@ def main() -> int:
     return _report(samples, arguments.compact_minutes)
 
 
-def parsed(given: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments; ends with 2 where they give too few blocks for a trend."""
     parser = argparse.ArgumentParser(prog="python -m tools.chaos.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -143,7 +143,7 @@ def _soak(site: Site, arguments: argparse.Namespace) -> list[Sample]:
         job.wait_for_batch()
         job.linger(WARM_UP_SECONDS)
         began = time.monotonic()
-        upkeep = _Upkeep(site, arguments.compact_minutes * 60)
+        upkeep = _Compactions(site, arguments.compact_minutes * 60)
         while (minute := (time.monotonic() - began) / 60) < arguments.minutes:
             upkeep.look()
             samples.append(_sample(site, job, minute))
@@ -156,7 +156,7 @@ def _soak(site: Site, arguments: argparse.Namespace) -> list[Sample]:
     return samples
 
 
-class _Upkeep:
+class _Compactions:
     """Starts `compact_tables` now and then; each run must succeed."""
 
     def __init__(self, site: Site, pause_seconds: float) -> None:
@@ -185,7 +185,7 @@ def _sample(site: Site, job: Job, minute: float) -> Sample:
     files = sum(len(DeltaTable(str(path)).file_uris()) for path in tables)
     jvm, python = _memory(job)
     last = job.events("batch")[-1]
-    return Sample(minute, last["seconds"], jvm, python, files, site.published() - site.stored())
+    return Sample(minute, last["seconds"], jvm, python, files, site.published() - site.count_rows())
 
 
 def _memory(job: Job) -> tuple[float, float]:

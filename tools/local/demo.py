@@ -143,11 +143,11 @@ def _show_best(sql: duckdb.DuckDBPyConnection, since: float) -> None:
     for wallet, score, tags, lp, swap, breakdown in rows:
         short = f"{wallet[:8]}…{wallet[-6:]}"
         points = f"{score:.1f}", f"{lp:.0f}", f"{swap:.0f}"
-        table.add_row(cell(short), *points, cell(", ".join(tags)), cell(_why(breakdown)))
+        table.add_row(cell(short), *points, cell(", ".join(tags)), cell(_format_reasons(breakdown)))
     console.print(table)
 
 
-def _why(breakdown: dict[str, dict[str, float]]) -> str:
+def _format_reasons(breakdown: dict[str, dict[str, float]]) -> str:
     """The parts that gave points, most first."""
     parts = [
         (points, f"{side} {name.removesuffix('_score')}")

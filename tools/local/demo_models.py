@@ -85,12 +85,14 @@ def show_models(
     for name in CONFIGURATIONS:
         found = sql.sql(_HIGHEST, params=[name, since, SHOWN]).to_arrow_table()
         table = Table("wallet", "value", "why", title=f"highest {name}", title_justify="left")
-        for row in _told(settings, name, found):
+        for row in _describe_values(settings, name, found):
             table.add_row(*map(cell, row))
         console.print(table)
 
 
-def _told(settings: Settings, name: str, scores: pa.Table) -> Iterator[tuple[str, str, str]]:
+def _describe_values(
+    settings: Settings, name: str, scores: pa.Table
+) -> Iterator[tuple[str, str, str]]:
     """Wallet, value and reasons of each row of `scores`, by the version that gave the value."""
     if not scores.num_rows:
         return

@@ -19,7 +19,7 @@ FILES: Final = ("lp_wallets.jsonl", "dex_wallets_2021.jsonl.gz", "broken_message
 def sample_records(names: Iterable[str] = FILES) -> Iterator[Record]:
     """The sample messages of the files named: the wallet as key, `as_of` as timestamp."""
     for name in names:
-        with _opened(SAMPLES / name) as lines:
+        with _open(SAMPLES / name) as lines:
             for line in lines:
                 yield record_of(json.loads(line))
 
@@ -40,7 +40,7 @@ def _raw(sample: dict[str, Any]) -> bytes | None:
     return None if value is None else value.encode()
 
 
-def _opened(path: Path) -> IO[str]:
+def _open(path: Path) -> IO[str]:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")
     return path.open(encoding="utf-8")

@@ -31,7 +31,7 @@ AGAIN = 20
 
 
 @contextmanager
-def registered(spark: SparkSession, folder: Path) -> Iterator[Warehouse]:
+def open_warehouse(spark: SparkSession, folder: Path) -> Iterator[Warehouse]:
     """An empty warehouse, its tables and views known to Spark."""
     made = Warehouse(str(folder / "warehouse"), CATALOG)
     made.create_tables()

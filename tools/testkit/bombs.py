@@ -84,7 +84,7 @@ BOMBS: Final[dict[str, tuple[Callable[[], bytes], str]]] = {
 }
 
 
-def _decoded(value: bytes) -> str:
+def _decode(value: bytes) -> str:
     from scorestream.wallets.core.decode import decode  # noqa: PLC0415  the limit is set behind it
 
     return next((reject.code for reject in decode([value]).rejects), "scored")
@@ -93,11 +93,11 @@ def _decoded(value: bytes) -> str:
 def main() -> None:
     """Decode all bombs under a limit of memory."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "lib"))
-    _decoded(_message())
+    _decode(_message())
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + MAX_BYTES + ALWAYS_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    print(json.dumps({name: _decoded(make()) for name, (make, _) in BOMBS.items()}))
+    print(json.dumps({name: _decode(make()) for name, (make, _) in BOMBS.items()}))
 
 
 if __name__ == "__main__":

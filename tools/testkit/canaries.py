@@ -67,7 +67,7 @@ class Leaks:
 
 
 @contextmanager
-def watched(session: int, folder: Path, leaks: Leaks) -> Iterator[None]:
+def watch_for_leaks(session: int, folder: Path, leaks: Leaks) -> Iterator[None]:
     """Look, as long as this lasts, at the command lines of a session and at temporary files.
 
     Raises:

@@ -14,10 +14,10 @@ from tools.testkit.expectations import (
     Expected,
     Row,
     core_results,
+    find_differences,
     golden_message,
     offset_of,
-    verdict,
-    wrong_in,
+    result_code,
 )
 from tools.testkit.installation import (
     Input,
@@ -85,7 +85,7 @@ class Collected:
         return [row for row in rows if row["source_topic"] != self.topic]
 
 
-def collected(installation: Installation) -> Collected:
+def collect(installation: Installation) -> Collected:
     """All of an installation that is checked."""
     settings = installation.settings
     success = [settings.kafka_success_topic, *installation.other_success_topics]
@@ -103,12 +103,12 @@ def collected(installation: Installation) -> Collected:
 
 def check_delivery(installation: Installation, expected: Expected = AS_DEX_V1) -> Delivered:
     """Check all invariants of a run over golden wallets and other messages."""
-    return check(collected(installation), expected)
+    return check(collect(installation), expected)
 
 
 def check_every_offset_once(installation: Installation) -> None:
     """Check that input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta."""
-    check_offsets_and_topics(collected(installation))
+    check_offsets_and_topics(collect(installation))
 
 
 def check(found: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
@@ -128,7 +128,9 @@ def check(found: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
     wrong = [
         f"{source_of(row)}: {text}"
         for (row, message), core in zip(pairs, results, strict=True)
-        for text in chain(_wrong_source(row, message), wrong_in(row, message, core, expected))
+        for text in chain(
+            _wrong_source(row, message), find_differences(row, message, core, expected)
+        )
     ]
     wrong += _wrong_elsewhere(found, expected)
     assert wrong == [], (len(wrong), wrong[:20])
@@ -158,7 +160,7 @@ def _wrong_elsewhere(found: Collected, expected: Expected) -> list[str]:
     return unknown + [
         f"{source_of(row)}: {text}"
         for (row, message), core in zip(known, results, strict=True)
-        for text in wrong_in(row, message, core, expected)
+        for text in find_differences(row, message, core, expected)
     ]
 
 
@@ -174,7 +176,7 @@ def check_transactions(found: Collected, results: list[Row], expected: Expected)
     counts = {
         offset_of(row): core["transaction_count"]
         for row, core in zip(found.answered, results, strict=True)
-        if verdict(row) == "score" or expected.is_early(row)
+        if result_code(row) == "score" or expected.is_early(row)
         if offset_of(row) not in expected.without_history
     }
     due = Counter({at: count for at, count in counts.items() if count})

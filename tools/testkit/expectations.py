@@ -73,16 +73,16 @@ class Expected:
     def permits(self, row: Row, message: Input) -> bool:
         """Whether a row may say that scoring its message was more than a process bears."""
         wallet = row["wallet_address"]
-        named = verdict(row) == "unscorable" and wallet in self.unscorable
+        named = result_code(row) == "unscorable" and wallet in self.unscorable
         return named and wallet.encode() in (message.value or b"")
 
     def is_early(self, row: Row) -> bool:
         """Whether a row may say that its message has no score yet."""
-        return verdict(row) == "nothing_yet" and offset_of(row) in self.increments
+        return result_code(row) == "nothing_yet" and offset_of(row) in self.increments
 
     def columns(self, row: Row) -> Sequence[str]:
         """What of a row is as the core has it."""
-        if verdict(row) != "score":
+        if result_code(row) != "score":
             return OF_A_REJECT
         return OF_AN_INCREMENT if offset_of(row) in self.increments else FROM_THE_CORE
 
@@ -112,7 +112,7 @@ def _score(model: DexV1, messages: dict[Moment, Row]) -> None:
         messages |= zip(some, results(scored), strict=True)
 
 
-def wrong_in(row: Row, message: Input, core: Row, expected: Expected) -> Iterator[str]:
+def find_differences(row: Row, message: Input, core: Row, expected: Expected) -> Iterator[str]:
     """What of a row of `scores` or `rejects` is not what must have come of its message.
 
     Args:
@@ -124,9 +124,9 @@ def wrong_in(row: Row, message: Input, core: Row, expected: Expected) -> Iterato
     if expected.permits(row, message) or expected.is_early(row):
         return
     golden = _golden().get((message.value, message.timestamp // 1000))
-    should = "score" if golden else verdict(core)
-    if verdict(row) != should:
-        yield f"{verdict(row)}, not {should}"
+    should = "score" if golden else result_code(core)
+    if result_code(row) != should:
+        yield f"{result_code(row)}, not {should}"
         return
     yield from _unequal(row, core, expected.columns(row))
     if should == "score":
@@ -151,7 +151,7 @@ def _unequal(row: Row, other: Row, names: Sequence[str] = ()) -> Iterator[str]:
             yield f"{name}: {row[name]!r}, not {other[name]!r}"
 
 
-def verdict(row: Row) -> str:
+def result_code(row: Row) -> str:
     """`score`, or the error code of a reject."""
     return str(row.get("error_code", "score"))
 

@@ -18,7 +18,7 @@ def has_go() -> bool:
     return shutil.which("go") is not None
 
 
-def built(source: Path, package: str = ".", options: Sequence[str] = ()) -> Path:
+def build_program(source: Path, package: str = ".", options: Sequence[str] = ()) -> Path:
     """The program of a package, built below `.scorestream/` if its sources have changed since.
 
     Args:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tools.testkit.go_programs import built, has_go
+from tools.testkit.go_programs import build_program, has_go
 
 SOURCE: Final = Path(__file__).resolve().parent / "mongo"
 OPTIONS: Final = ("-tags", "ferretdb_no_postgresql")
@@ -47,7 +47,7 @@ def any_server() -> Iterator[str]:
 @contextmanager
 def own_server() -> Iterator[str]:
     """Start a server with empty databases on a free port, give its URL, and stop it."""
-    program = built(SOURCE, options=OPTIONS)
+    program = build_program(SOURCE, options=OPTIONS)
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="mongo-") as folder:
         log = Path(folder) / "log"

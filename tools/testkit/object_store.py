@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from scorestream.infra.storage import filesystem
 from tools.local.ports import HOST, free_port
-from tools.testkit.go_programs import built
+from tools.testkit.go_programs import build_program
 
 SOURCE: Final = Path(__file__).resolve().parent / "s3"
 BUCKET: Final = "warehouse"
@@ -29,7 +29,7 @@ class S3Store:
     """A store with one empty bucket; what is in it outlives its process."""
 
     def __init__(self, folder: Path) -> None:
-        self._program = built(SOURCE, "github.com/versity/versitygw/cmd/versitygw")
+        self._program = build_program(SOURCE, "github.com/versity/versitygw/cmd/versitygw")
         self._folder = folder
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None

@@ -45,6 +45,7 @@ def register(
     name: str,
     expression: str,
     columns: tuple[str, ...] = (),
+    *,
     promote: bool = True,
     modules: Sequence[Path] = (),
     imports: str = "",

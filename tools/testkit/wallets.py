@@ -15,7 +15,7 @@ UNTIL: Final = 1_767_225_600
 DAYS: Final = 180
 
 
-def drawn(wallets: int, seed: int) -> Histories:
+def generate_histories(wallets: int, seed: int) -> Histories:
     return draw_histories(wallets, DAYS, UNTIL, seed)
 
 

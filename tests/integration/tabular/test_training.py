@@ -488,7 +488,7 @@ WITHOUT_ASSETS = (
 
 @pytest.mark.parametrize("dropped", [True, False], ids=["column-dropped", "column-added"])
 def test_after_a_change_of_columns_a_champion_meets_no_row_that_it_has_learned(
-    dropped: bool, tmp_path: Path
+    *, dropped: bool, tmp_path: Path
 ) -> None:
     content = yaml.safe_load(LOANS.read_text(encoding="utf-8"))
     paths = []

@@ -143,7 +143,7 @@ def test_a_drift_report(value: str) -> None:
         columns={},
         predictions={},
     )
-    drift = ColumnDrift(value, 0.0, 0.0, 0.0, 0.0, False, column, (1.0, 0.0))
+    drift = ColumnDrift(value, 0.0, 0.0, 0.0, 0.0, drifted=False, profile=column, shares=(1.0, 0.0))
     page = render_html(profile, value, value, 1, 1, Drift(), [drift])
     assert page.count(html_text(value)) >= 7
     assert "<script" not in page
@@ -180,7 +180,7 @@ def test_rows_that_are_bad_are_told_without_formulas(value: str) -> None:
     assert row == ["1", spreadsheet_text(value), spreadsheet_text(value)]
 
 
-def logged(value: Any, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
+def logged(value: Any, monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> str:
     err = io.StringIO()
     monkeypatch.setattr(err, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", err)
@@ -194,11 +194,11 @@ def logged(value: Any, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @hostile
 def test_a_log_line(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = re.sub(r"\x1b\[[0-9;]*m", "", logged(value, True, monkeypatch))
+    told = re.sub(r"\x1b\[[0-9;]*m", "", logged(value, monkeypatch, terminal=True))
     assert visible(value) in told or repr(value) in told
     assert not UNSEEN.search(told)
     assert told.count("\n") == 1
-    line = logged(value, False, monkeypatch)
+    line = logged(value, monkeypatch, terminal=False)
     assert json.loads(line)["value"] == value
     assert line.isascii()
 

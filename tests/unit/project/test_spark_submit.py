@@ -41,7 +41,7 @@ def package(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("job", "seen"), [("query", False), ("replay_rejects", True)])
-def test_secrets_reach_only_a_jvm_that_needs_them(package: Path, job: str, seen: bool) -> None:
+def test_secrets_reach_only_a_jvm_that_needs_them(package: Path, job: str, *, seen: bool) -> None:
     environment = os.environ | SECRETS | {"SPARK_HOME": str(package / "spark")}
     done = subprocess.run(
         [str(package / "spark-submit.sh"), job],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.testkit.canaries import Leaks, needles, watched
+from tools.testkit.canaries import Leaks, needles, watch_for_leaks
 from tools.testkit.installation import wait_until
 
 SECRET = {"PASSWORD": "Canary4Test"}
@@ -38,7 +38,7 @@ def test_folders_that_come_and_go_do_not_end_the_looking(tmp_path: Path) -> None
 
 def test_a_file_is_found_while_it_is_there(tmp_path: Path) -> None:
     leaks = Leaks(needles(SECRET))
-    with watched(os.getsid(0), tmp_path, leaks):
+    with watch_for_leaks(os.getsid(0), tmp_path, leaks):
         (tmp_path / "short").write_text("a Canary4Test within")
         wait_until(lambda: bool(leaks.found))
         (tmp_path / "short").unlink()
@@ -57,6 +57,6 @@ def test_who_cannot_look_says_so(tmp_path: Path) -> None:
     leaks = BlindLeaks(needles(SECRET))
     with (
         pytest.raises(PermissionError, match="cannot look"),
-        watched(os.getsid(0), tmp_path, leaks),
+        watch_for_leaks(os.getsid(0), tmp_path, leaks),
     ):
         wait_until(lambda: "tried" in leaks.seen)

@@ -45,7 +45,7 @@ def whole(model: DexV1) -> Collected:
     """What a faultless run comes to, one message published twice."""
     batch = records_of(RECORDS)
     facts = BatchFacts.of("run", 7, 1_767_323_045.25, model, "1+test")
-    [(scored, _)] = score_records([batch], model, True)
+    [(scored, _)] = score_records([batch], model, include_transactions=True)
     rows = {table.name: made for table, made in table_rows(scored, batch, facts).items()}
     successes = published(success_records(rows["scores"]))
     return Collected(

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from scorestream.infra.errors import InputError
-from tools.chaos.soak import BLOCKS, parsed, trend
+from tools.chaos.soak import BLOCKS, parse_arguments, trend
 
 MINUTES = [second / 60 for second in range(0, 3600, 5)]
 
@@ -19,7 +19,7 @@ def noisy(slope: float) -> list[float]:
 
 
 @pytest.mark.parametrize(("slope", "grows"), [(0, False), (-30, False), (2, False), (30, True)])
-def test_only_what_surely_grows_is_said_to_grow(slope: float, grows: bool) -> None:
+def test_only_what_surely_grows_is_said_to_grow(slope: float, *, grows: bool) -> None:
     found = trend(MINUTES, noisy(slope), 5.0)
     assert found.grows == grows
     assert found.slope == pytest.approx(slope, abs=found.error + 1)
@@ -39,11 +39,11 @@ def test_three_blocks_tell_growth_and_two_nothing() -> None:
 
 @pytest.mark.parametrize("minutes", ["60", "10", "1"])
 def test_every_length_has_blocks_enough(minutes: str) -> None:
-    arguments = parsed(["--minutes", minutes])
+    arguments = parse_arguments(["--minutes", minutes])
     assert arguments.minutes / arguments.compact_minutes == pytest.approx(BLOCKS)
 
 
 def test_too_few_blocks_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parsed(["--minutes", "10", "--compact-minutes", "5"])
+        parse_arguments(["--minutes", "10", "--compact-minutes", "5"])
     assert "--minutes must be 3 times --compact-minutes at least" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def arguments(case: StreamCase | FileCase) -> list[str]:
     return [text for name, value in asdict(case).items() for text in (_option(name), str(value))]
 
 
-def parsed(kind: type[Case], given: list[str] | None = None) -> Case:
+def parse_arguments(kind: type[Case], given: list[str] | None = None) -> Case:
     """The case that a command line describes."""
     parser = argparse.ArgumentParser()
     for name, of_type in get_type_hints(kind).items():
@@ -30,7 +30,7 @@ def parsed(kind: type[Case], given: list[str] | None = None) -> Case:
 
 def main(run: Callable[[Case], float], kind: type[Case]) -> None:
     """Run a peer as its arguments say, and print its seconds."""
-    print(json.dumps({"seconds": run(parsed(kind))}))
+    print(json.dumps({"seconds": run(parse_arguments(kind))}))
 
 
 def seconds_of(peer: str, case: StreamCase | FileCase, python: str = sys.executable) -> float:

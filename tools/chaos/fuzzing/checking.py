@@ -88,7 +88,7 @@ class HostileMessage:
     key: bytes | None = b"key"
     headers: Headers = ()
 
-    def fetched(self, offset: int) -> Message:
+    def to_message(self, offset: int) -> Message:
         """As the client hands it out."""
         headers: list[tuple[str, str | bytes | None]] = [
             (name.decode(errors="replace"), value) for name, value in self.headers
@@ -108,9 +108,9 @@ class Checker:
         scored = self.scored([self._golden])[1]
         self._expected = _of_position(scored, 0)
         wrong = differences(scored.scores.to_pylist()[0], golden.expected)
-        _demand(not wrong, f"the golden message alone has another score: {wrong}")
+        _require(not wrong, f"the golden message alone has another score: {wrong}")
 
-    def check(self, messages: Sequence[HostileMessage], thorough: bool = True) -> list[Outcome]:
+    def check(self, messages: Sequence[HostileMessage], *, thorough: bool = True) -> list[Outcome]:
         """Score messages as one batch, and check all that is promised.
 
         Args:
@@ -123,15 +123,17 @@ class Checker:
         """
         records, scored = self.scored([self._golden, *messages])
         _check_positions(scored, len(records))
-        _demand(_of_position(scored, 0) == self._expected, "the golden message's score has changed")
+        _require(
+            _of_position(scored, 0) == self._expected, "the golden message's score has changed"
+        )
         _check_scores(scored.scores)
         _check_rejects(scored.rejects)
         _check_history(scored)
         _check_moments(scored, records)
-        self._check_rows(scored, records, thorough)
+        self._check_rows(scored, records, thorough=thorough)
         _check_parsers(records.values)
         alone = self.scored(messages[:1])[1]
-        _demand(
+        _require(
             _of_position(alone, 0) == _of_position(scored, 1), "a message alone has another result"
         )
         if thorough:
@@ -140,29 +142,34 @@ class Checker:
 
     def scored(self, messages: Sequence[HostileMessage]) -> tuple[Records, Scored]:
         """Messages as records, and what the core makes of them."""
-        fetched = [message.fetched(offset) for offset, message in enumerate(messages)]
+        fetched = [message.to_message(offset) for offset, message in enumerate(messages)]
         records = Records.concat(list(gather_batches(fetched, "in")))
         refused = timeless(records)
         return records, score_messages(records.values, records.as_of, self._model, refused=refused)
 
-    def _check_rows(self, scored: Scored, records: Records, thorough: bool) -> None:
+    def _check_rows(self, scored: Scored, records: Records, *, thorough: bool) -> None:
         """Rows of the tables are as declared; Kafka messages are JSON and as the schemas say."""
         rows = table_rows(scored, records, self._facts)
         for table in BATCH_TABLES:
             rows[table].validate(full=True)
-            _demand(rows[table].schema == table.columns, f"{table.name} has other columns")
+            _require(rows[table].schema == table.columns, f"{table.name} has other columns")
         for row in zip(*(rows[REJECTS][n].to_pylist() for n in _RAW), strict=True):
-            _demand(row[1] == records.values[row[0]], "a reject has another value than its message")
+            _require(
+                row[1] == records.values[row[0]], "a reject has another value than its message"
+            )
         made = (
             ("wallet-scores-success", success_records(rows[SCORES]), rows[SCORES].num_rows),
             ("wallet-scores-failure", failure_records(rows[REJECTS]), rows[REJECTS].num_rows),
         )
         for topic, results, count in made:
-            values = [json.loads(result.value or b"", parse_constant=_refuse) for result in results]
-            _demand(len(values) == count, f"{count} rows gave {len(values)} messages")
+            values = [
+                json.loads(result.value or b"", parse_constant=_refuse_constant)
+                for result in results
+            ]
+            _require(len(values) == count, f"{count} rows gave {len(values)} messages")
             for value in values[-1:] if thorough else []:
                 wrong = [error.message for error in validator(topic).iter_errors(value)]
-                _demand(not wrong, f"{topic}: {wrong}")
+                _require(not wrong, f"{topic}: {wrong}")
 
     def _check_increments(self, records: Records) -> None:
         """With `WALLET_MESSAGES=incremental` and an empty store, each has one result as well."""
@@ -184,12 +191,12 @@ def _distance(golden: Golden) -> tuple[bool, int]:
     return not (features["num_deposits"] and features["num_swaps"]), len(golden.value)
 
 
-def _demand(holds: bool, otherwise: str) -> None:
+def _require(holds: object, otherwise: str) -> None:
     if not holds:
         raise Broken(otherwise)
 
 
-def _refuse(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise Broken(f"a result is not JSON: {name}")
 
 
@@ -204,7 +211,7 @@ def _of_position(scored: Scored, position: int) -> list[pa.Table]:
 
 def _check_positions(scored: Scored, messages: int) -> None:
     positions = [*scored.scores["position"].to_pylist(), *scored.rejects["position"].to_pylist()]
-    _demand(
+    _require(
         sorted(positions) == list(range(messages)),
         f"{messages} messages have results at the positions {sorted(positions)}",
     )
@@ -212,16 +219,16 @@ def _check_positions(scored: Scored, messages: int) -> None:
 
 def _check_scores(scores: pa.Table) -> None:
     for address, key in zip(*(scores[n].to_pylist() for n in _ADDRESS), strict=True):
-        _demand(1 <= len(address) <= MAX_WALLET_CHARACTERS, f"address {address!r} was scored")
-        _demand(key == wallet_key(address), f"{address!r} has the key {key!r}")
+        _require(1 <= len(address) <= MAX_WALLET_CHARACTERS, f"address {address!r} was scored")
+        _require(key == wallet_key(address), f"{address!r} has the key {key!r}")
     finals = scores["final_score"].to_pylist()
     for text, final in zip(scores["zscore"].to_pylist(), finals, strict=True):
-        _demand(format(text, "f") == f"{final:.18f}", f"zscore {text} is not {final:.18f}")
+        _require(format(text, "f") == f"{final:.18f}", f"zscore {text} is not {final:.18f}")
     for name, numbers in _numbers(scores).items():
-        _demand(bool(np.isfinite(numbers).all()), f"{name} is not finite")
+        _require(np.isfinite(numbers).all(), f"{name} is not finite")
         highest = HIGHEST_SCORES.get(name, np.inf)
-        _demand(bool((numbers <= highest).all()), f"{name} is above {highest}")
-        _demand(name in _SIGNED or bool((numbers >= 0).all()), f"{name} is negative")
+        _require((numbers <= highest).all(), f"{name} is above {highest}")
+        _require(name in _SIGNED or (numbers >= 0).all(), f"{name} is negative")
 
 
 _ADDRESS: Final = ("wallet_address", "wallet_key")
@@ -237,24 +244,24 @@ def _numbers(table: pa.Table) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]
 def _check_rejects(rejects: pa.Table, codes: frozenset[str] = CODES) -> None:
     for row in rejects.to_pylist():
         code, error, wallet = row["error_code"], row["error"], row["wallet_address"]
-        _demand(code in codes, f"the error code {code} is not documented")
-        _demand(0 < len(error) < MAX_ERROR_CHARACTERS, f"an error of {len(error)} characters")
-        _demand(error.isprintable(), f"an error has control characters: {error!r}")
-        _demand(len(wallet or "") <= MAX_WALLET_CHARACTERS, f"a reject has the wallet {wallet!r}")
-        _demand(row["transaction_count"] >= 0, "a reject counts less than no transactions")
+        _require(code in codes, f"the error code {code} is not documented")
+        _require(0 < len(error) < MAX_ERROR_CHARACTERS, f"an error of {len(error)} characters")
+        _require(error.isprintable(), f"an error has control characters: {error!r}")
+        _require(len(wallet or "") <= MAX_WALLET_CHARACTERS, f"a reject has the wallet {wallet!r}")
+        _require(row["transaction_count"] >= 0, "a reject counts less than no transactions")
 
 
 def _check_moments(scored: Scored, records: Records) -> None:
     """Whatever timestamps records have: no score is of one that is no moment."""
     dated = records.has_moment[np.asarray(scored.scores["position"])]
-    _demand(bool(dated.all()), "a record whose timestamp is no moment has a score")
+    _require(dated.all(), "a record whose timestamp is no moment has a score")
     for table in (scored.scores, scored.rejects):
         moments = np.asarray(table["as_of"])
         within = (moments >= MIN_SECONDS) & (moments <= MAX_SECONDS)
-        _demand(bool(within.all()), "an as_of that no calendar has")
+        _require(within.all(), "an as_of that no calendar has")
 
 
-def _check_history(scored: Scored, exact: bool = True) -> None:
+def _check_history(scored: Scored, *, exact: bool = True) -> None:
     """Each score has its transactions, and these hold what the table can hold."""
     history = scored.transactions
     if history is None:
@@ -263,13 +270,13 @@ def _check_history(scored: Scored, exact: bool = True) -> None:
     scores = scored.scores
     for position, count in zip(*(scores[n].to_pylist() for n in _COUNT), strict=True):
         found = counts[position] if position < len(counts) else 0
-        _demand(found == count if exact else found >= 1, f"{found} rows for a score of {count}")
+        _require(found == count if exact else found >= 1, f"{found} rows for a score of {count}")
     seconds = np.asarray(history["timestamp"])
-    _demand(bool(((seconds >= MIN_SECONDS) & (seconds <= MAX_SECONDS)).all()), "a time is off")
+    _require(((seconds >= MIN_SECONDS) & (seconds <= MAX_SECONDS)).all(), "a time is off")
     for name in ("token0", "token1", "token_in", "token_out"):
         amounts = pc.struct_field(history[name], "amount").drop_null().to_pylist()
         wrong = [a for a in amounts if not a.isdigit() or len(a) > MAX_AMOUNT_CHARACTERS]
-        _demand(not wrong, f"{name} has the amounts {wrong[:3]}")
+        _require(not wrong, f"{name} has the amounts {wrong[:3]}")
 
 
 _COUNT: Final = ("position", "transaction_count")
@@ -280,17 +287,19 @@ def _check_parsers(values: Sequence[bytes | None]) -> None:
     with patch.object(decoding, "parse_fast", lambda _: None):
         exact = decode(values)
     fast = decode(values)
-    _demand(_told(fast) == _told(exact), "the two parsers do not reject alike")
-    _demand(_ordered(fast).equals(_ordered(exact)), "the two parsers do not read alike")
+    _require(_describe(fast) == _describe(exact), "the two parsers do not reject alike")
+    _require(
+        _sort_by_message(fast).equals(_sort_by_message(exact)), "the two parsers do not read alike"
+    )
 
 
-def _told(decoded: Decoded) -> dict[int, object]:
+def _describe(decoded: Decoded) -> dict[int, object]:
     accepted = zip(decoded.wallets, decoded.counts.tolist(), strict=True)
     told: dict[int, object] = dict(zip(decoded.positions.tolist(), accepted, strict=True))
     return told | {reject.position: reject for reject in decoded.rejects}
 
 
-def _ordered(decoded: Decoded) -> pa.Table:
+def _sort_by_message(decoded: Decoded) -> pa.Table:
     """The rows in the order of their messages in the batch."""
     positions = decoded.positions[np.asarray(decoded.rows["message"])]
     rows = decoded.rows.set_column(0, "message", pa.array(positions))

@@ -95,7 +95,7 @@ class Execution:
         messages = self._batch(value)
         try:
             thorough = self._executions % _THOROUGH == 0
-            outcomes = self._checker.check(messages, thorough)
+            outcomes = self._checker.check(messages, thorough=thorough)
         except Exception as error:  # noqa: BLE001  whatever it is, it is a finding
             self._found(messages, error)
         return self._count(outcomes)

@@ -37,7 +37,7 @@ def fuzz(plan: Plan) -> int:
         started = time.monotonic()
         code = _watch(plan, started)
         _print_summary(plan, time.monotonic() - started)
-        return _verdict(plan, code)
+        return _exit_code(plan, code)
 
 
 def _watch(plan: Plan, started: float) -> int | None:
@@ -88,7 +88,7 @@ def _print_summary(plan: Plan, seconds: float) -> None:
     print(f"  peak memory {peak:.0f} MB")
 
 
-def _verdict(plan: Plan, code: int | None) -> int:
+def _exit_code(plan: Plan, code: int | None) -> int:
     finding = _tally(plan).finding
     tail = _log(plan).read_text(errors="replace")[-3000:]
     if code is None:

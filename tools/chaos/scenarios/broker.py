@@ -37,13 +37,13 @@ def killed_and_paused(site: Site) -> str:
         process = _process(site)
         process.kill()
         process.wait(ANSWER_SECONDS)
-        site.faulted()
+        site.mark_fault()
         site.broker.start()
         site.catch_up(job)
         killed = site.recovery_seconds
-        with _stopped(_process(site)):
+        with _pause_process(_process(site)):
             job.linger(FAULT_SECONDS)
-        site.faulted()
+        site.mark_fault()
     site.catch_up(job)
     site.finish(job)
     site.check()
@@ -72,7 +72,7 @@ def bad_network(site: Site) -> str:
         # What was swallowed never comes: these connections are of no use any more.
         site.proxy.cut()
         site.proxy.pass_through()
-        site.faulted()
+        site.mark_fault()
     site.catch_up(job)
     site.finish(job)
     site.check()
@@ -97,11 +97,11 @@ def away_too_long(site: Site) -> str:
         site.proxy.weather = weather
         site.proxy.cut()
         worker.send_signal(signal.SIGCONT)
-        line = site.refused(job, 1, "KafkaError", "KAFKA_DELIVERY_TIMEOUT_MS")
+        line = site.wait_for_refusal(job, 1, "KafkaError", "KAFKA_DELIVERY_TIMEOUT_MS")
         site.proxy.cut()
         site.proxy.pass_through()
         site.publish(20)
-    site.faulted()
+    site.mark_fault()
     site.drain(proxied=True)
     site.check()
     return line
@@ -113,10 +113,10 @@ def away_too_long(site: Site) -> str:
     expected="exit code 3 with a message",
 )
 def input_deleted(site: Site) -> str:
-    job = _caught_up(site)
+    job = _start_caught_up(site)
     site.installation.known_offsets = site.installation.offsets()
     site.installation.delete_topic(site.installation.input_topic)
-    line = site.refused(job, 3, "LostOffsetsError", "deleted")
+    line = site.wait_for_refusal(job, 3, "LostOffsetsError", "deleted")
     site.check()
     return line
 
@@ -128,17 +128,17 @@ def input_deleted(site: Site) -> str:
     quick=True,
 )
 def input_recreated(site: Site) -> str:
-    job = _caught_up(site)
+    job = _start_caught_up(site)
     topic = site.installation.input_topic
     old = site.installation.cluster.end_offsets(topic)
     site.installation.known_offsets = site.installation.offsets()
-    with _stopped(job.jvm()):
+    with _pause_process(job.jvm()):
         site.installation.delete_topic(topic)
         _new_producer()
         site.publish(300)
         new = site.installation.cluster.end_offsets(topic)
         assert all(new[p] > end for p, end in old.items()), (old, new)
-    line = site.refused(job, 3, "CheckpointError", "was recreated")
+    line = site.wait_for_refusal(job, 3, "CheckpointError", "was recreated")
     site.check()
     return line
 
@@ -149,14 +149,14 @@ def input_recreated(site: Site) -> str:
     expected="exit code 1 with a message; the next start makes the topic and publishes the batch",
 )
 def success_deleted(site: Site) -> str:
-    job = _caught_up(site)
+    job = _start_caught_up(site)
     topic = site.installation.settings.kafka_success_topic
     site.installation.removed_messages[topic] = site.installation.messages(topic)
     site.installation.delete_topic(topic)
     # As others publish, who make no topics.
     site.installation.cluster.produce(site.installation.input_topic, messages(site.chance, 40))
-    line = site.refused(job, 1, "KafkaError", topic, "deleted")
-    site.faulted()
+    line = site.wait_for_refusal(job, 1, "KafkaError", topic, "deleted")
+    site.mark_fault()
     site.drain()
     site.check()
     return line
@@ -170,16 +170,16 @@ def success_deleted(site: Site) -> str:
     "what is left",
 )
 def aged_out(site: Site) -> str:
-    job = _caught_up(site)
-    with _stopped(job.jvm()):
+    job = _start_caught_up(site)
+    with _pause_process(job.jvm()):
         removed = _age_out(site)
-    line = site.refused(job, 3, "LostOffsetsError", "nothing was skipped")
+    line = site.wait_for_refusal(job, 3, "LostOffsetsError", "nothing was skipped")
     new = ("--checkpoint", str(site.folder / "second"))
     site.drain(*new, "--reprocess")
     site.check()
     removed += _age_out(site)
-    site.refused(site.start("--available-now", *new), 3, "LostOffsetsError")
-    site.faulted()
+    site.wait_for_refusal(site.start("--available-now", *new), 3, "LostOffsetsError")
+    site.mark_fault()
     site.drain("--checkpoint", str(site.folder / "third"), "--reprocess")
     site.check()
     return f"{removed} messages are lost to the stream, none that was left; {line}"
@@ -193,12 +193,12 @@ def aged_out(site: Site) -> str:
 def too_large(site: Site) -> str:
     topic = site.installation.settings.kafka_success_topic
     _limit(site, topic, 5_000)
-    job = _caught_up(site, 60)
+    job = _start_caught_up(site, 60)
     _limit(site, topic, 300)
     site.publish(40)
-    line = site.refused(job, 3, "TooLargeError", "max.message.bytes")
+    line = site.wait_for_refusal(job, 3, "TooLargeError", "max.message.bytes")
     _limit(site, topic, 1_048_588)
-    site.faulted()
+    site.mark_fault()
     site.drain()
     site.check()
     return line
@@ -210,13 +210,13 @@ def too_large(site: Site) -> str:
     expected="the new ones are read from their first offset on",
 )
 def partitions_added(site: Site) -> str:
-    job = _caught_up(site)
+    job = _start_caught_up(site)
     topic, admin = site.installation.input_topic, site.admin
     admin.create_partitions([NewPartitions(topic, 8)])[topic].result(ANSWER_SECONDS)
     ends = site.installation.cluster.end_offsets
     wait_until(lambda: len(ends(topic)) == 8)
     _new_producer()
-    site.faulted()
+    site.mark_fault()
     site.publish(100)
     site.catch_up(job)
     site.finish(job)
@@ -224,7 +224,7 @@ def partitions_added(site: Site) -> str:
     return f"end offsets {ends(topic)}"
 
 
-def _caught_up(site: Site, count: int = 40) -> Job:
+def _start_caught_up(site: Site, count: int = 40) -> Job:
     """A job that has delivered so many messages, and waits for more."""
     site.publish(count)
     job = site.start()
@@ -239,7 +239,7 @@ def _process(site: Site) -> psutil.Process:
 
 
 @contextmanager
-def _stopped(process: psutil.Process) -> Iterator[None]:
+def _pause_process(process: psutil.Process) -> Iterator[None]:
     """Keep a process from running meanwhile."""
     process.suspend()
     try:

@@ -86,7 +86,7 @@ def _crash_loop(site: Site, windows: list[str]) -> str:
         assert job.wait() == -9, f"{name}: {job.output[-4000:]}"
         shutil.rmtree(site.checkpoint)
         site.publish(20)
-    site.faulted()
+    site.mark_fault()
     site.drain()
     site.check()
     runs = {row["run_id"] for row in site.installation.rows("scores")}
@@ -108,10 +108,12 @@ def damaged(site: Site) -> str:
     for file, content in ((planned, whole[: len(whole) // 2]), (site.checkpoint / "metadata", b"")):
         file.write_bytes(content)
         (file.parent / f".{file.name}.crc").unlink(missing_ok=True)
-        said = site.refused(site.start(), 3, "CheckpointError", str(file), "a new --checkpoint")
+        said = site.wait_for_refusal(
+            site.start(), 3, "CheckpointError", str(file), "a new --checkpoint"
+        )
         planned.write_bytes(whole)
     site.publish(20)
-    site.faulted()
+    site.mark_fault()
     site.drain("--checkpoint", str(site.folder / "another"))
     site.check()
     return said
@@ -126,8 +128,8 @@ def two_copies(site: Site) -> str:
     site.publish(20)
     first = site.start()
     first.wait_for_batch()
-    site.faulted()
-    said = site.refused(site.start(), 3, "InUseError", "in use by another process")
+    site.mark_fault()
+    said = site.wait_for_refusal(site.start(), 3, "InUseError", "in use by another process")
     site.publish(20)
     site.catch_up(first)
     site.finish(first)
@@ -147,15 +149,15 @@ def two_machines(site: Site) -> str:
     ours = ("--checkpoint", str(site.folder / "checkpoint"), *BATCHES)
     first = site.start(*ours, inject=[{"point": COMMIT, "call": 2, "action": "stop"}])
     first.wait_for_batch()
-    said = site.refused(_elsewhere(site), 3, "InUseError", "is in use by process")
+    said = site.wait_for_refusal(_elsewhere(site), 3, "InUseError", "is in use by process")
 
     site.publish(20)
-    first.wait_for("the stop", lambda: bool(site.struck()), START_SECONDS)
-    site.faulted()
+    first.wait_for("the stop", lambda: bool(site.faulted_processes()), START_SECONDS)
+    site.mark_fault()
     second = _elsewhere(site)
     assert second.wait() == 0, second.output[-6000:]
-    os.kill(site.struck()[0], signal.SIGCONT)
-    site.refused(first, 3, "InUseError", "was taken over by another process")
+    os.kill(site.faulted_processes()[0], signal.SIGCONT)
+    site.wait_for_refusal(first, 3, "InUseError", "was taken over by another process")
     site.publish(20)
     site.drain(*ours)
     site.check()
@@ -192,7 +194,7 @@ def another_warehouse(site: Site) -> str:
     golden = golden_records()
     site.installation.publish(golden[:40])
     site.drain(*ours)
-    older = [_copied(site.warehouse), _copied(checkpoint)]
+    older = [_copy(site.warehouse), _copy(checkpoint)]
     site.installation.publish(golden[40:80])
 
     moved = site.folder / "moved"
@@ -201,21 +203,23 @@ def another_warehouse(site: Site) -> str:
     moved.rename(site.warehouse)
 
     job = site.start(*ours, SCORESTREAM_WAREHOUSE=str(site.folder / "empty"))
-    site.refused(job, 3, "CheckpointError", "another table", "SCORESTREAM_WAREHOUSE")
+    site.wait_for_refusal(job, 3, "CheckpointError", "another table", "SCORESTREAM_WAREHOUSE")
     job = site.start("--checkpoint", str(older[1]))
-    site.refused(job, 3, "CheckpointError", "the checkpoint is an older copy")
+    site.wait_for_refusal(job, 3, "CheckpointError", "the checkpoint is an older copy")
 
     shutil.rmtree(site.warehouse)
     older[0].rename(site.warehouse)
-    lost = site.unstored()
-    said = site.refused(site.start(*ours), 3, "CheckpointError", "the warehouse is an older copy")
-    site.faulted()
+    lost = site.find_unstored()
+    said = site.wait_for_refusal(
+        site.start(*ours), 3, "CheckpointError", "the warehouse is an older copy"
+    )
+    site.mark_fault()
     site.drain("--checkpoint", str(site.folder / "new"))
     site.check(Expected(made_anew=lost))
     return said
 
 
-def _copied(folder: Path) -> Path:
+def _copy(folder: Path) -> Path:
     return Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-older")))
 
 
@@ -232,7 +236,7 @@ def other_settings(site: Site) -> str:
     fault = {"point": APPEND, "when": "after", "call": 6, "action": "kill"}
     assert site.start(*BATCHES, inject=[fault]).wait() == -9
     before = set(offsets_of(site.installation.rows("scores")))
-    site.faulted()
+    site.mark_fault()
     site.drain(
         "--max-offsets-per-trigger",
         "50",
@@ -245,7 +249,7 @@ def other_settings(site: Site) -> str:
     _check_who_scored(site, before)
 
     job = site.start(KAFKA_INPUT_TOPIC=f"{site.installation.input_topic}-other")
-    said = site.refused(job, 3, "CheckpointError", "KAFKA_INPUT_TOPIC is")
+    said = site.wait_for_refusal(job, 3, "CheckpointError", "KAFKA_INPUT_TOPIC is")
     lean = _go_without_transactions(site)
     parted = _go_on_with_increments(site, [*parts[1], *parts[2]])
     site.check(Expected(_models(conf), increments=parted, without_history=lean))

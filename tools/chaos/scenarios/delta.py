@@ -44,7 +44,7 @@ def busy_tables(site: Site) -> str:
     with site.load():
         job = site.start(*BATCHES)
         job.wait_for_batch(3)
-        site.faulted()
+        site.mark_fault()
         backfill = site.start(
             "backfill_scores", "--input", str(golden), "--as-of", "record", "--publish"
         )
@@ -73,15 +73,15 @@ def two_upkeeps(site: Site) -> str:
         job.wait_for_batch(3)
         upkeep = ("compact_tables", "--cluster-percent", "0")
         first = site.start(*upkeep, inject=[{"point": REPLACE, "call": 0, "action": "stop"}])
-        first.wait_for("the stop", lambda: bool(site.struck()), CAUGHT_UP_SECONDS)
-        site.faulted()
+        first.wait_for("the stop", lambda: bool(site.faulted_processes()), CAUGHT_UP_SECONDS)
+        site.mark_fault()
         lock = {"point": "scorestream.infra.storage.locks:_lock_file", "call": 0, "times": 0}
         elsewhere = lock | {"action": f"return:{site.folder / 'another-machine.lock'}"}
         second = site.start(
             *upkeep, inject=[elsewhere], SCORESTREAM_WAREHOUSE=site.warehouse.as_uri()
         )
         _ends_well(second)
-        os.kill(site.struck()[0], signal.SIGCONT)
+        os.kill(site.faulted_processes()[0], signal.SIGCONT)
         _ends_well(first)
     site.finish(job)
     site.drain()
@@ -115,11 +115,11 @@ def conflicts(site: Site) -> str:
     job = site.start(*BATCHES, inject=[refused, unanswered, lost])
     job.wait_for_batch(1)
     with _changed_properties(site.warehouse / "scores") as changes:
-        said = site.refused(job, 1, "the stream failed", "the answer is lost")
-    site.faulted()
+        said = site.wait_for_refusal(job, 1, "the stream failed", "the answer is lost")
+    site.mark_fault()
     site.drain()
     site.check()
-    assert len(site.struck()) == CONFLICTS + 2
+    assert len(site.faulted_processes()) == CONFLICTS + 2
     assert changes, "nothing was changed meanwhile"
     return f"{len(changes)} changes of properties; {said}"
 
@@ -162,9 +162,11 @@ def full_disk(site: Site) -> str:
             job.wait_for_batch()
             disk.fill(left)
             site.publish(200)
-            said = site.refused(job, 1, "DiskFullError", "no space left", str(site.warehouse))
+            said = site.wait_for_refusal(
+                job, 1, "DiskFullError", "no space left", str(site.warehouse)
+            )
             disk.free()
-        site.faulted()
+        site.mark_fault()
         site.drain(prefix=disk.prefix)
         disk.copy_out()
     site.check()
@@ -182,21 +184,21 @@ def damaged_log(site: Site) -> str:
     site.drain("--max-offsets-per-trigger", "20")
     commit = _newest_commit(site.warehouse / "scores")
     commit.write_bytes(commit.read_bytes()[: commit.stat().st_size // 2])
-    site.refused(site.start(), 3, "DamagedTableError", str(commit))
+    site.wait_for_refusal(site.start(), 3, "DamagedTableError", str(commit))
 
     _move_away(commit)
-    lost = site.unstored()
+    lost = site.find_unstored()
     job = site.start("--checkpoint", str(site.folder / "second"))
     site.installation.publish(golden[40:60])
-    job.wait_for("all scores", lambda: site.stored() >= 60, CAUGHT_UP_SECONDS)
+    job.wait_for("all scores", lambda: site.count_rows() >= 60, CAUGHT_UP_SECONDS)
     job.wait_for("the last batch", lambda: _is_idle(site, job), CAUGHT_UP_SECONDS)
     commit = _newest_commit(site.warehouse / "transactions")
     commit.write_bytes(bytes(commit.stat().st_size))
     site.installation.publish(golden[60:])
-    said = site.refused(job, 3, "DamagedTableError", str(commit))
+    said = site.wait_for_refusal(job, 3, "DamagedTableError", str(commit))
 
     _move_away(commit)
-    site.faulted()
+    site.mark_fault()
     site.drain("--checkpoint", str(site.folder / "third"))
     site.check(Expected(made_anew=lost))
     return said
@@ -214,4 +216,4 @@ def _is_idle(site: Site, job: Job) -> bool:
     """Whether all batches that it delivered are in its checkpoint."""
     commits = site.folder / "second" / "commits"
     done = [path for path in commits.glob("*") if path.name.isdecimal()]
-    return len(done) == len(job.events("batch")) and site.stored() == site.published()
+    return len(done) == len(job.events("batch")) and site.count_rows() == site.published()

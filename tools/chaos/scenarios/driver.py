@@ -40,7 +40,7 @@ SMALL_BATCHES = ("--max-offsets-per-trigger", "100")
 )
 def every_window(site: Site) -> str:
     kills = killed_in_every_window(site)
-    site.faulted()
+    site.mark_fault()
     site.drain()
     site.check()
     return f"{kills} kills, resumed each time"
@@ -76,7 +76,7 @@ def random_moments(site: Site) -> str:
             job.kill()
             batches += len(job.events("batch"))
     assert batches > RANDOM_KILLS / 4, "the kills came too early to tell anything"
-    site.faulted()
+    site.mark_fault()
     site.drain()
     site.check()
     return f"{RANDOM_KILLS} kills; {batches} batches were delivered between them"
@@ -119,7 +119,7 @@ def lost_commit(site: Site) -> str:
     newest.unlink()
     (newest.parent / f".{newest.name}.crc").unlink(missing_ok=True)
     site.publish(20)
-    site.faulted()
+    site.mark_fault()
     site.drain()
     assert site.check().repeated == 0
     return f"batch {newest.name} was planned again, and nothing done"
@@ -137,7 +137,7 @@ def supervised(site: Site) -> str:
         job.wait_for_batch()
         job.jvm().kill()
         _wait_for_next_batch(job)
-        site.faulted()
+        site.mark_fault()
         job.driver().kill()
         _wait_for_next_batch(job)
     site.catch_up(job)
@@ -162,9 +162,9 @@ def hopeless(site: Site) -> str:
         "times": 100,
     }
     job = site.start(supervised=True, inject=[fault], SUPERVISE_ATTEMPTS="3", SUPERVISE_PAUSE="1")
-    line = site.refused(job, 1, "supervisor:", "gave up")
+    line = site.wait_for_refusal(job, 1, "supervisor:", "gave up")
     assert job.output.count("no such luck") >= 3, job.output[-4000:]
-    site.faulted()
+    site.mark_fault()
     site.drain()
     site.check()
     return line.partition(": ")[2]

@@ -60,8 +60,10 @@ def stepping_clock(site: Site) -> str:
     ]
     job = site.start(inject=faults)
     with site.load():
-        job.wait_for("both steps", lambda: len(site.struck()) == len(faults), STEPS_SECONDS)
-        site.faulted()
+        job.wait_for(
+            "both steps", lambda: len(site.faulted_processes()) == len(faults), STEPS_SECONDS
+        )
+        site.mark_fault()
         job.wait_for_batch(len(job.events("batch")) + 3)
     site.catch_up(job)
     site.finish(job)

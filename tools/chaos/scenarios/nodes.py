@@ -33,9 +33,9 @@ def lost_and_replaced(site: Site) -> str:
     with running_cluster(site.folder / "cluster", environment=environment) as cluster:
         job = site.start(SPARK_MASTER=cluster.url, SPARK_LOCAL_IP="127.0.0.1")
         with site.load(rate=100):
-            job.wait_for("a task at work", lambda: bool(site.struck()), NODE_SECONDS)
-            first = _node_of(cluster, site.struck()[0])
-            site.faulted()
+            job.wait_for("a task at work", lambda: bool(site.faulted_processes()), NODE_SECONDS)
+            first = _node_of(cluster, site.faulted_processes()[0])
+            site.mark_fault()
             _kill_node(first)
             _wait_for_batches(site, job)
             cluster.add_worker()
@@ -57,7 +57,7 @@ def _python_path() -> str:
 def _wait_for_batches(site: Site, job: Job) -> None:
     """Wait until all is done that is published now."""
     expected = site.published()
-    job.wait_for("more batches", lambda: site.stored() >= expected, NODE_SECONDS)
+    job.wait_for("more batches", lambda: site.count_rows() >= expected, NODE_SECONDS)
 
 
 def _node_of(cluster: Cluster, process: int) -> subprocess.Popen[bytes]:

@@ -36,8 +36,8 @@ PATIENCE_SECONDS = 240.0
 def mongodb_away(site: Site) -> str:
     site.publish(20)
     job = site.start("--available-now", MONGODB_URL=f"mongodb://{HOST}:{free_port()}/")
-    line = site.refused(job, 1, "ReferenceDataUnavailable", "MONGODB_URL")
-    assert site.stored() == 0
+    line = site.wait_for_refusal(job, 1, "ReferenceDataUnavailable", "MONGODB_URL")
+    assert site.count_rows() == 0
     site.drain()
     site.check()
     return line
@@ -56,7 +56,7 @@ def mongodb_dies(site: Site) -> str:
         site.publish(20)
         job = site.start(MONGODB_URL=url)
         site.catch_up(job)
-    site.faulted()
+    site.mark_fault()
     site.publish(20)
     site.catch_up(job)
     site.finish(job)
@@ -86,13 +86,13 @@ def registry_away(site: Site) -> str:
         site.publish(20)
         registry.weather = AWAY
         refused = start("--available-now")
-        line = site.refused(refused, 1, "swaps@champion", "cannot be applied")
-        assert site.stored() == 0
+        line = site.wait_for_refusal(refused, 1, "swaps@champion", "cannot be applied")
+        assert site.count_rows() == 0
         registry.pass_through()
         job = start()
         site.catch_up(job)
         _cut(registry)
-        site.faulted()
+        site.mark_fault()
         site.publish(20)
         site.catch_up(job)
         site.finish(job)
@@ -146,7 +146,7 @@ def _outlive_deadly(site: Site, start: Callable[..., Job]) -> Job:
     # It serves once its trial is over, for which no batch waits.
     with site.load():
         job.wait_for("the new version", lambda: bool(job.events("model_failed")), PATIENCE_SECONDS)
-        site.faulted()
+        site.mark_fault()
     site.catch_up(job)
     site.publish(20)
     site.catch_up(job)

@@ -53,7 +53,7 @@ def s3_away(site: Site) -> str:
         job = site.start(supervised=True)
         with site.load(rate=20):
             job.wait_for_batch()
-            site.faulted()
+            site.mark_fault()
             store.kill()
             job.linger(AWAY_SECONDS)
             store.start()

@@ -40,10 +40,10 @@ def killed(site: Site) -> str:
         for number in range(KILLS):
             job.wait_for_batch(3 * number + 1)
             _kill_a_worker(site, job)
-        site.faulted()
+        site.mark_fault()
         job.wait_for_batch(3 * KILLS + 1)
     site.catch_up(job)
-    assert len(site.struck()) == 2
+    assert len(site.faulted_processes()) == 2
     site.finish(job)
     site.check()
     return f"{2 + KILLS} workers died, {len(job.events('batch'))} batches in one run"
@@ -61,8 +61,8 @@ def stopped_and_hanging(site: Site) -> str:
     ]
     job = site.start(inject=faults, SCORESTREAM_TASK_SECONDS=SHORT_TASK)
     with site.load():
-        job.wait_for("both faults", lambda: len(site.struck()) == len(faults), 300)
-        site.faulted()
+        job.wait_for("both faults", lambda: len(site.faulted_processes()) == len(faults), 300)
+        site.mark_fault()
         enough = len(job.events("batch")) + 2
         job.wait_for("more batches", lambda: len(job.events("batch")) >= enough, 300)
     site.catch_up(job)
@@ -85,7 +85,7 @@ def killed_always(site: Site) -> str:
     assert job.wait() == 1, job.output[-4000:]
     last = job.output.strip().splitlines()[-1]
     assert "the Python worker of a task ended at every attempt" in last, last
-    site.faulted()
+    site.mark_fault()
     site.drain()
     site.check()
     return last.partition(": ")[2].partition(":")[0]
@@ -105,7 +105,7 @@ def deadly_message(site: Site) -> str:
     site.publish(60)
     _publish_poison(site, "poison-1", "poison-2")
     site.publish(60)
-    site.faulted()
+    site.mark_fault()
     job = site.start(inject=faults)
     site.catch_up(job, CAREFUL_SECONDS)
     site.publish(60)
@@ -130,7 +130,7 @@ def endless_message(site: Site) -> str:
     site.publish(60)
     _publish_poison(site, "poison-3")
     site.publish(60)
-    site.faulted()
+    site.mark_fault()
     job = site.start(inject=[fault], SCORESTREAM_TASK_SECONDS=SHORT_TASK)
     site.catch_up(job, CAREFUL_SECONDS)
     site.finish(job)
@@ -152,7 +152,7 @@ def huge_wallet(site: Site) -> str:
         job.wait_for_batch(1 + COMPARED)
         before = len(job.events("batch"))
         site.installation.publish([big])
-        site.faulted()
+        site.mark_fault()
         job.wait_for("the whale", lambda: _has_scored(job, WHALE_TRANSACTIONS), 300)
         beside = len(job.events("batch"))
         job.wait_for_batch(beside + COMPARED)
@@ -179,7 +179,7 @@ def wallet_beyond_memory(site: Site) -> str:
     site.publish(60)
     site.installation.publish([small_rows("whale", SMALL_TRANSACTIONS)])
     site.publish(60)
-    site.faulted()
+    site.mark_fault()
     _catch_up(site, job, CAREFUL_SECONDS)
     beside = len(job.events("batch"))
     _deliver_batches(site, job, COMPARED)
@@ -201,10 +201,10 @@ def _catch_up(site: Site, job: Job, seconds: float = CAUGHT_UP_SECONDS) -> None:
     """Wait until it has delivered all that is published now, and told of it."""
     site.catch_up(job, seconds)
     expected = site.published()
-    job.wait_for("its report", lambda: _told(job) >= expected, seconds)
+    job.wait_for("its report", lambda: _describe(job) >= expected, seconds)
 
 
-def _told(job: Job) -> int:
+def _describe(job: Job) -> int:
     return sum(int(event["messages"]) for event in job.events("batch"))
 
 

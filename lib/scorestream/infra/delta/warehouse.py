@@ -366,7 +366,7 @@ class Warehouse:
         actions: list[AddAction | RemoveAction] = [
             RemoveAction(path, data_change=changed, deletion_timestamp=now) for path in removed
         ]
-        actions += [_add_action(file, changed) for file in added]
+        actions += [_add_action(file, changed=changed) for file in added]
         properties = _commit_properties(transaction, reason=reason, retries=0)
         for _ in range(_RACES):
             log = self._log(table)
@@ -459,7 +459,7 @@ def _commit_properties(
     )
 
 
-def _add_action(file: DataFile, changed: bool = True) -> AddAction:
+def _add_action(file: DataFile, *, changed: bool = True) -> AddAction:
     return AddAction(
         path=file.path,
         size=file.size,

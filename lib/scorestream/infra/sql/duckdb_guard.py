@@ -47,17 +47,17 @@ def restrict_connection(connection: duckdb.DuckDBPyConnection, warehouse: Wareho
     folders = [
         f"{warehouse.path(table).removeprefix('file://')}/" for table in warehouse.catalog.tables
     ]
-    settings: dict[str, bool | str | list[str]] = {
-        "allow_community_extensions": False,
-        "allowed_directories": folders,
-        "autoload_known_extensions": False,
-        "python_enable_replacements": False,
-        "temp_directory": f"{tempfile.gettempdir()}/scorestream-sql-{os.getpid()}",
-        "enable_external_access": False,
-        "lock_configuration": True,
+    settings = {
+        "allow_community_extensions": "false",
+        "allowed_directories": f"[{', '.join(map(_quote, folders))}]",
+        "autoload_known_extensions": "false",
+        "python_enable_replacements": "false",
+        "temp_directory": _quote(f"{tempfile.gettempdir()}/scorestream-sql-{os.getpid()}"),
+        "enable_external_access": "false",
+        "lock_configuration": "true",
     }
     for name, value in settings.items():
-        connection.execute(f"SET {name} = {_literal(value)}")
+        connection.execute(f"SET {name} = {value}")
 
 
 def parse_read_only(
@@ -167,9 +167,5 @@ def _find_forbidden(node: dict[str, Any], known: Collection[str]) -> str | None:
     return None if kind in _NODES else kind
 
 
-def _literal(value: bool | str | list[str]) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_literal, value))}]"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return str(value).lower()
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

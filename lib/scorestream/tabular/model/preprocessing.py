@@ -39,7 +39,7 @@ class NumberEncoder(FrozenModel):
 
     def encode(self, values: pa.ChunkedArray) -> Floats:
         """The column as rows x width."""
-        numbers = _fill_missing(values, self.fill, self.log)
+        numbers = _fill_missing(values, self.fill, log=self.log)
         return np.asarray((numbers - self.mean) / self.scale)[:, None]
 
 
@@ -63,7 +63,7 @@ class RampEncoder(FrozenModel):
 
     def encode(self, values: pa.ChunkedArray) -> Floats:
         """The column as rows x width."""
-        numbers = _fill_missing(values, self.fill, self.log)[:, None]
+        numbers = _fill_missing(values, self.fill, log=self.log)[:, None]
         starts = np.array(self.knots)
         lengths = np.append(np.diff(starts), np.inf)
         # Below the first knot the first piece goes on.
@@ -222,7 +222,7 @@ def _fit_number(
     return NumberEncoder(feature=name, fill=None if style == "trees" else fill, log=encoding.log)
 
 
-def _fill_missing(values: pa.ChunkedArray, fill: float | None, log: bool) -> Floats:
+def _fill_missing(values: pa.ChunkedArray, fill: float | None, *, log: bool) -> Floats:
     numbers = np.asarray(pc.fill_null(values, np.nan), np.float64)
     if log:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -65,7 +65,9 @@ class WalletFilter:
         nobody, none = (pa.repeat(value, rows.num_rows) for value in (True, False))
         # Files may be older than a column.
         named = [rows[n] for n in table.addresses.wallet if n in rows.column_names]
-        ours = [pc.equal(wallet_keys(column), self.key).fill_null(False) for column in named]
+        ours = [
+            pc.equal(wallet_keys(column), self.key).fill_null(fill_value=False) for column in named
+        ]
         said = reduce(pc.or_, ours, none)
         nobodys = reduce(pc.and_, [column.is_null() for column in named], nobody)
         raw = [rows[name] for name in table.addresses.raw if name in rows.column_names]
@@ -114,4 +116,4 @@ class AgeFilter:
     def matches(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
         """Rows older than the time; rows without a time do not match."""
         moment = datetime.fromtimestamp(self.moment, UTC) if table == REJECTS else self.moment
-        return pc.less(rows[AGES[table]], moment).fill_null(False)
+        return pc.less(rows[AGES[table]], moment).fill_null(fill_value=False)

@@ -47,7 +47,12 @@ def settings(empty: Warehouse) -> Settings:
 def append(warehouse: Warehouse, model: DexV1, batch: int) -> None:
     records = records_of(golden_records()[:5], first_offset=5 * batch)
     facts = BatchFacts.of("run", batch, 1.7e9, model, "1")
-    report = write_scored(score_records([records], model, True), warehouse.root, facts, True)
+    report = write_scored(
+        score_records([records], model, include_transactions=True),
+        warehouse.root,
+        facts,
+        include_transactions=True,
+    )
     commit_files(warehouse, report.files, ("run", batch))
 
 
@@ -153,7 +158,12 @@ def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
 ) -> None:
     records = records_of(golden_records())
     facts = BatchFacts.of("run", 0, 1.7e9, model, "1")
-    report = write_scored(score_records([records], model, True), empty.root, facts, True)
+    report = write_scored(
+        score_records([records], model, include_transactions=True),
+        empty.root,
+        facts,
+        include_transactions=True,
+    )
     commit_files(empty, report.files, ("run", 0))
     keys = sorted({wallet_key(row["wallet_address"]) for row in empty.rows(TRANSACTIONS)})
     before = {key: read_wallets(wallet_files(empty), [key]).num_rows for key in keys}

@@ -40,7 +40,12 @@ def append(warehouse: Warehouse, model: DexV1, batch: int, **unknown: Any) -> No
     value = json.dumps({"wallet_address": "0xAB", "data": [entry], **unknown}).encode()
     facts = BatchFacts.of("run", batch, 1.7e9, model, "1")
     records = records_of([Record(b"k", value, 9000)], first_offset=batch)
-    report = write_scored(score_records([records], model, True), warehouse.root, facts, True)
+    report = write_scored(
+        score_records([records], model, include_transactions=True),
+        warehouse.root,
+        facts,
+        include_transactions=True,
+    )
     commit_files(warehouse, report.files, ("run", batch))
 
 

@@ -46,7 +46,12 @@ def appending(root: str, first: int = BATCHES, batches: int = 1) -> None:
     for batch in range(first, first + batches):
         records = records_of(golden_records()[:ROWS], first_offset=ROWS * batch)
         facts = BatchFacts.of("run", batch, 1.7e9, model, "1")
-        report = write_scored(score_records([records], model, True), root, facts, True)
+        report = write_scored(
+            score_records([records], model, include_transactions=True),
+            root,
+            facts,
+            include_transactions=True,
+        )
         commit_files(warehouse, report.files, ("run", batch))
 
 
@@ -106,7 +111,7 @@ def root(tmp_path: Path) -> str:
     return root
 
 
-def assert_rows_once(root: str, batches: int, without: bool) -> None:
+def assert_rows_once(root: str, batches: int, *, without: bool) -> None:
     scores, transactions = (
         Warehouse(root, CATALOG).rows(SCORES),
         Warehouse(root, CATALOG).rows(TRANSACTIONS),
@@ -143,7 +148,7 @@ def test_what_replaces_files_meets_others(
     if other is appending and gone:
         # What comes after the beginning is not looked at.
         forgetting(root)
-    assert_rows_once(root, batches, gone)
+    assert_rows_once(root, batches, without=gone)
 
 
 def _at_once(work: Work, root: str, barrier: Any, results: Any) -> None:
@@ -186,7 +191,7 @@ def all_at_once(works: list[tuple[Work, str]]) -> None:
 def test_upkeeps_of_several_machines_at_once(root: str) -> None:
     """Two that join, one that clusters, in other spellings of the path, and one that forgets."""
     all_at_once([(JOIN, root), (JOIN, f"file://{root}"), (CLUSTER, f"{root}/"), (forgetting, root)])
-    assert_rows_once(root, BATCHES, True)
+    assert_rows_once(root, BATCHES, without=True)
 
 
 def test_jobs_that_start_at_once(tmp_path: Path) -> None:

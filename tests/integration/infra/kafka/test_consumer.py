@@ -85,7 +85,7 @@ def test_whatever_a_record_is_made_of_it_ends_as_a_score_or_a_reject(
     assert [value for batch in batches for value in batch.values] == [r.value for r in sent]
     facts = BatchFacts.of("run", 0, 1.0, model, "1")
     done: dict[int, str] = {}
-    for scored, records in score_records(batches, model, True):
+    for scored, records in score_records(batches, model, include_transactions=True):
         rows = table_rows(scored, records, facts)
         for row in rows[SCORES].to_pylist() + rows[REJECTS].to_pylist():
             assert done.setdefault(row["source_offset"], row.get("error_code", "")) is not None

@@ -287,7 +287,7 @@ def test_planning_fetching_and_start_go_by_one_end(
     warehouse.mark(SCORES, (f"{progress.run_id}/{SCORES.name}", progress.done))
 
     def start(checkpoint: Checkpoint) -> Start:
-        return starting_state(spark, checkpoint, warehouse, cluster, False)
+        return starting_state(spark, checkpoint, warehouse, cluster, reprocess=False)
 
     checkpoint.write_state(start(Checkpoint(spark, str(tmp_path / "new"))).state)
     with pytest.raises(KafkaError, match=r"a transaction is open .*\{0: 3\}"):
@@ -315,11 +315,11 @@ def test_a_lost_checkpoint_beside_an_open_transaction_is_no_recreated_topic(
     ranges = [OffsetRange(installation.input_topic, 0, 0, 3)]
     options = consumer_options(read_uncommitted(installation))
     facts = BatchFacts.of("run", 0, 1.0, model, "1")
-    for scored, records in score_records(fetch(ranges, options), model, True):
+    for scored, records in score_records(fetch(ranges, options), model, include_transactions=True):
         for table, rows in table_rows(scored, records, facts).items():
             warehouse.write(table, rows)
     checkpoint = Checkpoint(spark, str(tmp_path))
-    start = starting_state(spark, checkpoint, warehouse, installation.cluster, False)
+    start = starting_state(spark, checkpoint, warehouse, installation.cluster, reprocess=False)
     # All of it is looked at once more.
     assert not start.coverage.settled
     assert start.coverage.starts == {}

@@ -66,7 +66,12 @@ def streamed(warehouse: Warehouse, model: DexV1) -> None:
     facts = BatchFacts.of("stream", 0, 1.7e9, model, "1")
     for first in range(0, len(records), 20):
         batch = records_of(records[first : first + 20], first)
-        report = write_scored(score_records([batch], model, True), warehouse.root, facts, True)
+        report = write_scored(
+            score_records([batch], model, include_transactions=True),
+            warehouse.root,
+            facts,
+            include_transactions=True,
+        )
         commit_files(warehouse, report.files, None)
 
 

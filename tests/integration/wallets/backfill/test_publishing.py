@@ -130,8 +130,10 @@ def test_what_is_too_large_is_told_after_all_others_were_sent(
     for number in range(2):
         facts = BatchFacts.of("run", number, 1.0, model, "test")
         records = records_of([*golden_records()[:2], *broken_records()[:3]], 10 * number)
-        scored = score_records([records], model, True)
-        files += written_files(warehouse, write_scored(scored, warehouse.root, facts, True).files)
+        scored = score_records([records], model, include_transactions=True)
+        files += written_files(
+            warehouse, write_scored(scored, warehouse.root, facts, include_transactions=True).files
+        )
     with pytest.raises(TooLargeError, match=r"^2 records .* max.message.bytes \(.* 1 more files"):
         publish(spark, settings, files)
     sent = {str(m.value["source"]) for m in installation.messages(settings.kafka_failure_topic)}

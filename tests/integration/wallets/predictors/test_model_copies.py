@@ -463,8 +463,10 @@ def test_a_batch_that_is_scored_once_more_takes_models_with_care(
     batch_models = (BatchModel(deadly), BatchModel(good))
     facts = BatchFacts.of("run", 0, 1.7e9, model, "1", batch_models)
     care = Care(30.0, at_once=True)
-    scored = score_records([records_of(golden_records()[:5])], model, True, care)
-    report = write_scored(scored, warehouse.root, facts, True, care=care)
+    scored = score_records(
+        [records_of(golden_records()[:5])], model, include_transactions=True, care=care
+    )
+    report = write_scored(scored, warehouse.root, facts, include_transactions=True, care=care)
     assert [use.problem for use in report.models] == ["it ended the process: exit code 9", None]
     commit_files(warehouse, report.files, ("run", 0))
     assert [dict(row["models"]).keys() for row in warehouse.rows(SCORES)] == [{"given"}] * 5

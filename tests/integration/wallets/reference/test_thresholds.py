@@ -61,7 +61,12 @@ def store(warehouse: Warehouse, model: DexV1, records: list[Record], first_offse
     """Messages and their history, as the stream stores them."""
     facts = BatchFacts.of("stream", first_offset, 1.7e9, model, "1")
     batch = records_of(records, first_offset)
-    report = write_scored(score_records([batch], model, True), warehouse.root, facts, True)
+    report = write_scored(
+        score_records([batch], model, include_transactions=True),
+        warehouse.root,
+        facts,
+        include_transactions=True,
+    )
     assert report.scores == len(records)
     commit_files(warehouse, report.files, None)
 

@@ -23,8 +23,8 @@ from scorestream.wallets.schema.views import CATALOG, VIEWS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.accounts import ACCOUNTS, Tables, sort_rows
 from tools.testkit.analysed import by_duckdb, by_spark
-from tools.testkit.drawn_tables import as_arrow, drawn_tables
 from tools.testkit.golden import golden_records
+from tools.testkit.random_tables import as_arrow, random_tables
 from tools.testkit.records import NO_MOMENTS, records_of
 
 pytestmark = pytest.mark.spark
@@ -180,7 +180,7 @@ def test_a_warehouse_given_as_a_uri_is_read_too(warehouse: Warehouse) -> None:
 
 # A few, and large: what a view costs in Spark is the query, not its rows.
 @settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(tables=drawn_tables(10, 30))
+@given(tables=random_tables(10, 30))
 def test_views_hold_what_their_accounts_say_in_spark_too(
     spark: SparkSession, tables: Tables
 ) -> None:
@@ -204,7 +204,7 @@ def test_times_that_no_calendar_has_break_no_view(
     write(warehouse, SCORES, *(score(at, 1, 1, 1.0) for at in moments))
     records = records_of([golden_records()[0]._replace(timestamp=at) for at in NO_MOMENTS])
     facts = BatchFacts.of("run", 0, 1_767_323_045.0, model, "1")
-    [(scored, _)] = score_records([records], model, True)
+    [(scored, _)] = score_records([records], model, include_transactions=True)
     warehouse.write(REJECTS, table_rows(scored, records, facts)[REJECTS])
     for name in (*(view.name for view in VIEWS), REJECTS.name):
         sql = f"SELECT * FROM {name}"

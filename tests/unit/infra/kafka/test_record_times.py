@@ -29,7 +29,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 
 def rows_of(timestamps: list[int], model: DexV1) -> dict[str, list[dict[str, object]]]:
     records = records_of([GOOD._replace(timestamp=at) for at in timestamps])
-    [(scored, _)] = score_records([records], model, True)
+    [(scored, _)] = score_records([records], model, include_transactions=True)
     rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, model, "1"))
     return {table.name: found.to_pylist() for table, found in rows.items()}
 
@@ -90,7 +90,7 @@ def test_a_neighbour_is_scored_as_ever(model: DexV1) -> None:
 
 def test_what_is_published_of_it_keeps_to_its_schema(model: DexV1) -> None:
     records = records_of([GOOD._replace(timestamp=at) for at in NO_MOMENTS])
-    [(scored, _)] = score_records([records], model, True)
+    [(scored, _)] = score_records([records], model, include_transactions=True)
     rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, model, "1"))
     values = [json.loads(record.value or b"") for record in failure_records(rows[REJECTS])]
     assert len(values) == len(NO_MOMENTS)

@@ -69,7 +69,7 @@ def test_every_batch_that_is_written_is_a_unit(
     progress: ProgressCounter, model: DexV1, root: str
 ) -> None:
     batches = [records_of(golden_records()[:3])] * 5
-    write_scored(score_records(batches, model, True), root, FACTS, True)
+    write_scored(score_records(batches, model, include_transactions=True), root, FACTS, True)
     assert progress.units >= len(batches)
 
 

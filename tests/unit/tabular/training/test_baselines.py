@@ -160,7 +160,7 @@ def test_rows_of_a_group_are_never_on_both_sides_of_a_fold() -> None:
     ],
 )
 def test_a_baseline_is_beaten_by_what_is_better(
-    ours: float | None, theirs: float | None, beaten: bool, told: str
+    ours: float | None, theirs: float | None, *, beaten: bool, told: str
 ) -> None:
     metrics = [{} if value is None else {"log_loss": value} for value in (ours, theirs)]
     found = compare_with_baseline(

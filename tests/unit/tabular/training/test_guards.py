@@ -28,7 +28,7 @@ MAPE, R2 = metric_of("regression", "mape"), metric_of("regression", "r2")
     ],
 )
 def test_a_challenger_must_win_by_one_metric_and_lose_by_no_guard(
-    ours: dict[str, float], tolerance: float, better: bool, told: str
+    ours: dict[str, float], tolerance: float, *, better: bool, told: str
 ) -> None:
     guards = {R2: Guard(tolerance=tolerance)}
     found, texts = compare_metrics(MAPE, guards, ours, {"mape": 0.068, "r2": 0.973})

@@ -20,7 +20,7 @@ from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.wallets import (
     DAY,
     UNTIL,
-    drawn,
+    generate_histories,
     history_of,
     rows_of,
 )
@@ -33,7 +33,7 @@ SEEN = ["wallet_key", "as_of", *MODEL_COLUMNS, "holds_liquidity", "active_before
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    return rows_of(drawn(150, seed=4))
+    return rows_of(generate_histories(150, seed=4))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_what_comes_after_a_cutoff_changes_no_feature(
 def test_features_are_what_the_stream_would_have_published(
     examples: pa.Table, model: DexV1
 ) -> None:
-    histories = drawn(150, seed=4)
+    histories = generate_histories(150, seed=4)
     addresses = [f"0x{number:040x}" for number in range(150)]
     moment = MOMENTS[1]
     values = []

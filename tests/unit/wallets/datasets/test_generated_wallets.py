@@ -26,20 +26,20 @@ from tools.testkit.wallets import (
     DAY,
     DAYS,
     UNTIL,
-    drawn,
+    generate_histories,
 )
 
 
 @pytest.fixture(scope="module")
 def histories() -> Histories:
-    return drawn(1500, seed=1)
+    return generate_histories(1500, seed=1)
 
 
 def test_the_same_seed_gives_the_same_histories(histories: Histories) -> None:
-    again = drawn(1500, seed=1)
+    again = generate_histories(1500, seed=1)
     assert again.rows.equals(histories.rows)
     assert again.behaviours == histories.behaviours
-    assert not drawn(1500, seed=2).rows.equals(histories.rows)
+    assert not generate_histories(1500, seed=2).rows.equals(histories.rows)
 
 
 def test_histories_are_bounded(histories: Histories) -> None:

@@ -17,7 +17,7 @@ from tools.testkit.accounts import (
     Tables,
     sort_rows,
 )
-from tools.testkit.drawn_tables import DRAWN, as_arrow, drawn_tables
+from tools.testkit.random_tables import DRAWN, as_arrow, random_tables
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_every_view_has_an_account() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(tables=drawn_tables(0, 8))
+@given(tables=random_tables(0, 8))
 def test_views_hold_what_their_accounts_say(
     connection: duckdb.DuckDBPyConnection, tables: Tables
 ) -> None:

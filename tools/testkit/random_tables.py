@@ -34,7 +34,7 @@ def _source(row: Row) -> tuple[Any, ...]:
     return row["source_topic"], row["source_partition"], row["source_offset"]
 
 
-def _score(row: Row, score: float, keyed: bool) -> Row:
+def _score(row: Row, score: float, *, keyed: bool) -> Row:
     row["final_score"] = row["lp_score"] = score
     row["zscore"] = Decimal(score).quantize(Decimal(10) ** -18)
     row["scored_date"] = row["scored_at"].date()
@@ -43,7 +43,7 @@ def _score(row: Row, score: float, keyed: bool) -> Row:
 
 
 _scores = st.builds(
-    lambda row, source, score, keyed: _score(row | source, score, keyed),
+    lambda row, source, score, keyed: _score(row | source, score, keyed=keyed),
     st.fixed_dictionaries(
         {
             "wallet_address": addresses,
@@ -142,7 +142,7 @@ _thresholds = st.builds(
 )
 
 
-def drawn_tables(least: int, most: int) -> st.SearchStrategy[Tables]:
+def random_tables(least: int, most: int) -> st.SearchStrategy[Tables]:
     """Tables of so many rows; of `transactions`, messages."""
 
     def rows(one: st.SearchStrategy[Any], key: Any) -> st.SearchStrategy[list[Any]]:
