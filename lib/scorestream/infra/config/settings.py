@@ -45,30 +45,30 @@ _PEM_FILES: Final = {
 ENCRYPTED: Final = "ENCRYPTED"
 
 
-def normalize_location(given: str) -> str:
+def normalize_location(location: str) -> str:
     """The one spelling of a path or URI, without a trailing slash.
 
     What is on this machine is an absolute path, also where it is given as a `file:` URI; a store
     goes by the scheme that Hadoop has for it, which pyarrow and delta-rs know as well.
     """
-    if local := re.match(_LOCAL_URI, given):
-        given = unquote(given[local.end() :])
-    scheme, separator, rest = given.rstrip("/").partition("://")
+    if local := re.match(_LOCAL_URI, location):
+        location = unquote(location[local.end() :])
+    scheme, separator, rest = location.rstrip("/").partition("://")
     if separator:
         return f"{_HADOOP_SCHEMES.get(scheme, scheme)}://{rest}"
-    return str(Path(given).resolve())
+    return str(Path(location).resolve())
 
 
-def normalize_store_uri(given: str) -> str:
+def normalize_store_uri(uri: str) -> str:
     """The URI of a store of models; a file or folder in it is absolute."""
-    scheme, separator, rest = given.partition("://")
+    scheme, separator, rest = uri.partition("://")
     if not separator:
         # Names of services have no file of theirs; all else is a folder.
-        named = re.match("(databricks|uc)", given)
-        return given if named else normalize_location(given.removeprefix("file:"))
+        named = re.match("(databricks|uc)", uri)
+        return uri if named else normalize_location(uri.removeprefix("file:"))
     path, mark, query = rest.removeprefix("/").partition("?")
     if not scheme.startswith("sqlite") or not path or path.startswith(":"):
-        return given
+        return uri
     return f"{scheme}:///{Path(path).absolute()}{mark}{query}"
 
 
@@ -134,21 +134,21 @@ class Settings(BaseSettings):
 
     @field_validator("scorestream_warehouse")
     @classmethod
-    def _absolute_warehouse(cls, given: str) -> str:
+    def _absolute_warehouse(cls, path: str) -> str:
         """A relative place is that of the folder in which the command was started."""
-        return normalize_location(given)
+        return normalize_location(path)
 
     @field_validator("mlflow_tracking_uri")
     @classmethod
-    def _absolute_store(cls, given: SecretStr | None) -> SecretStr | None:
-        return SecretStr(normalize_store_uri(given.get_secret_value())) if given else given
+    def _absolute_store(cls, uri: SecretStr | None) -> SecretStr | None:
+        return SecretStr(normalize_store_uri(uri.get_secret_value())) if uri else uri
 
     @field_validator(
         "scorestream_conf", "kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"
     )
     @classmethod
-    def _absolute_path(cls, given: Path | None) -> Path | None:
-        return given.absolute() if given else given
+    def _absolute_path(cls, path: Path | None) -> Path | None:
+        return path.absolute() if path else path
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

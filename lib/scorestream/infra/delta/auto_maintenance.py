@@ -55,8 +55,8 @@ def shorten_log(warehouse: Warehouse, table: Table) -> None:
     log.cleanup_metadata()
     if RETENTION in log.metadata().configuration:
         return
-    found = list_modified_files(f"{warehouse.path(table)}/_delta_log", ".checkpoint.parquet")
-    expire_log(warehouse.path(table), first_kept(found, log.version(), time.time()))
+    checkpoints = list_modified_files(f"{warehouse.path(table)}/_delta_log", ".checkpoint.parquet")
+    expire_log(warehouse.path(table), first_kept(checkpoints, log.version(), time.time()))
 
 
 def first_kept(checkpoints: Sequence[tuple[str, float]], version: int, now: float) -> int:

@@ -125,18 +125,18 @@ def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
         columns: what is read; those that are younger than the file are null.
         conditions: on columns of these; none, or an empty one: all rows.
     """
-    asked = [condition for condition in conditions if condition]
+    disjuncts = [condition for condition in conditions if condition]
     filesystem, path = filesystem_of(uri)
     # Without pyarrow's dataset module, whose import alone takes longer than a micro-batch.
     with pq.ParquetFile(path, filesystem=filesystem) as file:
-        if not asked:
+        if not disjuncts:
             return conform(file.read(columns.names, use_threads=False), columns)
         groups = [
             number
             for number in range(file.metadata.num_row_groups)
-            if _may_match(file.metadata.row_group(number), asked)
+            if _may_match(file.metadata.row_group(number), disjuncts)
         ]
-        parts = [_read_matching(file, number, columns, asked) for number in groups]
+        parts = [_read_matching(file, number, columns, disjuncts) for number in groups]
     return pa.concat_tables([columns.empty_table(), *parts])
 
 
@@ -144,17 +144,17 @@ def _read_matching(
     file: pq.ParquetFile, group: int, columns: pa.Schema, conditions: Sequence[Condition]
 ) -> pa.Table:
     """Rows of a row group that meet all conditions."""
-    asked = _columns_of(conditions)
-    keys = pa.schema([field for field in columns if field.name in asked])
+    filter_columns = _columns_of(conditions)
+    keys = pa.schema([field for field in columns if field.name in filter_columns])
     rows = conform(file.read_row_group(group, keys.names, use_threads=False), keys)
     rows = rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64()))
     for condition in conditions:
         rows = rows.filter(pq.filters_to_expression(condition))
-    others = [name for name in columns.names if name not in asked]
+    others = [name for name in columns.names if name not in filter_columns]
     if rows.num_rows and others:
-        found = file.read_row_group(group, others, use_threads=False).take(rows[_ROW])
-        for name in found.column_names:
-            rows = rows.append_column(name, found[name])
+        other_columns = file.read_row_group(group, others, use_threads=False).take(rows[_ROW])
+        for name in other_columns.column_names:
+            rows = rows.append_column(name, other_columns[name])
     return conform(rows, columns)
 
 
@@ -164,10 +164,10 @@ def _columns_of(conditions: Sequence[Condition]) -> set[str]:
 
 def conform(rows: Rows, columns: pa.Schema) -> Rows:
     """Rows with exactly these columns, in their order and types; those that they lack are null."""
-    found = set(rows.schema.names)
+    present = set(rows.schema.names)
     arrays = [
         rows[field.name].cast(field.type)
-        if field.name in found
+        if field.name in present
         else pa.nulls(rows.num_rows, field.type)
         for field in columns
     ]
@@ -190,11 +190,11 @@ def _bounds(
     group: pq.RowGroupMetaData, columns: Collection[str]
 ) -> dict[str, tuple[Any, Any] | None]:
     """Least and greatest value of the columns that have such statistics; None: all are null."""
-    found = {each.path_in_schema: each.statistics for each in _columns(group)}
+    by_column = {each.path_in_schema: each.statistics for each in _columns(group)}
     return {
-        name: (found[name].min, found[name].max) if name in found else None
+        name: (by_column[name].min, by_column[name].max) if name in by_column else None
         for name in columns
-        if name not in found or (found[name] is not None and found[name].has_min_max)
+        if name not in by_column or (by_column[name] is not None and by_column[name].has_min_max)
     }
 
 

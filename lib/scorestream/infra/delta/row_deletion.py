@@ -90,14 +90,14 @@ def delete_rows(warehouse: Warehouse, table: Table, row_filter: RowFilter) -> De
 def _delete_rows(warehouse: Warehouse, table: Table, row_filter: RowFilter) -> DeletedRows:
     uris = warehouse.files(table, row_filter.condition(table))
     counts = _map_in_threads(lambda uri: _count_matches(uri, table, row_filter), uris)
-    held = [uri for uri, count in zip(uris, counts, strict=True) if count]
-    if held:
-        kept = _map_in_threads(
-            lambda uri: _rewrite_without(warehouse.root, uri, table, row_filter), held
+    affected = [uri for uri, count in zip(uris, counts, strict=True) if count]
+    if affected:
+        rewritten = _map_in_threads(
+            lambda uri: _rewrite_without(warehouse.root, uri, table, row_filter), affected
         )
-        added = [file for file in kept if file is not None]
-        _commit_replacement(warehouse, table, [_name(uri) for uri in held], added)
-    return DeletedRows(sum(counts), len(held))
+        added = [file for file in rewritten if file is not None]
+        _commit_replacement(warehouse, table, [_name(uri) for uri in affected], added)
+    return DeletedRows(sum(counts), len(affected))
 
 
 def _commit_replacement(
@@ -140,10 +140,10 @@ def _rewrite_without(root: str, uri: str, table: Table, row_filter: RowFilter) -
     left = 0
     with pq.ParquetWriter(new, schema, filesystem=filesystem, compression=COMPRESSION) as writer:
         for rows in read_row_groups(uri):
-            kept = rows.filter(pc.invert(row_filter.matches(table, rows)))
-            left += kept.num_rows
-            if kept.num_rows:
-                writer.write_table(kept, row_group_size=kept.num_rows)
+            remaining = rows.filter(pc.invert(row_filter.matches(table, rows)))
+            left += remaining.num_rows
+            if remaining.num_rows:
+                writer.write_table(remaining, row_group_size=remaining.num_rows)
     if left:
         return describe_file(root, table, name)
     filesystem.delete_file(new)
@@ -179,17 +179,19 @@ def find_unneeded_files(
     known = named.removed.union(named.added, *(before or ()))
     live = {_name(uri) for uri in warehouse.files(table)}
     since = time.time() - UNKNOWN_HOURS * 3600
-    found = [file for file in list_modified_files(folder, ".parquet") if _name(file[0]) not in live]
-    holds = _map_in_threads(lambda file: _may_hold(file[0], table, row_filter), found)
-    dead = UnneededFiles([], [], [])
-    for (uri, modified), held in zip(found, holds, strict=True):
+    candidates = [
+        file for file in list_modified_files(folder, ".parquet") if _name(file[0]) not in live
+    ]
+    match_flags = _map_in_threads(lambda file: _may_hold(file[0], table, row_filter), candidates)
+    unneeded = UnneededFiles([], [], [])
+    for (uri, modified), matches in zip(candidates, match_flags, strict=True):
         name = _name(uri)
         settled = name in known or modified < since
         # A file that cannot be read is still being written, or a task died over it.
-        if held or (held is None and settled):
-            free = dead.needed if name in named.added else dead.deletable
-            (free if settled else dead.unknown).append(uri)
-    return dead
+        if matches or (matches is None and settled):
+            free = unneeded.needed if name in named.added else unneeded.deletable
+            (free if settled else unneeded.unknown).append(uri)
+    return unneeded
 
 
 def end_old_versions(warehouse: Warehouse, table: Table) -> LoggedNames:
@@ -209,8 +211,8 @@ def find_files_with_rows(
 ) -> frozenset[str]:
     """Names of all data files with matching rows, also of files that no version needs."""
     uris = [uri for uri, _ in list_modified_files(warehouse.path(table), ".parquet")]
-    holds = _map_in_threads(lambda uri: _may_hold(uri, table, row_filter), uris)
-    return frozenset(_name(uri) for uri, held in zip(uris, holds, strict=True) if held)
+    match_flags = _map_in_threads(lambda uri: _may_hold(uri, table, row_filter), uris)
+    return frozenset(_name(uri) for uri, matches in zip(uris, match_flags, strict=True) if matches)
 
 
 def _may_hold(uri: str, table: Table, row_filter: RowFilter) -> bool | None:

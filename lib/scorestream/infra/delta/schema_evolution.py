@@ -49,10 +49,10 @@ def _accepts(present: pa.DataType, ours: pa.DataType) -> bool:
     """Whether a column takes values of our type; structs may have fields that we do not know."""
     if pa.types.is_struct(ours) and pa.types.is_struct(present):
         known = {field.name: field for field in ours}
-        found = {field.name: field for field in present}
-        return known.keys() <= found.keys() and all(
+        by_name = {field.name: field for field in present}
+        return known.keys() <= by_name.keys() and all(
             _accepts(field.type, known[name].type) if name in known else field.nullable
-            for name, field in found.items()
+            for name, field in by_name.items()
         )
     if pa.types.is_map(ours) and pa.types.is_map(present):
         return bool(present.key_type == ours.key_type) and _accepts(

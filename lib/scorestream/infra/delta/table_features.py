@@ -33,8 +33,8 @@ _REMEDY: Final = (
 
 def list_reader_features(log: DeltaTable) -> set[str]:
     """The features that a reader of the table has to know; column mapping where names differ."""
-    found = {str(name) for name in log.protocol().reader_features or ()} - {MAPPING}
-    return found | ({MAPPING} if find_renamed_columns(log) else set())
+    feature_names = {str(name) for name in log.protocol().reader_features or ()} - {MAPPING}
+    return feature_names | ({MAPPING} if find_renamed_columns(log) else set())
 
 
 def find_renamed_columns(log: DeltaTable) -> list[str]:

@@ -68,8 +68,8 @@ def find_log_entries(table_uri: str, holds: Callable[[str], bool]) -> list[str]:
 
     Statistics and old conditions may have what no row has any more.
     """
-    found = [uri for uri in _commits(table_uri) if any(_has(a, holds) for _, a in _actions(uri))]
-    return found + [uri for uri in _checkpoints(table_uri) if _checkpoint_has(uri, holds)]
+    entries = [uri for uri in _commits(table_uri) if any(_has(a, holds) for _, a in _actions(uri))]
+    return entries + [uri for uri in _checkpoints(table_uri) if _checkpoint_has(uri, holds)]
 
 
 def expire_log(table_uri: str, version: int) -> int:
@@ -78,9 +78,9 @@ def expire_log(table_uri: str, version: int) -> int:
     No earlier version can be read any more. A writer that began before them finds that entries
     lack, and begins anew.
     """
-    found = [uri for uri, _ in list_modified_files(f"{table_uri}/_delta_log", "")]
-    named = [(uri, _VERSION.match(uri.rpartition("/")[2])) for uri in found]
-    old = [uri for uri, found in named if found and int(found[1]) < version]
+    files = [uri for uri, _ in list_modified_files(f"{table_uri}/_delta_log", "")]
+    named = [(uri, _VERSION.match(uri.rpartition("/")[2])) for uri in files]
+    old = [uri for uri, files in named if files and int(files[1]) < version]
     # The newest last: whoever reads meanwhile begins at a checkpoint, or misses the first entries.
     delete_files(old)
     return len(old)
@@ -88,8 +88,8 @@ def expire_log(table_uri: str, version: int) -> int:
 
 def log_retention(properties: Mapping[str, str]) -> timedelta:
     """How long entries of the log are kept, by the table's properties."""
-    found = _INTERVAL.fullmatch(properties.get(RETENTION, "").strip().lower())
-    return timedelta(**{f"{found[2]}s": int(found[1])}) if found else DEFAULT_RETENTION
+    match = _INTERVAL.fullmatch(properties.get(RETENTION, "").strip().lower())
+    return timedelta(**{f"{match[2]}s": int(match[1])}) if match else DEFAULT_RETENTION
 
 
 def refuse_damaged_log(table_uri: str) -> None:
@@ -158,13 +158,13 @@ def _has(value: Any, holds: Callable[[str], bool]) -> bool:
 
 
 def _commits(table_uri: str) -> list[str]:
-    found = (uri for uri, _ in list_modified_files(f"{table_uri}/_delta_log", ".json"))
-    return [uri for uri in found if _version(uri).isdecimal()]
+    uris = (uri for uri, _ in list_modified_files(f"{table_uri}/_delta_log", ".json"))
+    return [uri for uri in uris if _version(uri).isdecimal()]
 
 
 def _checkpoints(table_uri: str) -> list[str]:
-    found = list_modified_files(f"{table_uri}/_delta_log", ".parquet")
-    return [uri for uri, _ in found if ".checkpoint." in uri]
+    files = list_modified_files(f"{table_uri}/_delta_log", ".parquet")
+    return [uri for uri, _ in files if ".checkpoint." in uri]
 
 
 def _actions(commit: str) -> Iterator[tuple[str, Any]]:

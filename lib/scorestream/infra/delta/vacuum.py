@@ -47,10 +47,10 @@ def vacuum(warehouse: Warehouse, table: Table, hours: int | None) -> int | None:
 def _unneeded(warehouse: Warehouse, table: Table) -> list[str]:
     """Data files on the disk that are not of the newest version."""
     # In this order: what is committed between the two is known for what it is.
-    found = [uri for uri, _ in list_modified_files(warehouse.path(table), ".parquet")]
+    uris = [uri for uri, _ in list_modified_files(warehouse.path(table), ".parquet")]
     log = DeltaTable(warehouse.path(table))
     live = {uri.rpartition("/")[2] for uri in log.file_uris()}
-    return [name for name in (uri.rpartition("/")[2] for uri in found) if name not in live]
+    return [name for name in (uri.rpartition("/")[2] for uri in uris) if name not in live]
 
 
 def _place(warehouse: Warehouse, table: Table) -> str:
@@ -60,8 +60,8 @@ def _place(warehouse: Warehouse, table: Table) -> str:
 def _read_marks(warehouse: Warehouse, table: Table) -> dict[str, float]:
     """By name, the unix seconds at which a file was first seen to be unneeded."""
     try:
-        found = json.loads(read_text(_place(warehouse, table)) or "{}")
-        return {name: float(at) for at, names in found.items() for name in names}
+        marks = json.loads(read_text(_place(warehouse, table)) or "{}")
+        return {name: float(at) for at, names in marks.items() for name in names}
     except (ValueError, AttributeError, TypeError):
         # A note that cannot be read is begun anew: files are kept the longer.
         return {}

@@ -327,12 +327,12 @@ class Warehouse:
 
     def _commit(self, table: Table, attempt: Callable[[], None]) -> None:
         """Add rows; a commit that took rows away meanwhile (`forget`) is no reason to fail."""
-        what = f"commit to {self.path(table)}"
+        action = f"commit to {self.path(table)}"
         try:
-            retry_commit(what, attempt)
+            retry_commit(action, attempt)
         except (DeltaRsError, OSError) as error:
             refuse_damaged_log(self.path(table))
-            raise DeltaError(f"{what}: {error_summary(error)}") from error
+            raise DeltaError(f"{action}: {error_summary(error)}") from error
 
     def replace(
         self,
@@ -451,11 +451,11 @@ def _names(log: DeltaTable) -> set[str]:
 def _commit_properties(
     *transactions: tuple[str, int] | None, reason: str | None = None, retries: int | None = None
 ) -> CommitProperties:
-    given = [Transaction(*each) for each in transactions if each is not None]
+    fences = [Transaction(*each) for each in transactions if each is not None]
     return CommitProperties(
         custom_metadata={"userMetadata": reason} if reason else None,
         max_commit_retries=retries,
-        app_transactions=given,
+        app_transactions=fences,
     )
 
 

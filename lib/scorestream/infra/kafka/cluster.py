@@ -147,8 +147,8 @@ class KafkaCluster:
                 raise LostOffsetsError(_is_deleted(topic)) from None
 
     def _described(self, topic: str, seconds: float) -> Any:
-        asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
-        return asked[topic].result(timeout=seconds)
+        futures = self._admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
+        return futures[topic].result(timeout=seconds)
 
     def end_offsets(self, topic: str) -> Offsets:
         """For each partition, the offset up to which it can be read: the end that is planned to.
@@ -171,10 +171,10 @@ class KafkaCluster:
 
     def _listed(self, topic: str, partitions: list[int], level: IsolationLevel) -> Offsets:
         wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}  # type: ignore[no-untyped-call]
-        asked = self._admin.list_offsets(
+        futures = self._admin.list_offsets(
             wanted, isolation_level=level, request_timeout=ANSWER_SECONDS
         )
-        return {at.partition: int(end.result(ANSWER_SECONDS).offset) for at, end in asked.items()}
+        return {at.partition: int(end.result(ANSWER_SECONDS).offset) for at, end in futures.items()}
 
     def refuse_hidden(self, topic: str, positions: Mapping[int, int]) -> None:
         """Refuse to go on from positions that a transaction, still open, hides.
@@ -204,10 +204,10 @@ class KafkaCluster:
 
     def _numbers(self, topic: str) -> list[int]:
         """The partitions of a topic."""
-        found = self._metadata().topics.get(topic)
-        if found is None:
+        metadata = self._metadata().topics.get(topic)
+        if metadata is None:
             raise LostOffsetsError(_is_deleted(topic))
-        return list(found.partitions)
+        return list(metadata.partitions)
 
     def commit_group(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets to the consumer group, for the lag tools; Spark itself never does."""

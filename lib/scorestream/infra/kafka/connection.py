@@ -47,7 +47,7 @@ _PASSING_SECONDS: Final = 0.1
 
 def client_options(settings: Settings) -> dict[str, Any]:
     """Connection settings in librdkafka's names, secrets in clear."""
-    given = {
+    options = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
         "sasl.mechanism": settings.kafka_sasl_mechanism,
@@ -59,7 +59,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
         "ssl.key.password": _clear(settings.kafka_ssl_key_password),
     }
     # Errors reach the caller as exceptions; librdkafka's own lines would only repeat them.
-    return {k: str(v) for k, v in given.items() if v is not None} | {"log_level": 0}
+    return {k: str(v) for k, v in options.items() if v is not None} | {"log_level": 0}
 
 
 def producer_options(settings: Settings) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def spark_options(settings: Settings) -> dict[str, str]:
 
     By the isolation level Spark plans: up to the last stable offset, or to the high watermark.
     """
-    given = {
+    values = {
         "kafka.bootstrap.servers": settings.kafka_bootstrap_servers,
         "kafka.isolation.level": settings.kafka_isolation_level,
         "kafka.security.protocol": settings.kafka_security_protocol,
@@ -90,7 +90,7 @@ def spark_options(settings: Settings) -> dict[str, str]:
         "kafka.ssl.truststore.location": settings.kafka_ssl_cafile,
         "kafka.ssl.truststore.type": settings.kafka_ssl_cafile and "PEM",
     }
-    return {k: str(v) for k, v in given.items() if v is not None} | _spark_key_store(settings)
+    return {k: str(v) for k, v in values.items() if v is not None} | _spark_key_store(settings)
 
 
 def _spark_key_store(settings: Settings) -> dict[str, str]:
@@ -160,11 +160,11 @@ def retry_query(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> A
 
 
 @contextmanager
-def wrap_failures(what: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[None]:
+def wrap_failures(failure: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[None]:
     """Turn the client library's failures into one that says what could not be done.
 
     Args:
-        what: could not be done.
+        failure: could not be done.
         kind: of the error that is raised.
     """
     try:
@@ -172,9 +172,9 @@ def wrap_failures(what: str, kind: type[ScorestreamError] = KafkaError) -> Itera
     except KafkaException as error:
         cause = error.args[0]
         reason = cause.str() if isinstance(cause, Errors) else str(cause)
-        raise kind(f"{what}: {_add_setting_name(reason)}") from None
+        raise kind(f"{failure}: {_add_setting_name(reason)}") from None
     except TimeoutError:
-        raise kind(f"{what}: no answer") from None
+        raise kind(f"{failure}: no answer") from None
 
 
 def _add_setting_name(reason: str) -> str:

@@ -47,8 +47,8 @@ class ConnectionProblems:
     @property
     def reason(self) -> str | None:
         """What the client said last, without where and when; None if nothing."""
-        said = [_parts(e)[1] for e in self._errors if e.code() != Errors._ALL_BROKERS_DOWN]
-        return said[-1] if said else None
+        reasons = [_parts(e)[1] for e in self._errors if e.code() != Errors._ALL_BROKERS_DOWN]
+        return reasons[-1] if reasons else None
 
     def forget(self, client: AdminClient) -> None:
         """Leave out what the client has said until now."""
@@ -74,8 +74,8 @@ class ConnectionProblems:
 def _parts(error: Errors) -> tuple[str, str]:
     """The server, and its words."""
     text = error.str()
-    found = _AROUND.match(text)
-    server, reason = found.group("server", "reason") if found else ("", text)
+    parsed = _AROUND.match(text)
+    server, reason = parsed.group("server", "reason") if parsed else ("", text)
     return server, " ".join(_WHEN.sub("", reason).split())
 
 
@@ -103,18 +103,18 @@ def _no_tls(settings: Settings, _server: str, _reason: str) -> ConnectionProblem
     return _other_protocol(settings, "it does not speak TLS")
 
 
-def _other_protocol(settings: Settings, what: str) -> ConnectionProblem:
-    given = settings.kafka_security_protocol
+def _other_protocol(settings: Settings, problem: str) -> ConnectionProblem:
+    protocol = settings.kafka_security_protocol
     return ConnectionProblem(
-        f"{what}, KAFKA_SECURITY_PROTOCOL is {given}", "KAFKA_SECURITY_PROTOCOL, or the port"
+        f"{problem}, KAFKA_SECURITY_PROTOCOL is {protocol}", "KAFKA_SECURITY_PROTOCOL, or the port"
     )
 
 
 def _client_certificate(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
-    given = settings.kafka_ssl_certfile
-    what = "and none is given" if given is None else f"and {given} is none"
+    path = settings.kafka_ssl_certfile
+    detail = "and none is given" if path is None else f"and {path} is none"
     return ConnectionProblem(
-        f"it wants a client certificate that it trusts, {what} ({reason})",
+        f"it wants a client certificate that it trusts, {detail} ({reason})",
         "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE",
     )
 
@@ -127,8 +127,8 @@ def _tls(_settings: Settings, _server: str, reason: str) -> ConnectionProblem:
 
 def _closed(settings: Settings) -> ConnectionProblem:
     protocol = settings.kafka_security_protocol
-    what = f"every connection is closed at once: it does not speak {protocol}, it seems"
-    return ConnectionProblem(what, "KAFKA_SECURITY_PROTOCOL, or the port")
+    problem = f"every connection is closed at once: it does not speak {protocol}, it seems"
+    return ConnectionProblem(problem, "KAFKA_SECURITY_PROTOCOL, or the port")
 
 
 _CONNECTION: Final = frozenset({Errors._SSL, Errors._TRANSPORT})

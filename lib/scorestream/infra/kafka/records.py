@@ -82,15 +82,15 @@ class Records:
 
     def filter(self, flags: npt.NDArray[np.bool_]) -> Records:
         """The records whose flag is set."""
-        kept = np.flatnonzero(flags)
+        indices = np.flatnonzero(flags)
         return Records(
-            self.topics.take(pa.array(kept)),
-            self.partitions[kept],
-            self.offsets[kept],
-            self.timestamps[kept],
-            self.attempts[kept],
-            [self.keys[i] for i in kept],
-            [self.values[i] for i in kept],
+            self.topics.take(pa.array(indices)),
+            self.partitions[indices],
+            self.offsets[indices],
+            self.timestamps[indices],
+            self.attempts[indices],
+            [self.keys[i] for i in indices],
+            [self.values[i] for i in indices],
         )
 
     def parts(self, count: int) -> list[Records]:

@@ -81,11 +81,11 @@ class ModelCopies:
             with tempfile.TemporaryDirectory() as folder:
                 client = self._store.client
                 uri = client.get_model_version_download_uri(version.name, version.version)
-                found = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
+                downloaded = Path(download_artifacts(artifact_uri=uri, dst_path=folder))
                 for name in SAMPLES:
-                    (found / name).unlink(missing_ok=True)
-                copy_folder(str(found), version.uri)
-                sizes = msgspec.json.encode(file_sizes(str(found)))
+                    (downloaded / name).unlink(missing_ok=True)
+                copy_folder(str(downloaded), version.uri)
+                sizes = msgspec.json.encode(file_sizes(str(downloaded)))
             write_text(f"{version.uri}/{COMPLETE}", sizes.decode())
 
     def record_active_versions(self, reference: str, versions: Sequence[Version]) -> None:

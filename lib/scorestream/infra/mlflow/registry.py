@@ -54,14 +54,14 @@ class Registry:
         Raises:
             ModelError: not such a reference, or there is no such model.
         """
-        found = _REFERENCE.fullmatch(reference)
-        if found is None:
+        match = _REFERENCE.fullmatch(reference)
+        if match is None:
             raise ModelError(f"model {reference!r}: write NAME@ALIAS, NAME/VERSION or NAME")
-        name, version = found["name"], found["version"]
+        name, version = match["name"], match["version"]
         with self._store.errors(f"model {reference}"):
             if version is not None:
                 return self._of(self._client.get_model_version(name, version))
-            alias = found["alias"] or CHAMPION
+            alias = match["alias"] or CHAMPION
             return self._of(self._client.get_model_version_by_alias(name, alias))
 
     def champion(self, name: str) -> RegisteredVersion | None:
@@ -135,14 +135,14 @@ class Registry:
         return [int(version) for version in text.split(",") if version]
 
     def _pages(self, name: str) -> list[ModelVersion]:
-        found: list[ModelVersion] = []
+        all_versions: list[ModelVersion] = []
         token: str | None = None
         while True:
             page = self._client.search_model_versions(f"name = '{name}'", page_token=token)
-            found += page
+            all_versions += page
             token = page.token
             if not token:
-                return found
+                return all_versions
 
     def _of(
         self, found: ModelVersion, aliases: Mapping[str, str] | None = None

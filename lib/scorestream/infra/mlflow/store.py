@@ -61,7 +61,7 @@ class ModelStore:
         return MlflowClient(self.uri, self.uri)
 
     @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
+    def errors(self, action: str) -> Iterator[None]:
         """Raise what MLflow refuses as an error of ours.
 
         Raises:
@@ -70,9 +70,9 @@ class ModelStore:
         try:
             yield
         except (MlflowException, OSError) as error:
-            told = self._without_password(str(error))
-            reason = told.splitlines()[0][:500] if told else type(error).__name__
-            raise ModelError(f"{what}: {reason}; the store is {self.shown}") from None
+            text = self._without_password(str(error))
+            reason = text.splitlines()[0][:500] if text else type(error).__name__
+            raise ModelError(f"{action}: {reason}; the store is {self.shown}") from None
 
     def _without_password(self, text: str) -> str:
         """An error of MLflow, which may hold the URI, or parts of it with a password."""

@@ -56,10 +56,10 @@ class S3Settings(NamedTuple):
 
 def s3_settings() -> S3Settings:
     """What the environment says of S3, in the variables of Amazon's own tools."""
-    given = os.environ.get
+    variable = os.environ.get
     return S3Settings(
-        given("AWS_ENDPOINT_URL_S3") or given("AWS_ENDPOINT_URL") or "",
-        given("AWS_REGION") or given("AWS_DEFAULT_REGION") or "",
+        variable("AWS_ENDPOINT_URL_S3") or variable("AWS_ENDPOINT_URL") or "",
+        variable("AWS_REGION") or variable("AWS_DEFAULT_REGION") or "",
     )
 
 
@@ -108,14 +108,14 @@ def _azure_options(host: str) -> dict[str, Any]:
     Args:
         host: `account.dfs.core.windows.net`, or empty for that of the environment.
     """
-    given = os.environ.get
+    variable = os.environ.get
     options = {
-        "account_name": host.partition(".")[0] or given("AZURE_STORAGE_ACCOUNT_NAME"),
-        "account_key": given("AZURE_STORAGE_ACCOUNT_KEY"),
-        "sas_token": given("AZURE_STORAGE_SAS_TOKEN"),
+        "account_name": host.partition(".")[0] or variable("AZURE_STORAGE_ACCOUNT_NAME"),
+        "account_key": variable("AZURE_STORAGE_ACCOUNT_KEY"),
+        "sas_token": variable("AZURE_STORAGE_SAS_TOKEN"),
     }
-    if given("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true"}:
-        url = given("AZURITE_BLOB_STORAGE_URL", "http://127.0.0.1:10000")
+    if variable("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true"}:
+        url = variable("AZURITE_BLOB_STORAGE_URL", "http://127.0.0.1:10000")
         protocol, _, authority = url.partition("://")
         options |= _EMULATOR | {
             "blob_storage_authority": authority,
@@ -136,9 +136,9 @@ def folder_filesystem(uri: str) -> FileSystem:
     return SubTreeFileSystem(path, filesystem)
 
 
-def as_uri(given: str) -> str:
+def as_uri(location: str) -> str:
     """A path as a URI; a URI, or a pattern with ``*``, as it is otherwise."""
-    return given if "://" in given else Path(given).absolute().as_uri().replace("%2A", "*")
+    return location if "://" in location else Path(location).absolute().as_uri().replace("%2A", "*")
 
 
 def exists(uri: str) -> bool:
@@ -179,8 +179,8 @@ def file_sizes(uri: str) -> dict[str, int]:
 
 
 def _sizes(filesystem: FileSystem, folder: str) -> dict[str, int]:
-    found = filesystem.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
-    files = [info for info in found if info.type == FileType.File]
+    infos = filesystem.get_file_info(FileSelector(folder, recursive=True, allow_not_found=True))
+    files = [info for info in infos if info.type == FileType.File]
     return {info.path.removeprefix(folder).lstrip("/"): info.size for info in files}
 
 
@@ -203,8 +203,8 @@ def find_files(uri: str) -> list[tuple[str, int]]:
     folder, _, name = uri.rpartition("/")
     filesystem, path = filesystem_of(folder if "*" in name else uri)
     if "*" in name:
-        found = filesystem.get_file_info(FileSelector(path))
-        infos = [info for info in found if fnmatch.fnmatch(info.base_name, name)]
+        entries = filesystem.get_file_info(FileSelector(path))
+        infos = [info for info in entries if fnmatch.fnmatch(info.base_name, name)]
     else:
         infos = filesystem.get_file_info([path])
         if infos[0].type == FileType.Directory:
@@ -212,9 +212,9 @@ def find_files(uri: str) -> list[tuple[str, int]]:
     return sorted((_uri(uri, info), info.size) for info in infos if info.type == FileType.File)
 
 
-def _uri(given: str, info: FileInfo) -> str:
+def _uri(location: str, info: FileInfo) -> str:
     """The URI of a file found at or below the URI that was given."""
-    scheme = given.partition("://")[0]
+    scheme = location.partition("://")[0]
     return f"{scheme}://{quote(info.path) if scheme == 'file' else info.path}"
 
 
@@ -225,8 +225,8 @@ def list_modified_files(folder: str, ending: str) -> list[tuple[str, float]]:
     """
     filesystem, path = filesystem_of(folder)
     infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
-    found = [info for info in infos if info.base_name.endswith(ending)]
-    return sorted((f"{folder}/{info.base_name}", info.mtime_ns / 1e9) for info in found)
+    matching = [info for info in infos if info.base_name.endswith(ending)]
+    return sorted((f"{folder}/{info.base_name}", info.mtime_ns / 1e9) for info in matching)
 
 
 def list_folder(folder: str) -> tuple[list[str], list[str]]:

@@ -134,29 +134,29 @@ def hold_lease(
         DeltaError: the warehouse cannot be read or written.
     """
     beats = Heartbeats(root, name)
-    # 1.
+    # 1. Wait until no other holder is alive.
     _await_turn(beats, name, otherwise, wait)
-    # 2.
+    # 2. Take the next epoch.
     epoch = _next_epoch(f"{root}/_checkpoints/leases/epochs", name, floor)
-    held = HeldLease(name, epoch, otherwise)
-    # 3.
+    current = HeldLease(name, epoch, otherwise)
+    # 3. Show that the lease is held.
     with _mortal_file() as lock:
-        beats.begin(held, lock)
+        beats.begin(current, lock)
         ended = threading.Event()
         thread = threading.Thread(
-            target=_beat, args=(beats, held, ended), name=f"lease {name}", daemon=True
+            target=_beat, args=(beats, current, ended), name=f"lease {name}", daemon=True
         )
         thread.start()
         try:
-            yield held
+            yield current
         finally:
             ended.set()
             thread.join()
-            beats.release(held)
+            beats.release(current)
 
 
 class Watch:
-    """Whether somebody who is only seen by what it writes is alive, by a steady clock of ours."""
+    """Tells by changes of a heartbeat, and a monotonic clock of ours, whether a holder is alive."""
 
     def __init__(self, silent_seconds: float) -> None:
         self._silent = silent_seconds
@@ -164,11 +164,11 @@ class Watch:
         self._since = 0.0
 
     def judge(self, seen: str | None, now: float) -> bool | None:
-        """Whether it is alive, from what is seen now; None: not known yet.
+        """Whether the holder is alive; None: not known yet.
 
         Args:
             seen: its newest heartbeat; None: there is none.
-            now: seconds of a clock that only goes forward.
+            now: seconds of a monotonic clock.
         """
         if seen is None:
             return False
@@ -179,13 +179,13 @@ class Watch:
         return False if now - self._since >= self._silent else None
 
     def again(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self._first = None
 
 
 def _await_turn(beats: Heartbeats, name: str, otherwise: str, wait: float) -> None:
     watch, deadline = Watch(SILENT_SECONDS), time.monotonic() + wait
-    told = False
+    is_logged = False
     while True:
         seen = beats.read()
         if seen is not None and _is_gone(seen):
@@ -199,21 +199,21 @@ def _await_turn(beats: Heartbeats, name: str, otherwise: str, wait: float) -> No
             )
         if alive:
             watch.again()
-        if not told:
-            told = True
+        if not is_logged:
+            is_logged = True
             log.info("lease_awaited", lease=name, holder=_described(seen))
         time.sleep(LOOK_SECONDS)
 
 
 class Heartbeats:
-    """The file by which holders of a lease are seen."""
+    """The heartbeat file of a lease."""
 
     def __init__(self, root: str, name: str) -> None:
         self._uri = f"{root}/_checkpoints/leases/{quote(name, safe='')}.json"
         self._text: dict[str, Any] = {}
 
     def read(self) -> str | None:
-        """The newest heartbeat; None: nobody holds the lease.
+        """Read the newest heartbeat; None: nobody holds the lease.
 
         Raises:
             DeltaError: the store does not answer.
@@ -223,14 +223,14 @@ class Heartbeats:
         except OSError as error:
             raise DeltaError(f"{self._uri} cannot be read: {error_summary(error)}") from error
 
-    def begin(self, held: HeldLease, lock: str) -> None:
+    def begin(self, lease: HeldLease, lock: str) -> None:
         """Write the first heartbeat of a holder.
 
         Raises:
             DeltaError: the store does not take it.
         """
         self._text = {
-            "epoch": held.epoch,
+            "epoch": lease.epoch,
             "host": platform.node(),
             "process": os.getpid(),
             "since": _now(),
@@ -244,33 +244,33 @@ class Heartbeats:
         except OSError as error:
             raise DeltaError(f"{self._uri} cannot be written: {error_summary(error)}") from error
 
-    def beat(self, held: HeldLease) -> None:
+    def beat(self, holder: HeldLease) -> None:
         """Write the next heartbeat, unless a greater epoch is there: then the lease is lost."""
-        if _epoch(self.read()) > held.epoch:
-            held.lose()
+        if _epoch(self.read()) > holder.epoch:
+            holder.lose()
             return
         self._text["beat"] += 1
         self._write()
 
-    def release(self, held: HeldLease) -> None:
-        """Take the heartbeat away, if it is the holder's."""
+    def release(self, lease: HeldLease) -> None:
+        """Delete the heartbeat, if it is the holder's."""
         with contextlib.suppress(OSError, DeltaError):
-            if _epoch(self.read()) == held.epoch:
+            if _epoch(self.read()) == lease.epoch:
                 delete_files([self._uri])
 
     def _write(self) -> None:
         write_text(self._uri, json.dumps(self._text | {"seen": _now()}))
 
 
-def _beat(beats: Heartbeats, held: HeldLease, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_SECONDS) and not held.is_lost:
+def _beat(beats: Heartbeats, holder: HeldLease, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_SECONDS) and not holder.is_lost:
         try:
-            beats.beat(held)
+            beats.beat(holder)
         except (OSError, DeltaError) as error:
             # The store may be away for a while; if another takes over, its fence holds.
-            log.warning("lease_not_renewed", lease=held.name, reason=str(error))
-    if held.is_lost:
-        log.warning("lease_lost", lease=held.name)
+            log.warning("lease_not_renewed", lease=holder.name, reason=str(error))
+    if holder.is_lost:
+        log.warning("lease_lost", lease=holder.name)
 
 
 def _next_epoch(table: str, name: str, floor: int = 0) -> int:
@@ -301,13 +301,13 @@ def _epochs(table: str) -> DeltaTable:
 
 def _commit_epoch(epochs: DeltaTable, name: str, floor: int) -> int:
     epoch = max(epochs.transaction_version(name) or 0, floor) + 1
-    taken = CommitProperties(app_transactions=[Transaction(name, epoch)])
-    epochs.create_write_transaction([], "append", epochs.schema(), commit_properties=taken)
+    properties = CommitProperties(app_transactions=[Transaction(name, epoch)])
+    epochs.create_write_transaction([], "append", epochs.schema(), commit_properties=properties)
     return epoch
 
 
 def machine_id() -> str:
-    """What tells this machine, since it was started, from all others; empty: not known."""
+    """The id of this machine since its last boot; empty: not known."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except OSError:
@@ -323,7 +323,7 @@ def _mortal_file() -> Iterator[str]:
 
 
 def _is_gone(seen: str) -> bool:
-    """Whether a holder was a process of this machine and is no more, which needs no watching."""
+    """Whether a holder was a process of this machine that has ended: no need to watch it."""
     text = _parsed(seen)
     if not machine_id() or text.get("machine") != machine_id():
         return False

@@ -38,8 +38,8 @@ def exclusive_lock(
         yield
 
 
-def _lock_file(given: str) -> str:
-    location = normalize_location(given)
+def _lock_file(place: str) -> str:
+    location = normalize_location(place)
     if "://" not in location:
         return f"{location}.lock"
     # A remote folder cannot be locked; this still keeps two streams of one machine apart.

@@ -57,16 +57,18 @@ def check_drift(options: DriftOptions, settings: Settings) -> None:
     rows, count = read_sample(options.data, use_case.collect_at_most)
     drifts = measure_drift(model, profile, rows, limits)
     if options.out is not None:
-        told = (profile, str(registered.version), options.data, rows.num_rows, count)
-        _write(options.out, render_html(*told, limits, drifts), render_json(*told, drifts))
+        arguments = (profile, str(registered.version), options.data, rows.num_rows, count)
+        _write(
+            options.out, render_html(*arguments, limits, drifts), render_json(*arguments, drifts)
+        )
     if rows.num_rows < count:
         print(f"a sample of {rows.num_rows:,} of {count:,} rows (collect_at_most)")
     _tell(str(registered), drifts)
 
 
 def _limits(configured: Drift, options: DriftOptions) -> Drift:
-    given = {"psi": options.psi, "missing": options.missing}
-    return configured.model_copy(update={k: v for k, v in given.items() if v is not None})
+    overrides = {"psi": options.psi, "missing": options.missing}
+    return configured.model_copy(update={k: v for k, v in overrides.items() if v is not None})
 
 
 def _write(out: str, page: str, numbers: str) -> None:

@@ -54,18 +54,18 @@ def measure_drift(
         InputError: a column is missing, or has a type that cannot be meant.
     """
     features = model.features(model.check(table).rows)
-    found = [
+    drifts = [
         measure_column_drift(name, profile.columns[name], features[name], limits)
         for name in features.column_names
         if name in profile.columns
     ]
     predicted = model.predict(table)
-    given = {"prediction": predicted.values, "probability": predicted.probability}
+    outputs = {"prediction": predicted.values, "probability": predicted.probability}
     for name, before in profile.predictions.items():
-        values = given[name]
+        values = outputs[name]
         if values is not None:
-            found.append(measure_column_drift(name, before, pa.chunked_array([values]), limits))
-    return sorted(found, key=lambda column: -column.psi)
+            drifts.append(measure_column_drift(name, before, pa.chunked_array([values]), limits))
+    return sorted(drifts, key=lambda column: -column.psi)
 
 
 def measure_column_drift(

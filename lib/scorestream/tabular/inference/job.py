@@ -83,11 +83,11 @@ def add_predictions(model: LoadedModel, rows: pa.Table, first_row: int = 1) -> p
         InputError: a column is missing, has a type that cannot be meant, or a name of ours.
     """
     _refuse_names(rows, WRITTEN_COLUMNS)
-    found = model.predict(rows, first_row)
-    rows = rows.append_column("prediction", found.values)
-    if found.probability is not None:
-        rows = rows.append_column("probability", found.probability)
-    return rows.append_column("error", found.errors)
+    predictions = model.predict(rows, first_row)
+    rows = rows.append_column("prediction", predictions.values)
+    if predictions.probability is not None:
+        rows = rows.append_column("probability", predictions.probability)
+    return rows.append_column("error", predictions.errors)
 
 
 def add_reasons(model: TabularModel, rows: pa.Table, first_row: int, top: int) -> pa.Table:
@@ -139,8 +139,8 @@ def _process_batches(path: str, work: Callable[[pa.Table, int], pa.Table]) -> It
 
 
 def _refuse_names(rows: pa.Table, names: tuple[str, ...]) -> None:
-    taken = [name for name in names if name in rows.column_names]
-    if taken:
+    clashes = [name for name in names if name in rows.column_names]
+    if clashes:
         raise InputError(
-            f"column {taken[0]}: is the name of a column of the output: rename it in the input"
+            f"column {clashes[0]}: is the name of a column of the output: rename it in the input"
         )

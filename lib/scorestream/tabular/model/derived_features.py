@@ -37,12 +37,12 @@ def add_derived_features(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table
     connection = _connection().cursor()
     try:
         connection.register("given", rows)
-        found = _compute(connection, rows.column_names, derived).to_arrow_table()
+        values = _compute(connection, rows.column_names, derived).to_arrow_table()
     except duckdb.Error as error:
         raise TrainingError(f"derived: {str(error).splitlines()[0]}") from None
     finally:
         connection.close()
-    return found.combine_chunks()
+    return values.combine_chunks()
 
 
 def _compute(
@@ -57,9 +57,9 @@ def _compute(
 
 def _statement(columns: list[str], derived: Mapping[str, str], function: str) -> str:
     computed = ", ".join(f'{function}({sql}) AS "{name}"' for name, sql in derived.items())
-    kept = ", ".join(f'"{name}"' for name in columns)
+    selected = ", ".join(f'"{name}"' for name in columns)
     finite = ", ".join(_FINITE.format(name=name) for name in derived)
-    return f"SELECT {kept}, {finite} FROM (SELECT {kept}, {computed} FROM given)"  # noqa: S608
+    return f"SELECT {selected}, {finite} FROM (SELECT {selected}, {computed} FROM given)"  # noqa: S608
 
 
 @cache

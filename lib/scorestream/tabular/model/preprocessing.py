@@ -233,5 +233,5 @@ def _fill_missing(values: pa.ChunkedArray, fill: float | None, *, log: bool) -> 
 
 
 def _places(values: pa.ChunkedArray, known: Sequence[str]) -> Floats:
-    found = pc.index_in(values, pa.array(known, pa.string()))
-    return np.array(pc.fill_null(found.cast(pa.float64()), np.nan), np.float64)
+    indices = pc.index_in(values, pa.array(known, pa.string()))
+    return np.array(pc.fill_null(indices.cast(pa.float64()), np.nan), np.float64)

@@ -191,7 +191,7 @@ class TabularModel:
         encoded = _EncodingCache(features)
         classes = len(self.card.labels)
         shape = (features.num_rows, classes) if classes > 2 else (features.num_rows,)
-        found = {name: np.zeros(shape) for name in names}
+        by_feature = {name: np.zeros(shape) for name in names}
         start = np.zeros(shape)
         if features.num_rows == 0:
             return {name: np.zeros(0) for name in names}, np.zeros(0)
@@ -199,16 +199,16 @@ class TabularModel:
             columns = part.fitted.contributions(encoded.by(part.preparation)) * part.weight
             start += columns[..., -1]
             for place, name in enumerate(part.preparation.sources):
-                found[name] += columns[..., place]
+                by_feature[name] += columns[..., place]
         margin = self.margin(features)
         if self.card.within is not None:
-            _apply_bounds(margin, start, found)
-        _share_rounding(margin, start, found)
+            _apply_bounds(margin, start, by_feature)
+        _share_rounding(margin, start, by_feature)
         if classes > 2:
-            chosen = (start + sum(found.values())).argmax(axis=1)
-            every = np.arange(features.num_rows), chosen
-            return {name: values[every] for name, values in found.items()}, start[every]
-        return found, start
+            chosen = (start + sum(by_feature.values())).argmax(axis=1)
+            selected = np.arange(features.num_rows), chosen
+            return {name: values[selected] for name, values in by_feature.items()}, start[selected]
+        return by_feature, start
 
     def save(self, folder: Path) -> None:
         """Write it into a folder: JSON, and the formats of the libraries."""

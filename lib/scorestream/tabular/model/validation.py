@@ -66,7 +66,7 @@ class CheckedRows:
         texts: dict[int, list[str]] = {}
         for problem in self.problems:
             texts.setdefault(problem.row - self.first_row, []).append(str(problem))
-        return {place: "; ".join(found) for place, found in texts.items()}
+        return {place: "; ".join(row_texts) for place, row_texts in texts.items()}
 
 
 def check_features(
@@ -89,13 +89,13 @@ def check_features(
             f"{where}: no column {', '.join(lacking)}; its columns are "
             f"{', '.join(table.column_names) or 'none'}"
         )
-    found, problems = [], []
+    arrays, problems = [], []
     for name, column in columns.items():
         check = _numbers if column.kind == "number" else _texts
         values, wrong = check(decode_values(table[name]), name, column, where)
-        found.append(values)
+        arrays.append(values)
         problems += [Problem(first_row + row, name, text) for row, text in wrong]
-    return CheckedRows(pa.table(found, names=list(columns)), problems, first_row)
+    return CheckedRows(pa.table(arrays, names=list(columns)), problems, first_row)
 
 
 def reject_empty_rows(checked: CheckedRows) -> CheckedRows:
@@ -104,21 +104,21 @@ def reject_empty_rows(checked: CheckedRows) -> CheckedRows:
     for values in checked.rows.columns:
         empty &= np.asarray(values.is_null())
     rows = np.flatnonzero(empty) + checked.first_row
-    found = [Problem(row, "(all)", "is missing") for row in rows.tolist()]
-    return CheckedRows(checked.rows, [*checked.problems, *found], checked.first_row)
+    empty_problems = [Problem(row, "(all)", "is missing") for row in rows.tolist()]
+    return CheckedRows(checked.rows, [*checked.problems, *empty_problems], checked.first_row)
 
 
 def _numbers(
     values: pa.ChunkedArray, name: str, column: Column, where: str
 ) -> tuple[pa.Array, list[tuple[int, str]]]:
-    kept, missing = _as_floats(values, name, where)
+    numbers, missing = _as_floats(values, name, where)
     for absent in column.absent:
-        missing |= kept == absent
+        missing |= numbers == absent
     least = -np.inf if column.min is None else column.min
     most = np.inf if column.max is None else column.max
-    typed = np.isfinite(kept)
+    typed = np.isfinite(numbers)
     with np.errstate(invalid="ignore"):
-        inside = typed & (kept >= least) & (kept <= most)
+        inside = typed & (numbers >= least) & (numbers <= most)
     wrong = ~missing & ~inside
     problems = list(_missing(missing, column))
     for row in np.flatnonzero(wrong).tolist():
@@ -127,7 +127,7 @@ def _numbers(
             problems.append((row, f"{value} is no number"))
         else:
             problems.append((row, f"{value} is not {_bounds(column)}"))
-    return pa.array(kept, mask=missing | wrong), problems
+    return pa.array(numbers, mask=missing | wrong), problems
 
 
 def _as_floats(
@@ -147,8 +147,8 @@ def _as_floats(
         numbers = values.cast(pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InputError(f"{where}: column {name} is {kind}, not a number") from None
-    found = np.asarray(pc.fill_null(numbers, np.nan)).copy()
-    return found, np.isnan(found)
+    floats = np.asarray(pc.fill_null(numbers, np.nan)).copy()
+    return floats, np.isnan(floats)
 
 
 def _bounds(column: Column) -> str:
@@ -179,8 +179,8 @@ def _texts(
         (row, f"{format_value(values[row].as_py())} is none of {expected}")
         for row in np.flatnonzero(wrong).tolist()
     ]
-    kept = pc.if_else(pa.array(~missing & ~wrong), texts, pa.scalar(None, pa.string()))
-    return kept, problems
+    known_texts = pc.if_else(pa.array(~missing & ~wrong), texts, pa.scalar(None, pa.string()))
+    return known_texts, problems
 
 
 def decode_values(values: pa.ChunkedArray) -> pa.ChunkedArray:

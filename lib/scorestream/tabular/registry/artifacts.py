@@ -121,12 +121,14 @@ def _list_runs(store: ModelStore) -> Iterator[Run]:
 
 def _list_versions(store: ModelStore) -> dict[str, list[str]]:
     """References of the registered versions of each run."""
-    found: dict[str, list[str]] = {}
+    references: dict[str, list[str]] = {}
     token: str | None = None
     while True:
         page = store.client.search_model_versions(page_token=token)
         for version in page:
-            found.setdefault(version.run_id or "", []).append(f"{version.name}/{version.version}")
+            references.setdefault(version.run_id or "", []).append(
+                f"{version.name}/{version.version}"
+            )
         token = page.token
         if not token:
-            return found
+            return references

@@ -49,24 +49,24 @@ class TabularPyfunc:
             InputError: a column is missing; or, unless a table is asked for, a row is bad.
         """
         table = pa.Table.from_pandas(pd.DataFrame(model_input), preserve_index=False)
-        found = self.model.predict(table)
+        predictions = self.model.predict(table)
         output = (params or {}).get(OUTPUT, OUTPUTS[0])
         if output == "table":
-            return _frame(found)
-        self._refuse_bad(found)
+            return _frame(predictions)
+        self._refuse_bad(predictions)
         if output == "probability":
-            return None if found.probability is None else found.probability.to_pandas()
-        return found.values.to_numpy(zero_copy_only=False)
+            return None if predictions.probability is None else predictions.probability.to_pandas()
+        return predictions.values.to_numpy(zero_copy_only=False)
 
     def get_raw_model(self) -> TabularModel:
         """The model itself."""
         return self.model
 
-    def _refuse_bad(self, found: Predictions) -> None:
-        bad = pc.index(found.errors.is_valid(), True).as_py()
+    def _refuse_bad(self, predictions: Predictions) -> None:
+        bad = pc.index(predictions.errors.is_valid(), True).as_py()
         if bad >= 0:
             name = self.model.card.name
-            raise InputError(f"input of {name}: row {bad + 1}, {found.errors[bad].as_py()}")
+            raise InputError(f"input of {name}: row {bad + 1}, {predictions.errors[bad].as_py()}")
 
 
 def _load_pyfunc(path: str) -> TabularPyfunc:
@@ -88,10 +88,10 @@ class LoadedModel:
         Raises:
             ModelError: it is another one.
         """
-        found = self.own
-        if found is None:
+        tabular_model = self.own
+        if tabular_model is None:
             raise ModelError(f"model {self.registered}: was not trained here: it has no parts")
-        return found
+        return tabular_model
 
     @property
     def own(self) -> TabularModel | None:
@@ -115,18 +115,18 @@ class LoadedModel:
         except InputError as error:
             raise InputError(f"input of {self.registered}: {error}") from None
         except Exception as error:  # noqa: BLE001  whatever a foreign model raises
-            [told, *_] = str(error).splitlines() or [type(error).__name__]
-            raise InputError(f"model {self.registered}: {told}") from None
+            [reason, *_] = str(error).splitlines() or [type(error).__name__]
+            raise InputError(f"model {self.registered}: {reason}") from None
         return Predictions(values, None, pa.nulls(table.num_rows, pa.string()))
 
 
 def unwrap_model(pyfunc: PyFuncModel) -> TabularModel | None:
     """The model of ours that is behind MLflow's interface, if it is one."""
     try:
-        found = cast("Any", pyfunc).get_raw_model()
+        raw = cast("Any", pyfunc).get_raw_model()
     except (AttributeError, NotImplementedError, MlflowException):
         return None
-    return found if isinstance(found, TabularModel) else None
+    return raw if isinstance(raw, TabularModel) else None
 
 
 def build_signature_frame(pyfunc: PyFuncModel, table: pa.Table, first_row: int = 1) -> pd.DataFrame:
@@ -182,10 +182,10 @@ def _column(values: Any, count: int) -> pa.Array:
         ModelError: it is of another length.
         Exception: it is no column.
     """
-    found = select_column(values)
-    if len(found) != count:
-        raise ModelError(f"gives {len(found)} values for {count} rows")
-    return found
+    selected = select_column(values)
+    if len(selected) != count:
+        raise ModelError(f"gives {len(selected)} values for {count} rows")
+    return selected
 
 
 def select_column(values: Any) -> pa.Array:
@@ -203,8 +203,8 @@ def select_column(values: Any) -> pa.Array:
     return pa.array(values, from_pandas=True)
 
 
-def _frame(found: Predictions) -> pd.DataFrame:
-    columns = {"prediction": found.values.to_pandas()}
-    if found.probability is not None:
-        columns["probability"] = found.probability.to_pandas()
-    return pd.DataFrame({**columns, "error": found.errors.to_pandas()})
+def _frame(predictions: Predictions) -> pd.DataFrame:
+    columns = {"prediction": predictions.values.to_pandas()}
+    if predictions.probability is not None:
+        columns["probability"] = predictions.probability.to_pandas()
+    return pd.DataFrame({**columns, "error": predictions.errors.to_pandas()})

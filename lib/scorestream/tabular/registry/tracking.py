@@ -47,21 +47,21 @@ class Run:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Note parameters."""
-        found = [Param(key, str(value)[:_MAX_CHARACTERS]) for key, value in params.items()]
-        for start in range(0, len(found), _MAX_PARAMS):
-            some = found[start : start + _MAX_PARAMS]
+        entities = [Param(key, str(value)[:_MAX_CHARACTERS]) for key, value in params.items()]
+        for start in range(0, len(entities), _MAX_PARAMS):
+            some = entities[start : start + _MAX_PARAMS]
             self.store.client.log_batch(self.run_id, params=some)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Note metrics."""
         time = int(pd.Timestamp.now("UTC").timestamp() * 1000)
-        found = [Metric(key, value, time, 0) for key, value in metrics.items()]
-        self.store.client.log_batch(self.run_id, metrics=found)
+        entities = [Metric(key, value, time, 0) for key, value in metrics.items()]
+        self.store.client.log_batch(self.run_id, metrics=entities)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Note tags."""
-        found = [RunTag(key, value[:_MAX_CHARACTERS]) for key, value in tags.items()]
-        self.store.client.log_batch(self.run_id, tags=found)
+        entities = [RunTag(key, value[:_MAX_CHARACTERS]) for key, value in tags.items()]
+        self.store.client.log_batch(self.run_id, tags=entities)
 
     def log_files(self, files: Mapping[str, bytes | str]) -> None:
         """Keep files, by their path below the run's folder.
@@ -139,12 +139,12 @@ def start_run(
     """
     with store.errors(f"experiment {experiment}"):
         client = store.client
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
+        existing = client.get_experiment_by_name(experiment)
+        if existing is None:
             identity = client.create_experiment(experiment, store.place_of(experiment))
         else:
-            _refuse_elsewhere(found)
-            identity = found.experiment_id
+            _refuse_elsewhere(existing)
+            identity = existing.experiment_id
         tags = {MLFLOW_RUN_NAME: name} | ({MLFLOW_PARENT_RUN_ID: parent.run_id} if parent else {})
         run = Run(store, client.create_run(identity, tags=tags).info.run_id)
         try:
@@ -194,8 +194,10 @@ def list_requirements(model: TabularModel) -> list[str]:
 
 def describe_environment() -> str:
     """Python and all installed packages with their versions, a line each."""
-    found = {f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}
-    return "\n".join([f"# Python {platform.python_version()}", *sorted(found, key=str.lower), ""])
+    requirements = {f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()}
+    return "\n".join(
+        [f"# Python {platform.python_version()}", *sorted(requirements, key=str.lower), ""]
+    )
 
 
 @dataclass(frozen=True)
@@ -213,13 +215,13 @@ def list_past_runs(store: ModelStore, experiment: str) -> list[PastRun]:
     """The trainings of an experiment, the newest first; those of single candidates are left out."""
     with store.errors(f"experiment {experiment}"):
         client = store.client
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
+        existing = client.get_experiment_by_name(experiment)
+        if existing is None:
             return []
         runs: list[PastRun] = []
         token: str | None = None
         while True:
-            page = client.search_runs([found.experiment_id], page_token=token)
+            page = client.search_runs([existing.experiment_id], page_token=token)
             runs += [
                 PastRun(
                     r.info.run_id, r.info.start_time, r.info.status, r.data.metrics, r.data.tags

@@ -48,30 +48,30 @@ def anomaly_metrics(truth: Floats, score: Floats, flag: float) -> dict[str, floa
         flag: share of the rows that is flagged.
     """
     limit = float(np.quantile(score, 1 - flag, method="higher"))
-    found = {"flag_above": limit}
+    metrics = {"flag_above": limit}
     known = np.isfinite(truth)
     hit, score = truth[known] == 1, score[known]
     if 0 < hit.sum() < len(hit):
         flagged = score >= limit
-        found |= {
+        metrics |= {
             "roc_auc": float(sk.roc_auc_score(hit, score)),
             "average_precision": float(sk.average_precision_score(hit, score)),
             "precision": float(sk.precision_score(hit, flagged, zero_division=0)),
             "recall": float(sk.recall_score(hit, flagged)),
         }
-    return found
+    return metrics
 
 
 def _regression(truth: Floats, predicted: Floats) -> dict[str, float]:
-    found = {
+    metrics = {
         "mae": float(sk.mean_absolute_error(truth, predicted)),
         "rmse": float(sk.root_mean_squared_error(truth, predicted)),
     }
     if len(truth) > 1 and np.ptp(truth) > 0:
-        found["r2"] = float(sk.r2_score(truth, predicted))
+        metrics["r2"] = float(sk.r2_score(truth, predicted))
     if (truth != 0).all():
-        found["mape"] = float(sk.mean_absolute_percentage_error(truth, predicted))
-    return found
+        metrics["mape"] = float(sk.mean_absolute_percentage_error(truth, predicted))
+    return metrics
 
 
 def _classification(
@@ -87,7 +87,7 @@ def _classification(
         average=average,
         zero_division=0,
     )
-    found = {
+    metrics = {
         "accuracy": float((truth == chosen).mean()),
         "precision": float(precision),
         "recall": float(recall),
@@ -97,8 +97,8 @@ def _classification(
     }
     if len(np.unique(truth)) == classes:
         scores = p[:, 1] if classes == 2 else p
-        found["roc_auc"] = float(sk.roc_auc_score(truth, scores, multi_class="ovr"))
-    return found
+        metrics["roc_auc"] = float(sk.roc_auc_score(truth, scores, multi_class="ovr"))
+    return metrics
 
 
 def calibration_error(hit: np.ndarray[tuple[int], np.dtype[np.bool_]], p: Floats) -> float:

@@ -53,13 +53,13 @@ class WalletSearch:
         """Whether bytes hold the address; a short one only as JSON names a wallet."""
         if not raw:
             return False
-        given = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-        if self._binary and self._binary in given:
+        content = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+        if self._binary and self._binary in content:
             return True
-        if _ESCAPED.search(given) or not self.is_hexadecimal:
-            return self._pattern.search(given) is not None
+        if _ESCAPED.search(content) or not self.is_hexadecimal:
+            return self._pattern.search(content) is not None
         # Nearly all bytes are of this kind, and this is fast.
-        return self._plain in given.lower() and self._pattern.search(given) is not None
+        return self._plain in content.lower() and self._pattern.search(content) is not None
 
     def without(self, raw: bytes) -> bytes:
         """Bytes with other letters in the place of the address."""

@@ -20,12 +20,12 @@ _READERS: Final = 8
 _PASS: Final = ["source_topic", "generation"]
 
 
-def drop_superseded(warehouse: Warehouse, kept: int = KEPT) -> None:
+def drop_superseded(warehouse: Warehouse, count: int = KEPT) -> None:
     """Leave of each pass over a topic its newest records alone, in one file.
 
     Args:
         warehouse: whose upkeep this process has.
-        kept: how many records of a pass.
+        count: how many records of a pass.
 
     Raises:
         CommitFailedError: somebody else has replaced the files meanwhile.
@@ -37,7 +37,7 @@ def drop_superseded(warehouse: Warehouse, kept: int = KEPT) -> None:
     newest = rows.group_by(_PASS).aggregate([("sequence", "max")])
     of_pass = rows.join(newest, _PASS)
     left = of_pass.filter(
-        pc.greater(of_pass["sequence"], pc.subtract(of_pass["sequence_max"], kept))
+        pc.greater(of_pass["sequence"], pc.subtract(of_pass["sequence_max"], count))
     )
     if left.num_rows == rows.num_rows:
         return

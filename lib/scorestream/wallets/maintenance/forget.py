@@ -159,13 +159,13 @@ class _ForgetRun:
     def _delete_rows(self, table: Table) -> None:
         row_filter = self.options.row_filter
         if self.options.dry_run:
-            taken = count_rows(self.warehouse, table, row_filter)
-            print(f"{table.name:18} {taken.rows:10,} rows in {taken.files:,} files would go")
+            deleted = count_rows(self.warehouse, table, row_filter)
+            print(f"{table.name:18} {deleted.rows:10,} rows in {deleted.files:,} files would go")
             return
         if table in TABLES:
             fill_wallet_keys(self.warehouse, table)
-        taken = delete_rows(self.warehouse, table, row_filter)
-        print(f"{table.name:18} {taken.rows:10,} rows of {taken.files:,} files are gone")
+        deleted = delete_rows(self.warehouse, table, row_filter)
+        print(f"{table.name:18} {deleted.rows:10,} rows of {deleted.files:,} files are gone")
 
     def _find_trainings(
         self, row_filter: WalletFilter, tables: Sequence[Table]
@@ -189,8 +189,8 @@ class _ForgetRun:
     ) -> None:
         """Treat files of trainings and models by their store first, then all other files."""
         try:
-            for found in self._forget_in_models(row_filter, learned):
-                self._report(found)
+            for file in self._forget_in_models(row_filter, learned):
+                self._report(file)
         except ModelError as error:
             self.failed.append(str(error))
         for path in files:
@@ -213,14 +213,14 @@ class _ForgetRun:
         yield from forget_models.forget_in_trainings(store, row_filter, learned, dry_run=dry_run)
         yield from forget_models.forget_in_copies(self.warehouse, dry_run=dry_run)
 
-    def _report(self, found: ForgottenFile | None) -> None:
-        if found is None:
+    def _report(self, file: ForgottenFile | None) -> None:
+        if file is None:
             return
-        if found.treatment == Treatment.REPORTED:
-            self.remains.append(f"{found.path}: {found.content}: yours to delete")
+        if file.treatment == Treatment.REPORTED:
+            self.remains.append(f"{file.path}: {file.content}: yours to delete")
             return
         would = "would be " if self.options.dry_run else ""
-        print(f"{found.path}: {found.content}: {would}{found.treatment.value}")
+        print(f"{file.path}: {file.content}: {would}{file.treatment.value}")
 
     def _delete_files(self, tables: Sequence[Table]) -> None:
         """Delete data files with such rows that no version needs; to purge, end old versions first.

@@ -55,19 +55,19 @@ class ForgottenFile(NamedTuple):
 
 def list_contents(warehouse: Warehouse) -> WarehouseContents:
     """List the tables and files below a warehouse that `wallets/schema` does not declare."""
-    declared, found = {table.name for table in TABLES}, WarehouseContents([], [])
+    declared, contents = {table.name for table in TABLES}, WarehouseContents([], [])
     folders = [""]
     while folders:
         folder = folders.pop()
         names, files = list_folder(f"{warehouse.root}/{folder}".rstrip("/"))
         if "_delta_log" in names:
-            found.tables.append(_table(warehouse, folder))
+            contents.tables.append(_table(warehouse, folder))
             continue
         paths = [f"{folder}/{name}".lstrip("/") for name in names]
         folders += [path for path in paths if path not in declared and _is_looked_at(path)]
-        found.files.extend(f"{folder}/{name}".lstrip("/") for name in files)
+        contents.files.extend(f"{folder}/{name}".lstrip("/") for name in files)
     return WarehouseContents(
-        sorted(found.tables, key=lambda table: table.name), sorted(found.files)
+        sorted(contents.tables, key=lambda table: table.name), sorted(contents.files)
     )
 
 
@@ -157,8 +157,8 @@ def _without_rows(uri: str, wallet: WalletFilter) -> None:
         pq.ParquetWriter(new, schema, filesystem=there, compression=COMPRESSION) as writer,
     ):
         for rows in read_row_groups(uri):
-            kept = rows.filter(pc.invert(_match_rows(rows, wallet)))
-            writer.write_table(kept, row_group_size=max(kept.num_rows, 1))
+            remaining = rows.filter(pc.invert(_match_rows(rows, wallet)))
+            writer.write_table(remaining, row_group_size=max(remaining.num_rows, 1))
     folder, _, name = path.rpartition("/")
     # What Spark keeps beside each of its files, and would compare.
     if filesystem.get_file_info(f"{folder}/.{name}.crc").type != FileType.NotFound:

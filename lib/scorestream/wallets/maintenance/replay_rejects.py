@@ -182,7 +182,7 @@ def _find_sent_origins(stores: _Stores, start: Offsets) -> DataFrame:
     """
     written = stores.cluster.written_offsets(stores.topic)
     records = stores.cluster.consume(stores.topic, start, written, level="read_uncommitted")
-    found = (read_origin(read_headers(message)) for message in records)
+    origins = (read_origin(read_headers(message)) for message in records)
     schema = "source_topic string, source_partition int, source_offset bigint"
-    rows = [origin for origin in found if origin]
+    rows = [origin for origin in origins if origin]
     return stores.reading.session.createDataFrame(rows, schema)

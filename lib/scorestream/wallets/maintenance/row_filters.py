@@ -68,10 +68,10 @@ class WalletFilter:
         ours = [
             pc.equal(wallet_keys(column), self.key).fill_null(fill_value=False) for column in named
         ]
-        said = reduce(pc.or_, ours, none)
+        names_wallet = reduce(pc.or_, ours, none)
         nobodys = reduce(pc.and_, [column.is_null() for column in named], nobody)
         raw = [rows[name] for name in table.addresses.raw if name in rows.column_names]
-        return pc.or_(said, self._held(nobodys, raw)) if raw else said
+        return pc.or_(names_wallet, self._held(nobodys, raw)) if raw else names_wallet
 
     def _held(self, nobodys: pa.Array, raw: list[pa.ChunkedArray]) -> pa.Array:
         columns = [column.to_pylist() for column in raw]

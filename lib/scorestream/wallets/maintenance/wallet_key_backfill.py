@@ -21,19 +21,21 @@ def fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
     """Give a key to the rows that are older than the column; how many rows those were."""
     if WALLET_KEY not in table.columns.names:
         return 0
-    what = f"wallet keys of {warehouse.path(table)}"
-    return retry_commit(what, lambda: _fill_wallet_keys(warehouse, table))
+    action = f"wallet keys of {warehouse.path(table)}"
+    return retry_commit(action, lambda: _fill_wallet_keys(warehouse, table))
 
 
 def _fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
-    every = list_table_files(warehouse, table)
+    all_files = list_table_files(warehouse, table)
     asked = [
-        replace(every, stored=[file]) for file in every.stored if file.nulls.get(WALLET_KEY) != 0
+        replace(all_files, stored=[file])
+        for file in all_files.stored
+        if file.nulls.get(WALLET_KEY) != 0
     ]
     counts = [sum(_select_without_keys(rows) for rows in file.rows()) for file in asked]
     lacking = [file.stored[0] for file, count in zip(asked, counts, strict=True) if count]
     if lacking:
-        files = replace(every, stored=lacking)
+        files = replace(all_files, stored=lacking)
         added = write_files(
             files, map(_add_keys, files.rows()), OptimizeOptions.target_megabytes * MEGABYTE
         )

@@ -106,14 +106,14 @@ def test_upkeep_leaves_the_newest_records_of_each_pass(tmp_path: Path) -> None:
             spans = {0: Span(0, number), 1: Span(2, 2 + number)}
             records.append(replace(record, spans=spans, sequence=number))
             table.write(records[-1])
-    drop_superseded(warehouse, kept=3)
+    drop_superseded(warehouse, count=3)
     assert len(warehouse.files(COVERAGE)) == 1
     left = warehouse.rows(COVERAGE)
     assert Counter(row["generation"] for row in left) == {0: 6, 1: 6}
     assert {row["sequence"] for row in left} == {3, 4, 5}
     assert (table.believed(0), table.believed(1)) == (records[5], records[11])
     version = warehouse.version(COVERAGE)
-    drop_superseded(warehouse, kept=3)
+    drop_superseded(warehouse, count=3)
     assert warehouse.version(COVERAGE) == version
 
 

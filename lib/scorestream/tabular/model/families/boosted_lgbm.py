@@ -54,11 +54,11 @@ def fit(x: Floats, y: Floats, options: FitOptions) -> Boosted:
     Raises:
         TrainingError: a parameter that it refuses, or that would change what margins mean.
     """
-    given = parameters(options)
-    rounds = given.pop(_ROUNDS, 100)
+    params = parameters(options)
+    rounds = params.pop(_ROUNDS, 100)
     try:
         rows = lightgbm.Dataset(x, y, weight=options.weights, free_raw_data=True)
-        booster = lightgbm.train(given, rows, rounds)
+        booster = lightgbm.train(params, rows, rounds)
     except (lightgbm.basic.LightGBMError, TypeError, ValueError) as error:
         raise TrainingError(f"family lightgbm: {error}") from None
     return Boosted(booster, options.classes)
@@ -77,11 +77,11 @@ def parameters(options: FitOptions) -> dict[str, Any]:
         "force_row_wise": True,
         "verbosity": -1,
     }
-    given = _OBJECTIVES.parameters(options, fixed)
+    params = _OBJECTIVES.parameters(options, fixed)
     for name in _LINKS:
-        if name in given:
+        if name in params:
             raise TrainingError(f"family lightgbm: {name}: would change what its margins mean")
-    return given
+    return params
 
 
 def load(folder: Path) -> Boosted:

@@ -53,11 +53,11 @@ def fit(x: Floats, y: Floats, options: FitOptions) -> Boosted:
     Raises:
         TrainingError: a parameter that it refuses.
     """
-    given = parameters(options)
-    rounds = given.pop(_ROUNDS, 100)
+    params = parameters(options)
+    rounds = params.pop(_ROUNDS, 100)
     try:
         rows = _matrix(x, y, options.weights)
-        booster = xgboost.train(given, rows, num_boost_round=rounds)
+        booster = xgboost.train(params, rows, num_boost_round=rounds)
     except (xgboost.core.XGBoostError, TypeError) as error:
         raise TrainingError(f"family xgboost: {_reason(error)}") from None
     return Boosted(booster)

@@ -82,23 +82,23 @@ class Forest:
         values = _to_single_precision(x)
         for _ in range(self.depth[0]):
             nodes = self._step(nodes, values)
-        found = np.zeros(len(x))
+        total = np.zeros(len(x))
         for lengths in self.length[nodes]:
-            found += lengths
-        return found
+            total += lengths
+        return total
 
     def _changes(self, x: Floats) -> Floats:
         """Changes of the expected path length by column (rows x columns)."""
         nodes, values = self._start(x), _to_single_precision(x)
         cells = np.arange(len(x)) * x.shape[1]
-        found = np.zeros(x.size)
+        changes = np.zeros(x.size)
         for _ in range(self.depth[0]):
             after = self._step(nodes, values)
             change = self.length[after] - self.length[nodes]
             places = (cells + self.feature[nodes]).ravel()
-            found += np.bincount(places, change.ravel(), x.size)
+            changes += np.bincount(places, change.ravel(), x.size)
             nodes = after
-        return found.reshape(x.shape)
+        return changes.reshape(x.shape)
 
     def _start(self, x: Floats) -> Ints:
         """The roots for each row (trees x rows)."""

@@ -82,5 +82,5 @@ def _mean_lengths(tree: Any) -> Floats:
 def _search_length(rows: npt.NDArray[np.int64]) -> Floats:
     """Mean path length of unsuccessful searches in binary search trees of so many rows."""
     many = np.maximum(rows, 2).astype(np.float64)
-    found = 2 * (np.log(many - 1) + np.euler_gamma) - 2 * (many - 1) / many
-    return np.where(rows <= 1, 0.0, np.where(rows == 2, 1.0, found))
+    lengths = 2 * (np.log(many - 1) + np.euler_gamma) - 2 * (many - 1) / many
+    return np.where(rows <= 1, 0.0, np.where(rows == 2, 1.0, lengths))

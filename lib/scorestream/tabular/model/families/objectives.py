@@ -39,11 +39,11 @@ class Objectives:
         """
         known = self._of(options)
         classes = {"num_class": options.classes} if options.classes > 2 else {}
-        given = {"objective": known[0], **classes, **options.params, **fixed}
-        if given["objective"] not in known:
-            told = f"objective {given['objective']!r}: {_TOLD} {', '.join(known)}"
-            raise TrainingError(f"family {self.family}: {told}")
-        return given
+        merged = {"objective": known[0], **classes, **options.params, **fixed}
+        if merged["objective"] not in known:
+            problem = f"objective {merged['objective']!r}: {_TOLD} {', '.join(known)}"
+            raise TrainingError(f"family {self.family}: {problem}")
+        return merged
 
     def _of(self, options: FitOptions) -> tuple[str, ...]:
         if options.task != "classification":

@@ -95,11 +95,11 @@ def _derived_problems(use_case: UseCase) -> Iterator[str]:
 
 def _metric_problems(use_case: UseCase) -> Iterator[str]:
     known = [metric.name for metric in METRICS[use_case.task]]
-    given = {f"thresholds.{name}": name for name in use_case.thresholds.bounds}
-    given |= {f"guards.{name}": name for name in use_case.guards}
+    named = {f"thresholds.{name}": name for name in use_case.thresholds.bounds}
+    named |= {f"guards.{name}": name for name in use_case.guards}
     if use_case.search.metric in use_case.guards:
         yield f"guards.{use_case.search.metric}: is search.metric, by which a challenger has to win"
-    for path, name in (("search.metric", use_case.search.metric), *given.items()):
+    for path, name in (("search.metric", use_case.search.metric), *named.items()):
         if name not in known:
             yield f"{path}: {name!r} is none of {', '.join(known)}"
 

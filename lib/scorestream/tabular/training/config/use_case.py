@@ -90,9 +90,9 @@ class UseCase(FrozenModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         """Check what no single field can; problems are joined so that all are told."""
-        found = list(find_problems(self))
-        if found:
-            raise ValueError("; ".join(found))
+        texts = list(find_problems(self))
+        if texts:
+            raise ValueError("; ".join(texts))
         return self
 
     @property

@@ -209,15 +209,15 @@ def prepare_dataset(use_case: UseCase, source: Source) -> Dataset:
     rows = add_derived_features(good, use_case.derived)
     # 4. Hold rows out, and count.
     names = [*use_case.columns, use_case.target.column]
-    held, problems = select_held_out(good, use_case), [*source.problems, *checked.problems]
+    is_held_out, problems = select_held_out(good, use_case), [*source.problems, *checked.problems]
     if source.large is not None:
         totals = count_in_spark(use_case, source.large)
     else:
         version, bad = _version(source, checked, good), source.left_out + int(checked.bad.sum())
         kinds = problem_counts(problems)
-        totals = Totals(good.num_rows, int(held.sum()), bad, kinds, version)
+        totals = Totals(good.num_rows, int(is_held_out.sum()), bad, kinds, version)
     hashes = row_hashes(good.select(names))
-    return Dataset(source.name, rows, ~checked.bad, held, hashes, problems, totals)
+    return Dataset(source.name, rows, ~checked.bad, is_held_out, hashes, problems, totals)
 
 
 def accept_rows(checked: CheckedRows, use_case: UseCase, where: str) -> CheckedRows:

@@ -27,11 +27,11 @@ def row_hashes(rows: pa.Table) -> Hashes:
     Numbers of the same value have the same hash whatever their type, but whole ones beyond 2^53;
     null differs from any value.
     """
-    found = np.zeros(rows.num_rows, dtype=np.uint64)
+    hashes = np.zeros(rows.num_rows, dtype=np.uint64)
     for name in sorted(rows.column_names):
         salt = np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
-        found = _mix(found * _FACTOR + (_column_hashes(rows[name]) ^ salt))
-    return found
+        hashes = _mix(hashes * _FACTOR + (_column_hashes(rows[name]) ^ salt))
+    return hashes
 
 
 def content_hash(rows: pa.Table) -> str:
@@ -50,8 +50,8 @@ def shares(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:
 def _column_hashes(values: pa.ChunkedArray) -> Hashes:
     kind = values.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        found = _mix(_double_bits(values))
-        return _hash_large_integers(found, values) if pa.types.is_integer(kind) else found
+        hashes = _mix(_double_bits(values))
+        return _hash_large_integers(hashes, values) if pa.types.is_integer(kind) else hashes
     # To pandas a text ends at its first 0; after this it has none, and no text is that of a null.
     texts = pc.replace_substring(values.cast(pa.string()), "\\", "\\\\")
     texts = pc.fill_null(pc.replace_substring(texts, "\0", "\\0"), _NO_TEXT)

@@ -29,18 +29,18 @@ def select_held_out(rows: pa.Table, use_case: UseCase) -> Flags:
     """
     split = use_case.split
     if split.by == "time":
-        held = _select_latest(rows, split)
+        is_held_out = _select_latest(rows, split)
     else:
         place = split_position(rows, use_case)
-        held = place < split.held_out
+        is_held_out = place < split.held_out
         if split.by == "stratified":
-            held = _select_stratified(place, rows[use_case.target.column], split.held_out)
-    if min(held.sum(), (~held).sum()) < MIN_ROWS:
+            is_held_out = _select_stratified(place, rows[use_case.target.column], split.held_out)
+    if min(is_held_out.sum(), (~is_held_out).sum()) < MIN_ROWS:
         raise TrainingError(
-            f"{rows.num_rows} rows, of which {held.sum()} would be held out: training and "
+            f"{rows.num_rows} rows, of which {is_held_out.sum()} would be held out: training and "
             f"judgement need {MIN_ROWS} each: give more rows, or mend split.held_out"
         )
-    return held
+    return is_held_out
 
 
 def split_position(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
@@ -63,10 +63,10 @@ def _select_stratified(
 def _select_latest(rows: pa.Table, split: Split) -> Flags:
     """The latest rows up to the wanted share, but all of the latest moment, and never all rows."""
     times = parse_times(rows[str(split.column)])
-    found, counts = np.unique(times, return_counts=True)
-    if len(found) < 2:
+    distinct, counts = np.unique(times, return_counts=True)
+    if len(distinct) < 2:
         return np.zeros(len(times), np.bool_)
     later = counts[::-1].cumsum()[::-1] / len(times)
     small = np.flatnonzero(later <= split.held_out)
-    first = found[small[0] if len(small) else -1]
+    first = distinct[small[0] if len(small) else -1]
     return np.asarray(times >= first)

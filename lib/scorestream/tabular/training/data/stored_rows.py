@@ -74,8 +74,8 @@ def store_rows(use_case: UseCase, warehouse: Warehouse, checked: CheckedRows, la
         DeltaError: the commit failed, or the table's columns are not those of the use case.
         InputError: a label is of another type than those that are kept.
     """
-    kept = StoredRows.of(use_case, warehouse)
-    table = training_table(use_case, labels if kept is None else kept.labels)
+    stored = StoredRows.of(use_case, warehouse)
+    table = training_table(use_case, labels if stored is None else stored.labels)
     warehouse.create_table(table)
     rows = checked.rows.filter(pa.array(~checked.bad)).select(table.columns.names)
     try:
@@ -99,5 +99,5 @@ def _to_stored_columns(rows: pa.Table, path: str) -> pa.Table:
 def _read_stored_hashes(table: Table, warehouse: Warehouse) -> Hashes:
     """Of the rows that are kept, which are read some at a time."""
     batches = read_table_batches(DeltaTable(warehouse.path(table)), table.columns.names)
-    found = [row_hashes(batch) for batch in batches]
-    return np.concatenate([np.empty(0, np.uint64), *found])
+    hashes = [row_hashes(batch) for batch in batches]
+    return np.concatenate([np.empty(0, np.uint64), *hashes])

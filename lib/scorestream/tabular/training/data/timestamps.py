@@ -26,8 +26,8 @@ def parse_times(values: pa.ChunkedArray) -> Seconds:
 
 
 def _finite(values: pa.ChunkedArray) -> Seconds:
-    found = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan), np.float64)
-    return np.where(np.isfinite(found), found, np.nan)
+    seconds = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan), np.float64)
+    return np.where(np.isfinite(seconds), seconds, np.nan)
 
 
 def _of_texts(texts: pd.Series) -> Seconds:

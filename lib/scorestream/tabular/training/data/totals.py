@@ -52,8 +52,8 @@ def count_in_spark(use_case: UseCase, table: LargeTable) -> Totals:
     Raises:
         TrainingError: too many rows are bad.
     """
-    found = table.rows.mapInArrow(_batch_counter(use_case), "counts string").collect()
-    counts = sum((Counter(json.loads(row[0])) for row in found), Counter[str]())
+    results = table.rows.mapInArrow(_batch_counter(use_case), "counts string").collect()
+    counts = sum((Counter(json.loads(row[0])) for row in results), Counter[str]())
     most = use_case.validation.most_bad
     if counts[_BAD_ROWS] > most * (counts[_ROWS] + counts[_BAD_ROWS]):
         raise TrainingError(
@@ -95,8 +95,8 @@ def _batch_counter(
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         tables = (pa.Table.from_batches([batch]) for batch in batches)
-        found = sum((count_rows_of(table, use_case) for table in tables), Counter[str]())
-        yield pa.RecordBatch.from_pydict({"counts": [json.dumps(found)]})
+        total = sum((count_rows_of(table, use_case) for table in tables), Counter[str]())
+        yield pa.RecordBatch.from_pydict({"counts": [json.dumps(total)]})
 
     return count
 

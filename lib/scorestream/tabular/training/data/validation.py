@@ -47,12 +47,12 @@ def check_training(table: pa.Table, use_case: UseCase, where: str) -> CheckedRow
 
 
 def _find_rows_without_time(
-    rows: pa.Table, column: str | None, told: list[Problem]
+    rows: pa.Table, column: str | None, problems: list[Problem]
 ) -> Iterator[Problem]:
     """Rows that belong to neither side of a split by time, but those of which that is told."""
     if column is None:
         return
-    values, known = rows[column], {problem.row for problem in told if problem.column == column}
+    values, known = rows[column], {problem.row for problem in problems if problem.column == column}
     for row in np.flatnonzero(np.isnan(parse_times(values))).tolist():
         value = values[row].as_py()
         missing = str(value).strip() in MISSING_TEXTS

@@ -39,24 +39,24 @@ def evaluation_plots(card: ModelCard, truth: Floats, margin: Floats) -> dict[str
     if card.task == "anomaly":
         return _anomaly_plots(card, truth, np.exp(margin))
     p = to_probabilities(margin)
-    found = {
+    plots = {
         "confusion_matrix.png": _draw(_confusion, card.labels, truth, p),
         "calibration.png": _draw(_calibration, truth, p),
     }
     if len(np.unique(truth)) == len(card.labels):
-        found["roc.png"] = _draw(_roc, card.labels, truth, p)
-        found["precision_recall.png"] = _draw(_precision_recall, card.labels, truth, p)
-    return found
+        plots["roc.png"] = _draw(_roc, card.labels, truth, p)
+        plots["precision_recall.png"] = _draw(_precision_recall, card.labels, truth, p)
+    return plots
 
 
 def _anomaly_plots(card: ModelCard, truth: Floats, score: Floats) -> dict[str, bytes]:
-    found = {"scores.png": _draw(_scores, truth, score, card.flag)}
+    plots = {"scores.png": _draw(_scores, truth, score, card.flag)}
     known = np.isfinite(truth)
     if len(np.unique(truth[known])) == 2:
         labels, p = ("normal", "anomalous"), np.stack([1 - score, score], axis=1)[known]
-        found["roc.png"] = _draw(_roc, labels, truth[known], p)
-        found["precision_recall.png"] = _draw(_precision_recall, labels, truth[known], p)
-    return found
+        plots["roc.png"] = _draw(_roc, labels, truth[known], p)
+        plots["precision_recall.png"] = _draw(_precision_recall, labels, truth[known], p)
+    return plots
 
 
 def importance_plot(importances: Mapping[str, float]) -> bytes:

@@ -147,9 +147,9 @@ def compute_shares(
         places = np.searchsorted(profile.edges, numbers, side="left")
         return _shares(places, len(profile.edges) + 1)
     known = pa.array(profile.values, pa.string())
-    found = pc.index_in(present.cast(pa.string()), known)
-    found = pc.fill_null(found, len(profile.values))
-    return _shares(np.asarray(found, np.int64), len(profile.values) + 1)
+    indices = pc.index_in(present.cast(pa.string()), known)
+    indices = pc.fill_null(indices, len(profile.values))
+    return _shares(np.asarray(indices, np.int64), len(profile.values) + 1)
 
 
 def _shares(places: np.ndarray[tuple[int], np.dtype[np.int64]], bins: int) -> tuple[float, ...]:
@@ -159,12 +159,12 @@ def _shares(places: np.ndarray[tuple[int], np.dtype[np.int64]], bins: int) -> tu
 
 def describe_transformations(model: TabularModel) -> tuple[str, ...]:
     """What is done to raw columns before a family sees them, in order."""
-    found = [
+    steps = [
         f"{name}: {column.kind}, absent: {', '.join(map(str, column.absent))}"
         for name, column in model.card.columns.items()
         if column.absent
     ]
-    found += [f"{name} = {' '.join(sql.split())}" for name, sql in model.card.derived.items()]
+    steps += [f"{name} = {' '.join(sql.split())}" for name, sql in model.card.derived.items()]
     for part in model.parts:
-        found += [f"{part.family}: {e.model_dump_json()}" for e in part.preparation.encoders]
-    return tuple(dict.fromkeys(found))
+        steps += [f"{part.family}: {e.model_dump_json()}" for e in part.preparation.encoders]
+    return tuple(dict.fromkeys(steps))

@@ -117,12 +117,12 @@ def _read_config(run: Run, name: str, kind: type[Noted]) -> Noted:
 
 def log_candidate(parent: Run, context: TrainingContext, result: SearchResult) -> None:
     """Log a candidate in a run of its own, with its metrics on the held-out rows."""
-    card, held = context.card, context.held_out_examples
+    card, held_out = context.card, context.held_out_examples
     model = result.learner.learn(card, context.training_examples, context.seed)
     with start_run(parent.store, context.use_case.name, result.learner.name, parent) as run:
         run.log_params(result.learner.params)
         run.log_metrics(_by_cross_validation(result))
-        run.log_metrics(evaluate(card, held.truth, model.margin(held.features)))
+        run.log_metrics(evaluate(card, held_out.truth, model.margin(held_out.features)))
         run.log_files({"trials.csv": _trials_csv(result.trials)})
 
 
@@ -155,15 +155,15 @@ def _by_cross_validation(result: SearchResult) -> dict[str, float]:
 
 
 def _pictures(context: TrainingContext, trained: TrainedCandidate) -> Iterator[tuple[str, bytes]]:
-    held = context.held_out_examples
-    yield from evaluation_plots(trained.model.card, held.truth, trained.margins).items()
-    yield "importance.png", importance_plot(_importances(trained.judged, held))
+    held_out = context.held_out_examples
+    yield from evaluation_plots(trained.model.card, held_out.truth, trained.margins).items()
+    yield "importance.png", importance_plot(_importances(trained.judged, held_out))
     curve = _learning_curve(context, trained.result)
     yield "learning_curve.png", learning_plot(context.metric.name, *curve)
 
 
-def _importances(model: TabularModel, held: Examples) -> dict[str, float]:
-    some = held.take(np.arange(min(len(held), MAX_EXPLAINED)))
+def _importances(model: TabularModel, examples: Examples) -> dict[str, float]:
+    some = examples.take(np.arange(min(len(examples), MAX_EXPLAINED)))
     parts, _ = model.contributions(some.features)
     return {name: float(np.abs(values).mean()) for name, values in parts.items()}
 
@@ -175,7 +175,7 @@ def _learning_curve(
 
     Sizes too small to train on, for instance with rows of one label only, are left out.
     """
-    card, learned, held = context.card, context.training_examples, context.held_out_examples
+    card, learned, held_out = context.card, context.training_examples, context.held_out_examples
     order = np.random.default_rng(context.seed).permutation(len(learned))
     sizes, values = [], []
     for share in CURVE:
@@ -184,7 +184,7 @@ def _learning_curve(
             model = result.learner.learn(card, some, context.seed)
         except (ScorestreamError, ValueError):
             continue
-        metrics = evaluate(card, held.truth, model.margin(held.features))
+        metrics = evaluate(card, held_out.truth, model.margin(held_out.features))
         sizes.append(len(some))
         values.append(metrics.get(context.metric.name, float("nan")))
     return sizes, values

@@ -54,8 +54,8 @@ def search_candidate(
         TrainingError: no trial gives a value, or the parameters are refused.
     """
     if not candidate.space:
-        found = cross_validate_learner(Learner(name, ((candidate, {}),)), card, examples, search)
-        return replace(found, trials=({"value": found.value},))
+        searched = cross_validate_learner(Learner(name, ((candidate, {}),)), card, examples, search)
+        return replace(searched, trials=({"value": searched.value},))
     metric = metric_of(card.task, search.metric)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=8)
@@ -68,25 +68,27 @@ def search_candidate(
     def attempt(trial: optuna.Trial) -> float:
         params = {key: _suggest(trial, key, space) for key, space in candidate.space.items()}
         single = candidate.model_copy(update={"bags": 1})
-        found = cross_validate_learner(Learner(name, ((single, params),)), card, examples, search)
-        log.debug("trial", candidate=name, number=trial.number, value=found.value)
+        searched = cross_validate_learner(
+            Learner(name, ((single, params),)), card, examples, search
+        )
+        log.debug("trial", candidate=name, number=trial.number, value=searched.value)
         # One fold may lack what the metric needs: of such a trial nothing is known.
-        known = not math.isnan(found.value)
-        if known and (not best or metric.better(found.value, best[0].value)):
-            best[:] = [found]
-        return found.value
+        known = not math.isnan(searched.value)
+        if known and (not best or metric.better(searched.value, best[0].value)):
+            best[:] = [searched]
+        return searched.value
 
     study.optimize(attempt, n_trials=search.trials)
     if not best:
         raise TrainingError(f"candidates.{name}: no trial gives a {metric.name}: mend its space")
-    [found] = best
+    [searched] = best
     if candidate.bags > 1:
-        params = found.learner.members[0][1]
-        found = cross_validate_learner(
+        params = searched.learner.members[0][1]
+        searched = cross_validate_learner(
             Learner(name, ((candidate, params),)), card, examples, search
         )
     trials = tuple({"value": trial.value, **trial.params} for trial in study.trials)
-    return replace(found, trials=trials)
+    return replace(searched, trials=trials)
 
 
 def cross_validate_learner(

@@ -95,8 +95,8 @@ class Learner:
         parts: list[Part] = []
         for (candidate, params), weight in zip(self.members, self._weights, strict=True):
             merged = candidate.model_copy(update={"params": {**candidate.params, **params}})
-            found = _parts(card, merged, examples, seed)
-            parts += [replace(p, weight=p.weight * weight) for p in found]
+            fitted_parts = _parts(card, merged, examples, seed)
+            parts += [replace(p, weight=p.weight * weight) for p in fitted_parts]
         return TabularModel(_set_bounds(card, examples.truth), tuple(parts))
 
 
@@ -150,8 +150,8 @@ def _truth(card: ModelCard, rows: pa.Table) -> Floats:
     if card.task == "classification":
         return np.asarray(pc.index_in(target, pa.array(card.labels)).cast(pa.float64()))
     if card.task == "anomaly":
-        found = pc.is_in(target, pa.array(card.anomalous, pa.string())).cast(pa.float64())
-        return np.where(np.asarray(target.is_null()), np.nan, np.asarray(found))
+        is_anomalous = pc.is_in(target, pa.array(card.anomalous, pa.string())).cast(pa.float64())
+        return np.where(np.asarray(target.is_null()), np.nan, np.asarray(is_anomalous))
     truth = np.asarray(target)
     if card.log and truth.min() <= 0:
         raise TrainingError(
@@ -173,8 +173,8 @@ def split_folds(examples: Examples, card: ModelCard, folds: int, seed: int) -> l
     kind = KFold if strata is None else StratifiedKFold
     least = len(examples) if strata is None else int(np.unique(strata, return_counts=True)[1].min())
     if least < folds:
-        what = "rows" if strata is None else "rows of a label"
-        raise TrainingError(f"search.folds is {folds}, and there are only {least} {what}")
+        unit = "rows" if strata is None else "rows of a label"
+        raise TrainingError(f"search.folds is {folds}, and there are only {least} {unit}")
     splitter = kind(folds, shuffle=True, random_state=seed)
     return list(splitter.split(np.empty(len(examples)), strata))
 
@@ -211,12 +211,12 @@ def cross_validate(
 
     margins = _map_in_threads(judged, folds, search.workers or os.cpu_count() or 1)
     shape = (len(examples), *margins[0].shape[1:])
-    every = np.full(shape, np.nan)
+    all_margins = np.full(shape, np.nan)
     metrics = []
     for (_, judge), margin in zip(folds, margins, strict=True):
-        every[judge] = margin
+        all_margins[judge] = margin
         metrics.append(evaluate(card, examples.truth[judge], margin))
-    return every, metrics
+    return all_margins, metrics
 
 
 def _map_in_threads(
@@ -304,8 +304,8 @@ def _fill_values(column: Column, values: pa.ChunkedArray) -> Column:
     """Fill in the values of the training rows where none are configured."""
     if column.kind == "number" or column.values is not None:
         return column
-    found = tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
-    return column.model_copy(update={"values": found}) if found else column
+    present = tuple(sorted(pc.unique(values.drop_null()).to_pylist()))
+    return column.model_copy(update={"values": present}) if present else column
 
 
 def _average(values: pa.ChunkedArray) -> float | str | None:

@@ -19,16 +19,16 @@ _LEAST: Final = 1e-12
 
 
 def compute_mean_losses(
-    found: Sequence[Mapping[str, float]], metrics: Sequence[Metric]
+    candidates: Sequence[Mapping[str, float]], metrics: Sequence[Metric]
 ) -> list[float]:
     """Mean over the metrics of each candidate's loss, relative to the least loss; lower is better.
 
     NaN where a metric is not defined.
     """
-    losses = np.array([[m.loss(one.get(m.name, math.nan)) for m in metrics] for one in found])
+    losses = np.array([[m.loss(one.get(m.name, math.nan)) for m in metrics] for one in candidates])
     known = losses[np.isfinite(losses).all(axis=1)]
     if not len(known):
-        return [math.nan] * len(found)
+        return [math.nan] * len(candidates)
     least = np.maximum(known.min(axis=0), _LEAST)
     return [float(value) for value in (np.maximum(losses, _LEAST) / least).mean(axis=1)]
 
