@@ -73,8 +73,11 @@ def measure_peers(site: Site, messages: tuple[int, int, int], repeats: int) -> l
     ]
     try:
         return [
-            *(_stream(site, name, run, workload, repeats) for name, run, workload in streams),
-            *(_file(site, name, run, workload, repeats) for name, run, workload in files),
+            *(
+                _stream(site, name, run, workload, repeats=repeats)
+                for name, run, workload in streams
+            ),
+            *(_file(site, name, run, workload, repeats=repeats) for name, run, workload in files),
         ]
     finally:
         spark.stop()
@@ -90,7 +93,9 @@ def _warm(
     return lambda case: run(case, spark)
 
 
-def _stream(site: Site, name: str, run: RunStream, workload: Workload, repeats: int) -> PeerRates:
+def _stream(
+    site: Site, name: str, run: RunStream, workload: Workload, *, repeats: int
+) -> PeerRates:
     records = site.records(workload)
     seconds = []
     for _ in range(repeats + 1):
@@ -110,7 +115,7 @@ def _stream(site: Site, name: str, run: RunStream, workload: Workload, repeats: 
     return PeerRates(name, "stream", len(records), [len(records) / s for s in seconds[1:]])
 
 
-def _file(site: Site, name: str, run: RunFile, workload: Workload, repeats: int) -> PeerRates:
+def _file(site: Site, name: str, run: RunFile, workload: Workload, *, repeats: int) -> PeerRates:
     records, path = site.records(workload), site.lines(workload)
     seconds = []
     for _ in range(repeats + 1):

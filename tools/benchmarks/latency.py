@@ -69,8 +69,8 @@ def measure(
     fill(settings, [], PARTITIONS)
     consumer = _reader(settings)
     with _job(settings) as pid:
-        _pump(settings, consumer, records, a_minute, WARM_SECONDS)
-        receipts = _pump(settings, consumer, records, a_minute, seconds)
+        _pump(settings, consumer, records, a_minute, seconds=WARM_SECONDS)
+        receipts = _pump(settings, consumer, records, a_minute, seconds=seconds)
         memory = resident_megabytes(pid)
     consumer.close()
     waits = np.array([receipt - sent for sent, receipt in receipts])
@@ -108,6 +108,7 @@ def _pump(
     consumer: Consumer,
     records: Sequence[Record],
     a_minute: float,
+    *,
     seconds: float,
 ) -> list[tuple[float, float]]:
     """Send for some time; the moments of sending and of receipt of all that was sent."""
@@ -141,6 +142,7 @@ def _send(
     records: Sequence[Record],
     count: int,
     a_second: float,
+    *,
     sent: dict[str, float],
 ) -> None:
     """Send at a steady rate, and note each record's timestamp by its source."""

@@ -159,7 +159,7 @@ def _register_foreign(settings: Settings, folder: Path) -> None:
             name="model", python_model=str(folder / "foreign.py"), pip_requirements=[]
         )
     registry = Registry(store)
-    registry.promote(registry.register("foreign", logged.model_uri, run_id, "", {}))
+    registry.promote(registry.register("foreign", logged.model_uri, run_id, "", tags={}))
 
 
 def _list_active_versions(settings: Settings) -> Iterator[tuple[str, Version]]:

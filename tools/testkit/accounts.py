@@ -112,9 +112,19 @@ def daily_summary(tables: Tables) -> Rows:
         wallets = {wallet_key(row["wallet_address"]) for row in rows}
         transactions = sum(row["transaction_count"] for row in rows)
         means = (fmean(values), median(values))
-        result.append(_day(day, scoring, len(rows), len(wallets), means, transactions, 0))
+        result.append(
+            _day(
+                day,
+                scoring,
+                len(rows),
+                len(wallets),
+                means=means,
+                transactions=transactions,
+                rejects=0,
+            )
+        )
     for day, rows in _grouped(tables["rejects"], _rejected_on).items():
-        result.append(_day(day, None, 0, 0, (None, None), 0, len(rows)))
+        result.append(_day(day, None, 0, 0, means=(None, None), transactions=0, rejects=len(rows)))
     return result
 
 
@@ -157,6 +167,7 @@ def _day(
     scoring: str | None,
     scores: int,
     wallets: int,
+    *,
     means: tuple[float | None, float | None],
     transactions: int,
     rejects: int,

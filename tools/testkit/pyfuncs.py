@@ -44,8 +44,8 @@ def register(
     folder: Path,
     name: str,
     expression: str,
-    columns: tuple[str, ...] = (),
     *,
+    columns: tuple[str, ...] = (),
     promote: bool = True,
     modules: Sequence[Path] = (),
     imports: str = "",
@@ -83,7 +83,7 @@ def register(
             code_paths=[str(module) for module in modules] or None,
         )
     registry = Registry(store)
-    made = registry.register(name, logged.model_uri, made_in, name, {})
+    made = registry.register(name, logged.model_uri, made_in, name, tags={})
     if promote:
         registry.promote(made)
     return made

@@ -190,7 +190,7 @@ def test_any_other_pyfunc_is_applied_as_well(settings: Settings, tmp_path: Path)
         pip_requirements=[],
     )
     registry = registry_of(settings)
-    made = registry.register("double", f"file://{tmp_path}/model", "", "twice x", {})
+    made = registry.register("double", f"file://{tmp_path}/model", "", "twice x", tags={})
     registry.promote(made)
     source = write_csv(tmp_path / "x.csv", [{"x": "three", "y": "a"}])
     pq.write_table(pa.table({"x": [3.0], "y": ["a"]}), tmp_path / "x.parquet")
@@ -220,7 +220,9 @@ def test_a_model_of_scikit_learn_is_never_given_a_table_without_rows(tmp_path: P
     signature = infer_signature(frame, frame["x"])
     save_sklearn(fitted, str(tmp_path / "model"), signature=signature, pip_requirements=[])
     settings, out = settings_of(tmp_path), str(tmp_path / "out.parquet")
-    made = registry_of(settings).register("line", f"file://{tmp_path}/model", "", "twice x", {})
+    made = registry_of(settings).register(
+        "line", f"file://{tmp_path}/model", "", "twice x", tags={}
+    )
     path = write_csv(tmp_path / "x.csv", [{"x": "4"}, {"x": "0.5"}])
     score_table(ApplyOptions(str(made), str(path), out), settings)
     assert read_table(out)["prediction"].to_pylist() == pytest.approx([8.0, 1.0])

@@ -32,7 +32,7 @@ from scorestream.infra.display import (
 from scorestream.infra.errors import InputError
 from scorestream.infra.logs import configure_logs
 from scorestream.tabular.drift.measures import ColumnDrift
-from scorestream.tabular.drift.report import render_html
+from scorestream.tabular.drift.report import Reported, render_html
 from scorestream.tabular.model.trained_model import ModelCard
 from scorestream.tabular.model.validation import Problem
 from scorestream.tabular.training.config.sections import Drift
@@ -144,7 +144,7 @@ def test_a_drift_report(value: str) -> None:
         predictions={},
     )
     drift = ColumnDrift(value, 0.0, 0.0, 0.0, 0.0, drifted=False, profile=column, shares=(1.0, 0.0))
-    page = render_html(profile, value, value, 1, 1, Drift(), [drift])
+    page = render_html(profile, Reported(value, value, 1, 1), Drift(), [drift])
     assert page.count(html_text(value)) >= 7
     assert "<script" not in page
     assert not UNSEEN.search(page)

@@ -79,7 +79,7 @@ class Registry:
         return sorted(found, key=lambda v: -v.version)
 
     def register(
-        self, name: str, source: str, run_id: str, description: str, tags: Mapping[str, str]
+        self, name: str, source: str, run_id: str, description: str, *, tags: Mapping[str, str]
     ) -> RegisteredVersion:
         """Register a model that a run has logged."""
         with self._store.errors(f"model {name}"):

@@ -67,12 +67,12 @@ class HeldLease:
     Attributes:
         name: of what.
         epoch: greater than that of all holders before.
-        otherwise: what the user can do who needs it, too.
+        advice: what the user can do who needs it, too.
     """
 
     name: str
     epoch: int
-    otherwise: str
+    advice: str
     _lost: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -114,7 +114,7 @@ def takeover_error(name: str) -> InUseError:
 
 @contextmanager
 def hold_lease(
-    root: str, name: str, otherwise: str, wait: float = 0.0, floor: int = 0
+    root: str, name: str, advice: str, wait: float = 0.0, *, floor: int = 0
 ) -> Iterator[HeldLease]:
     """Hold a lease for the time of the block.
 
@@ -125,7 +125,7 @@ def hold_lease(
     Args:
         root: the warehouse.
         name: what it is a lease of.
-        otherwise: what the user can do instead of stopping who has it.
+        advice: what the user can do instead of stopping who has it.
         wait: for so many seconds a living holder is waited for.
         floor: the greatest epoch that tables have seen: leases that somebody deleted count on.
 
@@ -135,10 +135,10 @@ def hold_lease(
     """
     beats = Heartbeats(root, name)
     # 1. Wait until no other holder is alive.
-    _await_turn(beats, name, otherwise, wait)
+    _await_turn(beats, name, advice, wait)
     # 2. Take the next epoch.
     epoch = _next_epoch(f"{root}/_checkpoints/leases/epochs", name, floor)
-    current = HeldLease(name, epoch, otherwise)
+    current = HeldLease(name, epoch, advice)
     # 3. Show that the lease is held.
     with _mortal_file() as lock:
         beats.begin(current, lock)
@@ -183,7 +183,7 @@ class Watch:
         self._first = None
 
 
-def _await_turn(beats: Heartbeats, name: str, otherwise: str, wait: float) -> None:
+def _await_turn(beats: Heartbeats, name: str, advice: str, wait: float) -> None:
     watch, deadline = Watch(SILENT_SECONDS), time.monotonic() + wait
     is_logged = False
     while True:
@@ -194,9 +194,7 @@ def _await_turn(beats: Heartbeats, name: str, otherwise: str, wait: float) -> No
         if alive is False:
             return
         if alive and time.monotonic() >= deadline:
-            raise InUseError(
-                f"{name} is in use by {_described(seen)}: stop that one, or {otherwise}"
-            )
+            raise InUseError(f"{name} is in use by {_described(seen)}: stop that one, or {advice}")
         if alive:
             watch.again()
         if not is_logged:

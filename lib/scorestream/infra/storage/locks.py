@@ -15,13 +15,13 @@ from scorestream.infra.errors import InUseError
 
 @contextmanager
 def exclusive_lock(
-    location: str, otherwise: str = "give this one its own (a stream: --checkpoint)"
+    location: str, advice: str = "give this one its own (a stream: --checkpoint)"
 ) -> Iterator[None]:
     """Hold the only right to use a location; the operating system ends it with the process.
 
     Args:
         location: path or URI.
-        otherwise: what else the user can do than stop who has it.
+        advice: what else the user can do than stop who has it.
 
     Raises:
         InUseError: another process of this machine uses it.
@@ -33,7 +33,7 @@ def exclusive_lock(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InUseError(
-                f"{location} is in use by another process: stop that one, or {otherwise}"
+                f"{location} is in use by another process: stop that one, or {advice}"
             ) from None
         yield
 

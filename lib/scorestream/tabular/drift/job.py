@@ -12,7 +12,7 @@ from scorestream.infra.mlflow.registry import Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.infra.storage.filesystem import as_uri, write_text
 from scorestream.tabular.drift.measures import ColumnDrift, measure_drift
-from scorestream.tabular.drift.report import render_html, render_json
+from scorestream.tabular.drift.report import Reported, render_html, render_json
 from scorestream.tabular.registry.loading import load
 from scorestream.tabular.registry.tracking import Run
 from scorestream.tabular.training.config.sections import Drift
@@ -57,10 +57,9 @@ def check_drift(options: DriftOptions, settings: Settings) -> None:
     rows, count = read_sample(options.data, use_case.collect_at_most)
     drifts = measure_drift(model, profile, rows, limits)
     if options.out is not None:
-        arguments = (profile, str(registered.version), options.data, rows.num_rows, count)
-        _write(
-            options.out, render_html(*arguments, limits, drifts), render_json(*arguments, drifts)
-        )
+        reported = Reported(str(registered.version), options.data, rows.num_rows, count)
+        page = render_html(profile, reported, limits, drifts)
+        _write(options.out, page, render_json(profile, reported, drifts))
     if rows.num_rows < count:
         print(f"a sample of {rows.num_rows:,} of {count:,} rows (collect_at_most)")
     _tell(str(registered), drifts)

@@ -1,9 +1,10 @@
-"""A drift report as a page to look at, and as numbers for a machine."""
+"""Renders a drift report: a page for people, and JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from scorestream.infra.display import html_text
@@ -29,22 +30,32 @@ _BAR: Final = 9
 _HEIGHT: Final = 36
 
 
-def render_json(
-    profile: Profile,
-    version: str,
-    source: str,
-    rows: int,
-    count: int,
-    drifts: Sequence[ColumnDrift],
-) -> str:
-    """The numbers; `sample` of the data's `rows` were looked at."""
+@dataclass(frozen=True)
+class Reported:
+    """What a report is about.
+
+    Attributes:
+        version: of the model.
+        source: of the data.
+        rows: how many rows were compared.
+        count: how many rows the data have.
+    """
+
+    version: str
+    source: str
+    rows: int
+    count: int
+
+
+def render_json(profile: Profile, reported: Reported, drifts: Sequence[ColumnDrift]) -> str:
+    """Render the report as JSON."""
     content = {
         "model": profile.name,
-        "version": version,
+        "version": reported.version,
         "trained_on": profile.data_version,
-        "data": source,
-        "rows": count,
-        "sample": rows,
+        "data": reported.source,
+        "rows": reported.count,
+        "sample": reported.rows,
         "drifted": [drift.name for drift in drifts if drift.drifted],
         "columns": {
             drift.name: {
@@ -61,22 +72,18 @@ def render_json(
 
 
 def render_html(
-    profile: Profile,
-    version: str,
-    source: str,
-    rows: int,
-    count: int,
-    limits: Drift,
-    drifts: Sequence[ColumnDrift],
+    profile: Profile, reported: Reported, limits: Drift, drifts: Sequence[ColumnDrift]
 ) -> str:
-    """The page."""
-    title = html_text(f"Drift of {profile.name} {version}")
+    """Render the report as a page."""
+    rows, count = reported.rows, reported.count
+    title = html_text(f"Drift of {profile.name} {reported.version}")
     drifted = sum(drift.drifted for drift in drifts)
     decision = f"{drifted} of {len(drifts)} columns drifted" if drifted else "no column drifted"
     seen = f"{rows:,}" if rows == count else f"A sample of {rows:,} of {count:,}"
-    judged = (
-        f"<p><b>{decision}.</b> {seen} rows of {html_text(source)} against {profile.rows:,} rows "
-        f"of the training (data version {html_text(profile.data_version)}).</p>"
+    summary = (
+        f"<p><b>{decision}.</b> {seen} rows of {html_text(reported.source)} against "
+        f"{profile.rows:,} rows of the training "
+        f"(data version {html_text(profile.data_version)}).</p>"
     )
     meaning = (
         f"<p>Drift: a population stability index above {limits.psi:g} and above what chance gives, "
@@ -84,7 +91,7 @@ def render_html(
     )
     head = f'<head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
     names = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    body = f"<body><h1>{title}</h1>{judged}{meaning}<table><tr>{names}</tr>"
+    body = f"<body><h1>{title}</h1>{summary}{meaning}<table><tr>{names}</tr>"
     rest = "</table></body></html>\n"
     return "\n".join([f'<!DOCTYPE html><html lang="en">{head}', body, *map(_row, drifts), rest])
 

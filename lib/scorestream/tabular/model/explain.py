@@ -109,13 +109,15 @@ def reasons_of(model: TabularModel, explained: ExplainedRows, place: int) -> lis
     for feature, amounts in explained.terms.items():
         amount = float(amounts[place])
         value = explained.values[feature][place].as_py()
-        text = reason_text(model.card.reasons, feature, amount, value, model.card.averages[feature])
+        text = reason_text(
+            model.card.reasons, feature, amount, value, average=model.card.averages[feature]
+        )
         reasons.append(Reason(feature, amount, text))
     return sorted(reasons, key=lambda reason: (-abs(reason.amount), reason.feature))
 
 
 def reason_text(
-    reasons: Reasons, feature: str, amount: float, value: Any, average: float | str | None
+    reasons: Reasons, feature: str, amount: float, value: Any, *, average: float | str | None
 ) -> str:
     """Word a reason by the texts of the use case."""
     return reasons.texts.get(feature, reasons.text).format(

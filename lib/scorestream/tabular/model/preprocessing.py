@@ -169,7 +169,7 @@ def fit_preparation(
                 rows[name],
                 columns.get(name, _NUMBER),
                 candidate.encode.get(name) or _default(columns.get(name, _NUMBER), style),
-                style,
+                style=style,
             )
             for name in names
         )
@@ -185,7 +185,7 @@ def _default(column: Column, style: str) -> Encoding:
 
 
 def _fit_encoder(
-    name: str, values: pa.ChunkedArray, column: Column, encoding: Encoding, style: str
+    name: str, values: pa.ChunkedArray, column: Column, encoding: Encoding, *, style: str
 ) -> Encoder:
     if values.null_count == len(values):
         raise TrainingError(f"column {name}: no row has a value: leave the feature out")

@@ -90,7 +90,12 @@ def train_model(options: TrainOptions, settings: Settings, catalog: Catalog) -> 
         refuse_another_target(use_case, store)
         warehouse = Warehouse(settings.warehouse, catalog)
         source = choose_source(
-            use_case, options.config, options.data, options.append, settings, warehouse
+            use_case,
+            options.config,
+            options.data,
+            options.append,
+            settings=settings,
+            warehouse=warehouse,
         )
         context = TrainingContext.of(use_case, source)
         log_dataset(context)
@@ -122,7 +127,7 @@ def _train(run: Run, context: TrainingContext) -> None:
     uri = run.log_model(trained.model, context.source.rows)
     decision = confirm_decision(decision, context.use_case, run.store)
     # 5. Register the model.
-    model = _register(run, context, trained, decision, uri)
+    model = _register(run, context, trained, decision, uri=uri)
     print_metrics(ranked, trained, baselines)
     print_comparisons(context, trained, baselines)
     print_decision(model, decision)
@@ -143,6 +148,7 @@ def _register(
     context: TrainingContext,
     trained: TrainedCandidate,
     decision: PromotionDecision,
+    *,
     uri: str,
 ) -> RegisteredVersion:
     use_case, totals, registry = context.use_case, context.data.totals, Registry(run.store)
@@ -157,7 +163,7 @@ def _register(
         **{f"metric.{name}": f"{value:.6g}" for name, value in trained.metrics.items()},
     }
     named = {key: str(value) for key, value in tags.items()}
-    model = registry.register(use_case.name, uri, run.run_id, use_case.description, named)
+    model = registry.register(use_case.name, uri, run.run_id, use_case.description, tags=named)
     run.log_tags({"model_version": str(model.version), "verdict": decision.reason})
     if decision.is_promoted:
         registry.promote(model)

@@ -125,7 +125,7 @@ def _forget_in_folder(
         if not (sample or wallet.search.is_in(content)):
             continue
         if not dry_run:
-            _apply_treatment(folder, path, content, place, wallet)
+            _apply_treatment(folder, path, content, place, wallet=wallet)
         yield ForgottenFile(f"{folder.uri}/{path}", place.content, place.treatment)
 
 
@@ -137,7 +137,7 @@ def _artifact(path: str) -> FileKind:
 
 
 def _apply_treatment(
-    folder: ArtifactFolder, path: str, content: bytes, place: FileKind, wallet: WalletFilter
+    folder: ArtifactFolder, path: str, content: bytes, place: FileKind, *, wallet: WalletFilter
 ) -> None:
     if place.treatment == Treatment.DELETED:
         folder.delete(path)

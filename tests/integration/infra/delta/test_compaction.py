@@ -68,7 +68,7 @@ def assert_each_row_once(warehouse: Warehouse, batches: int) -> None:
     assert len(warehouse.rows(TRANSACTIONS)) == counts
 
 
-@pytest.mark.parametrize("effort", [ALWAYS, OptimizeOptions(vacuum_hours=24), NEVER])
+@pytest.mark.parametrize("options", [ALWAYS, OptimizeOptions(vacuum_hours=24), NEVER])
 def test_rows_written_while_tables_are_compacted_stay(
     options: OptimizeOptions,
     empty: Warehouse,

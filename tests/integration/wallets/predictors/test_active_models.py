@@ -120,7 +120,7 @@ def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_b
     tmp_path: Path,
 ) -> None:
     settings = filled.settings
-    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0", ("num_swaps",))
+    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0", columns=("num_swaps",))
     register(settings, tmp_path, "some", "[None, *rows['zscore'][1:]]")
     some = WalletModel(model="some@champion")
     stream = Stream(filled, spark, warehouse, model, [SWAPS, some], incremental=incremental)
@@ -129,7 +129,7 @@ def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_b
     # One wallet of each Arrow batch has no value; that is no failure of it or of the model.
     assert all(each is not None for each in values(first, "some"))
     assert None in [each and each[1] for each in values(first, "some")]
-    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 3.0", ("num_swaps",))
+    register(settings, tmp_path, "swaps", "rows['num_swaps'] * 3.0", columns=("num_swaps",))
     second = stream.batch()
     assert values(second) == swaps(second, 3.0, "2")
     assert stream.metric("scorestream_model_version", model="swaps") == 2.0

@@ -80,7 +80,7 @@ def copied(
 ) -> Version:
     """A model that gives an expression, in the warehouse."""
     settings = settings_of(folder)
-    register(settings, folder, name, expression, columns)
+    register(settings, folder, name, expression, columns=columns)
     copies = ModelCopies(settings)
     version = copies.resolve(name)
     copies.fetch(version)

@@ -36,9 +36,9 @@ def test_an_amount_has_sign_and_unit() -> None:
     assert amount_text(dollars, -3.6) == "-$4"
     assert amount_text(Reasons(suffix=" %", decimals=1), 0.25) == "+0.2 %"
     reasons = Reasons(prefix="$", decimals=0, texts={"carat": "{amount} for {value} carat"})
-    assert reason_text(reasons, "carat", 1240, 1.1, 0.8) == "+$1 240 for 1.1 carat"
+    assert reason_text(reasons, "carat", 1240, 1.1, average=0.8) == "+$1 240 for 1.1 carat"
     told = "-$5: cut missing against an average of Ideal"
-    assert reason_text(reasons, "cut", -5, None, "Ideal") == told
+    assert reason_text(reasons, "cut", -5, None, average="Ideal") == told
 
 
 def diamonds(count: int) -> pa.Table:

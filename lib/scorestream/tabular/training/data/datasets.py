@@ -76,6 +76,7 @@ def choose_source(
     config: Path,
     data: str | None,
     append: str | None,
+    *,
     settings: Settings,
     warehouse: Warehouse,
 ) -> Source:
@@ -97,7 +98,7 @@ def choose_source(
     problems: tuple[Problem, ...] = ()
     left_out = 0
     if append is not None:
-        problems, left_out = _append(use_case, config, append, settings, warehouse)
+        problems, left_out = _append(use_case, config, append, settings, warehouse=warehouse)
     stored = StoredRows.of(use_case, warehouse)
     if stored is None:
         return read_configured_source(use_case, config, settings, warehouse)
@@ -142,14 +143,14 @@ def _read(name: str, path: str, use_case: UseCase, settings: Settings) -> Source
 
 
 def _append(
-    use_case: UseCase, config: Path, path: str, settings: Settings, warehouse: Warehouse
+    use_case: UseCase, config: Path, path: str, settings: Settings, *, warehouse: Warehouse
 ) -> tuple[tuple[Problem, ...], int]:
     """Store the good rows of a table, and before the first table those of the configuration.
 
     Returns:
         The problems of the bad rows, and how many bad rows there are.
     """
-    sources = list(_read_rows_to_store(use_case, config, path, settings, warehouse))
+    sources = list(_read_rows_to_store(use_case, config, path, settings, warehouse=warehouse))
     checked = [
         accept_rows(check_training(s.rows, use_case, s.name), use_case, s.name) for s in sources
     ]
@@ -164,7 +165,7 @@ def _append(
 
 
 def _read_rows_to_store(
-    use_case: UseCase, config: Path, path: str, settings: Settings, warehouse: Warehouse
+    use_case: UseCase, config: Path, path: str, settings: Settings, *, warehouse: Warehouse
 ) -> Iterator[Source]:
     """Read a table, and before it the configured source if no rows are stored yet.
 

@@ -53,7 +53,7 @@ def search_candidates(context: TrainingContext) -> Iterator[SearchResult]:
     use_case, members = context.use_case, dict[str, SearchResult]()
     for name, candidate in use_case.candidates.items():
         members[name] = search_candidate(
-            name, candidate, context.card, context.training_examples, use_case.search
+            name, candidate, context.card, context.training_examples, search=use_case.search
         )
         yield members[name]
     if use_case.blend:
@@ -103,7 +103,7 @@ def train_best(context: TrainingContext, ranked: Sequence[SearchResult]) -> Trai
         best = without_bags(_select_for_spark(context, ranked))
     model = best.learner.learn(card, context.training_examples, seed)
     if large is not None:
-        model = train_in_spark(context.use_case, card, best, model, large)
+        model = train_in_spark(context.use_case, card, best, model, table=large)
     refit = context.use_case.refit and large is None
     margins = model.margin(context.held_out_examples.features)
     return TrainedCandidate(

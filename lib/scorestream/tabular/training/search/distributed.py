@@ -31,6 +31,7 @@ def train_in_spark(
     card: ModelCard,
     result: SearchResult,
     sample: TabularModel,
+    *,
     table: LargeTable,
 ) -> TabularModel:
     """Train a candidate in Spark on all rows that are not held out.

@@ -43,7 +43,7 @@ class SearchResult:
 
 
 def search_candidate(
-    name: str, candidate: Candidate, card: ModelCard, examples: Examples, search: Search
+    name: str, candidate: Candidate, card: ModelCard, examples: Examples, *, search: Search
 ) -> SearchResult:
     """Search the space of a candidate; one without a space is only cross-validated.
 
@@ -95,7 +95,7 @@ def cross_validate_learner(
     learner: Learner, card: ModelCard, examples: Examples, search: Search
 ) -> SearchResult:
     """Cross-validate a learner over the examples."""
-    margins, _ = cross_validate(learner, card, examples, search, search.seed)
+    margins, _ = cross_validate(learner, card, examples, search, seed=search.seed)
     metrics = evaluate(card, examples.truth, margins)
     return SearchResult(learner, metrics.get(search.metric, float("nan")), metrics, margins, ())
 
@@ -110,7 +110,7 @@ def repeat_cross_validation(
     """
     folds: list[Mapping[str, float]] = []
     for repeat in range(1, search.repeats + 1):
-        folds += cross_validate(learner, card, examples, search, search.seed + repeat)[1]
+        folds += cross_validate(learner, card, examples, search, seed=search.seed + repeat)[1]
     result: dict[str, float] = {}
     for name in folds[0]:
         values = [metrics[name] for metrics in folds if name in metrics]

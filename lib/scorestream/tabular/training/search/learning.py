@@ -192,6 +192,7 @@ def cross_validate(
     card: ModelCard,
     examples: Examples,
     search: Search,
+    *,
     seed: int,
 ) -> tuple[Floats, list[dict[str, float]]]:
     """Cross-validate: margins of each example by its fold's model, and metrics of each fold.
