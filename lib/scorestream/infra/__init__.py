@@ -1,1 +1,1 @@
-"""What knows no domain: configuration, storage, Delta, Kafka, MLflow, MongoDB, Spark, commands."""
+"""Infrastructure without domain knowledge: storage, Delta, Kafka, MLflow, Spark, SQL, settings."""

@@ -1,4 +1,4 @@
-r"""How a value is shown: as the text that it is, never as markup, and with nothing hidden in it.
+r"""Shows values as plain text: never as markup, with hidden characters made visible.
 
 A value may hold anything. On terminals, in log lines, in pages and in pictures, what cannot be
 seen (control characters, escape sequences, line breaks, marks that turn the direction of writing)

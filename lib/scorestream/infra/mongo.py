@@ -37,7 +37,7 @@ _DETAILS: Final = re.compile(r" \(configured timeouts:|, Timeout: |, full error:
 
 
 def source_name(url: SecretStr, database: str, *collections: str) -> str:
-    """What tells collections of a database from all others, without its credentials.
+    """The identity of a database's collections, without credentials.
 
     Raises:
         ConfigurationError: the URL is not of MongoDB's form.
@@ -48,7 +48,7 @@ def source_name(url: SecretStr, database: str, *collections: str) -> str:
 
 @contextmanager
 def connect_mongo(secret: SecretStr, timeout_seconds: float) -> Iterator[MongoClient[Document]]:
-    """A client, closed at the end; nothing is sent before the first read."""
+    """Open a client for the block; nothing is sent before the first read."""
     _parts(secret)
     try:
         client = _make_client(secret.get_secret_value(), round(timeout_seconds * 1000))
@@ -92,7 +92,7 @@ def collection_of(
 def wrap_failures(
     secret: SecretStr, timeout_seconds: float, done: str, advice: str
 ) -> Iterator[None]:
-    """Wrap what a read or write can fail with; the original stays out, it may hold the URL."""
+    """Wrap errors of reads and writes, without the original, which may hold the URL."""
     try:
         yield
     except BSONError as error:
@@ -134,5 +134,5 @@ def _parts(secret: SecretStr) -> re.Match[str]:
 
 
 def shorten(text: str) -> str:
-    """A text, cut where it is longer than an error may be."""
+    """Shorten a text to the length of an error."""
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

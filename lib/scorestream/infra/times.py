@@ -1,4 +1,4 @@
-"""Which moments there are: unix seconds that tables, and their readers, can hold."""
+"""The range of times that tables and their readers can hold, in unix seconds."""
 
 from __future__ import annotations
 

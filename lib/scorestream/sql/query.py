@@ -98,7 +98,7 @@ def _print_table(rows: DataFrame, out: TextIO) -> None:
 
 
 def _is_of_spark(rows: DataFrame) -> bool:
-    """Whether the rows are what Spark says of tables and plans: that may have several lines."""
+    """Whether the rows describe tables or plans, whose texts may have several lines."""
     plan = rows._jdf.queryExecution().commandExecuted()
     return str(plan.nodeName()) == "CommandResult"
 

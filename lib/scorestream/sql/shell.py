@@ -37,7 +37,7 @@ _AS_TEXT: Final = {
 
 
 class Shell:
-    """Statements over the tables of a warehouse, each over their newest versions."""
+    """Runs statements over the newest versions of a warehouse's tables."""
 
     def __init__(self, warehouse: Warehouse, form: Format) -> None:
         self._warehouse = warehouse

@@ -1,1 +1,1 @@
-"""Models of tables: what a model is, its training, its use, its drift."""
+"""Models of tables: model, registry, training, inference and drift."""

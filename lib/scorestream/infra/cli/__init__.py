@@ -1,1 +1,1 @@
-"""What the commands share: how they run and end, logs, options."""
+"""Shared code of the commands: options, exit codes, the launcher."""

@@ -12,13 +12,13 @@ _OUTPUTS: Final = (("stdout", 1), ("stderr", 2))
 
 
 def control_folder() -> Path | None:
-    """The folder; None where the job was not started by spark-submit.sh."""
+    """The folder; None if spark-submit.sh did not start the job."""
     folder = os.environ.get(CONTROL_FOLDER)
     return Path(folder) if folder else None
 
 
 def report_progress() -> None:
-    """Tell the wrapper that a batch was brought to its end since the start."""
+    """Tell the wrapper that a batch has finished since the start."""
     folder = control_folder()
     if folder is not None:
         # Without room for the file the wrapper gives up earlier: no reason for the job to fail.

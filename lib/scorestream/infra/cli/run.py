@@ -1,4 +1,4 @@
-"""What the jobs' entry points share: settings, logs, exit codes."""
+"""Runs a job: loads the settings, configures logs, maps errors to exit codes."""
 
 from __future__ import annotations
 

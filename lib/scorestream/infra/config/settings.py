@@ -46,7 +46,7 @@ ENCRYPTED: Final = "ENCRYPTED"
 
 
 def normalize_location(location: str) -> str:
-    """The one spelling of a path or URI, without a trailing slash.
+    """Normalize a path or URI: one spelling, without a trailing slash.
 
     What is on this machine is an absolute path, also where it is given as a `file:` URI; a store
     goes by the scheme that Hadoop has for it, which pyarrow and delta-rs know as well.
@@ -60,7 +60,7 @@ def normalize_location(location: str) -> str:
 
 
 def normalize_store_uri(uri: str) -> str:
-    """The URI of a store of models; a file or folder in it is absolute."""
+    """Normalize the URI of a store of models: files and folders in it become absolute."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         # Names of services have no file of theirs; all else is a folder.
@@ -73,7 +73,7 @@ def normalize_store_uri(uri: str) -> str:
 
 
 def read_pem(path: Path | None) -> str:
-    """A PEM file, without what is not ASCII: commentary. Empty if there is none to be read."""
+    """Read a PEM file without non-ASCII comments; empty if it cannot be read."""
     if path is None:
         return ""
     try:
@@ -219,7 +219,7 @@ class Settings(BaseSettings):
 
     @property
     def keeps_history(self) -> bool:
-        """Whether exploded transactions go to the table `transactions`."""
+        """Whether exploded transactions are written to the table `transactions`."""
         return self.scorestream_transactions == "on"
 
     @property
@@ -263,7 +263,7 @@ class Settings(BaseSettings):
 
     @property
     def message_seconds(self) -> float:
-        """The most that messages may take that are scored in a process of their own.
+        """The most seconds that an isolated message may take.
 
         One that takes for ever is found in a handful of attempts, within the time of a task.
         """

@@ -1,4 +1,4 @@
-"""What all configuration files have in common: YAML, and problems told by their path."""
+"""Reads YAML configuration files, and formats their problems with the paths of keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scorestream.infra.errors import ConfigurationError
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
+    """Read the mapping in a YAML file.
 
     Raises:
         ConfigurationError: the file is missing, not YAML, or not a mapping.
@@ -28,7 +28,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def format_problems(error: ValidationError) -> str:
-    """All that pydantic found wrong, in one line."""
+    """Format all problems that pydantic found, in one line."""
     return "; ".join(_problem(detail) for detail in error.errors())
 
 

@@ -1,1 +1,1 @@
-"""Our Delta tables: `warehouse` on the driver, `files` inside the tasks."""
+"""Delta tables: `warehouse` for the driver, `data_files` for the tasks."""

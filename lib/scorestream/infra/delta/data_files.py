@@ -49,12 +49,12 @@ class DataFile(msgspec.Struct, frozen=True):
 
 
 def new_file_name() -> str:
-    """A name that no other file has."""
+    """Make a unique file name."""
     return f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
 
 
 def describe_file(root: str, table: Table, name: str) -> DataFile:
-    """What the log has to say of a file that is written."""
+    """Describe a written file for the transaction log."""
     filesystem, folder = filesystem_of(f"{root}/{table.name}")
     size = filesystem.get_file_info(f"{folder}/{name}").size
     with filesystem.open_input_file(f"{folder}/{name}") as file:
@@ -115,7 +115,7 @@ def write_file(root: str, table: Table, rows: pa.Table) -> list[DataFile]:
 
 
 def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
-    """Rows of one data file that meet all conditions.
+    """Read the rows of a data file that meet the conditions.
 
     Row groups that cannot have such a row, by their statistics, are not read; of the others first
     the columns of the conditions, and the rest only where a row meets them.
@@ -163,7 +163,7 @@ def _columns_of(conditions: Sequence[Condition]) -> set[str]:
 
 
 def conform(rows: Rows, columns: pa.Schema) -> Rows:
-    """Rows with exactly these columns, in their order and types; those that they lack are null."""
+    """Convert rows to exactly these columns, in their order and types; missing ones are null."""
     present = set(rows.schema.names)
     arrays = [
         rows[field.name].cast(field.type)
@@ -175,7 +175,7 @@ def conform(rows: Rows, columns: pa.Schema) -> Rows:
 
 
 def _may_match(group: pq.RowGroupMetaData, conditions: Sequence[Condition]) -> bool:
-    """Whether a row group may have a row that meets all conditions, by what is known of it."""
+    """Whether a row group may have a matching row, by its statistics."""
     bounds = _bounds(group, _columns_of(conditions))
     return all(
         any(

@@ -1,4 +1,4 @@
-"""The tables and views as DuckDB reads them, without a JVM.
+"""Reads tables and views with DuckDB, without a JVM.
 
 The same statements give the same rows as in Spark: nulls sort as there, times are UTC.
 """
@@ -32,7 +32,7 @@ CREATE SCHEMA empty;
 
 
 def connect(catalog: Catalog) -> duckdb.DuckDBPyConnection:
-    """A connection of its own that knows every table and view by its name.
+    """Open a connection with every table and view by name.
 
     Tables are empty until :func:`refresh` shows what a warehouse holds.
     """
@@ -49,7 +49,7 @@ def connect(catalog: Catalog) -> duckdb.DuckDBPyConnection:
 
 
 def refresh(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, statement: str) -> None:
-    """Show the newest version of the tables that a statement reads.
+    """Point the connection to the newest versions of the tables that a statement reads.
 
     Raises:
         DeltaError: one of them cannot be read.

@@ -1,4 +1,4 @@
-"""How a table of another version of this code differs from ours, and whether that does harm.
+"""Differences between a table and the declared one: missing columns, or types that conflict.
 
 Columns and fields are only ever added, and may always be null: so an older table gets what it lacks
 without a rewrite, and in a newer one our rows are null where we know nothing.

@@ -1,4 +1,4 @@
-"""The tables as Spark reads them."""
+"""Reads tables and views with Spark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read(spark: SparkSession, warehouse: Warehouse, table: Table) -> DataFrame:
 
 
 def register(spark: SparkSession, warehouse: Warehouse) -> None:
-    """Make every table and view known by its name."""
+    """Register every table and view by name."""
     catalog = warehouse.catalog
 
     def register_table(table: Table) -> None:

@@ -1,4 +1,4 @@
-"""What a warehouse holds, as its owner declares it: tables, views, and the catalog of both."""
+"""Declarations of tables and views, and the catalog of both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the rows of a table may hold a wallet's address: what `forget --wallet` does there.
+    """The columns in which rows may hold a wallet's address, for `forget --wallet`.
 
     Attributes:
         wallet: columns that say whose a row is; the wallet's rows go.

@@ -1,4 +1,4 @@
-"""Features of Delta tables that readers must heed: read right, or refused by their name.
+"""Delta table features that readers must support: supported ones are read, others refused.
 
 Column mapping (a column has another name in the files than in the table) is the dangerous one: who
 knows nothing of it finds no such column in a file, and reads nulls. Deletion vectors say which rows

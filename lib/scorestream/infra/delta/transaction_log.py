@@ -1,4 +1,4 @@
-"""The transaction log of a table as files: what it names, what it holds, what of it may go.
+"""The transaction log of a table as files: search, damage checks, expiry.
 
 A commit is never written anew: readers and caches take it for unchangeable. A word gets out of the
 log as Delta's own clean-up has it: a checkpoint is made that lacks it, and what is before goes.
@@ -51,7 +51,7 @@ def read_logged_names(table_uri: str) -> LoggedNames:
 
 
 def is_committed(table_uri: str, since: int, reason: str) -> bool:
-    """Whether a commit after a version says that it was made for this reason, which is unique.
+    """Whether a commit after a version has this unique reason.
 
     What was refused may have been made all the same, where only the answer was lost.
     """
@@ -64,7 +64,7 @@ def is_committed(table_uri: str, since: int, reason: str) -> bool:
 
 
 def find_log_entries(table_uri: str, holds: Callable[[str], bool]) -> list[str]:
-    """Commits and checkpoints in which a text is one that is looked for.
+    """Find the commits and checkpoints with a text that matches.
 
     Statistics and old conditions may have what no row has any more.
     """
@@ -87,7 +87,7 @@ def expire_log(table_uri: str, version: int) -> int:
 
 
 def log_retention(properties: Mapping[str, str]) -> timedelta:
-    """How long entries of the log are kept, by the table's properties."""
+    """How long a table keeps entries of its log, by its properties."""
     match = _INTERVAL.fullmatch(properties.get(RETENTION, "").strip().lower())
     return timedelta(**{f"{match[2]}s": int(match[1])}) if match else DEFAULT_RETENTION
 

@@ -1,4 +1,4 @@
-"""Files that no version needs any more, deleted when they have been so for long enough.
+"""Deletes files that no version has needed for long enough.
 
 When a file went is noted by whoever sees it gone first, in a file of the warehouse: the log itself
 forgets that within the hour (`delta.deletedFileRetentionDuration`), or its checkpoints would grow
@@ -28,7 +28,7 @@ _HOUR: Final = 3600
 
 
 def vacuum(warehouse: Warehouse, table: Table, hours: int | None) -> int | None:
-    """Note which files no version needs, and delete those that were noted hours ago; how many.
+    """Record files that no version needs; delete those recorded `hours` ago, and count them.
 
     Files that tasks wrote and nobody committed are among them; one that is committed after all is
     noted no more. None for hours: delete nothing.

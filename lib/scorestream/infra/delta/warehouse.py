@@ -1,4 +1,4 @@
-"""The warehouse as the driver sees it: tables created, files committed, small tables read.
+"""The warehouse for the driver: creates tables, commits files, reads small tables.
 
 Every commit is made by delta-rs: it costs hundredths of a second, where Spark's own costs about
 one, and all writers of a table then keep the same rules for commits that meet (on a local disk,

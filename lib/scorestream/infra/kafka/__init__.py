@@ -1,1 +1,1 @@
-"""All that talks to Kafka: `cluster` on the driver, `fetching` and `producing` inside the tasks."""
+"""Kafka: `cluster` for the driver, `consumer` and `producer` for the tasks."""

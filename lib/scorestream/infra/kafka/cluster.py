@@ -1,4 +1,4 @@
-"""The cluster as the driver sees it: topics, offsets, single records in and out."""
+"""The Kafka cluster for the driver: topics, offsets, single records."""
 
 from __future__ import annotations
 

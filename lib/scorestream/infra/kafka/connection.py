@@ -1,4 +1,4 @@
-"""How to reach the cluster: the settings as options of librdkafka and of Spark's Kafka source."""
+"""Connection options of librdkafka and of Spark's Kafka source, from the settings."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _clear(secret: Any) -> str | None:
 
 
 def retry_query(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answer:
-    """Ask again, for so long, while the cluster's answer is one that passes.
+    """Repeat a query for some seconds while the cluster answers with a transient error.
 
     Raises:
         KafkaException: another failure, or the last one.
@@ -161,7 +161,7 @@ def retry_query(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> A
 
 @contextmanager
 def wrap_failures(failure: str, kind: type[ScorestreamError] = KafkaError) -> Iterator[None]:
-    """Turn the client library's failures into one that says what could not be done.
+    """Turn errors of the client library into one that says what failed.
 
     Args:
         failure: could not be done.

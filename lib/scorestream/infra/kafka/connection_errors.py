@@ -1,4 +1,4 @@
-"""Why a broker will have nothing to do with us: wrong login, certificate, protocol.
+"""Explains why a broker refuses connections: login, certificate, protocol.
 
 librdkafka tries again whatever the reason, and its calls only time out; the reason reaches the
 client's error callback.
@@ -27,36 +27,36 @@ _WHEN: Final = re.compile(r" \(after \d+ms in state \w+.*$", re.DOTALL)
 
 
 class ConnectionProblem(NamedTuple):
-    """What is wrong, and which settings to mend."""
+    """What is wrong, and which settings to correct."""
 
     what: str
     mend: str
 
 
 class ConnectionProblems:
-    """Hears a client's errors (`error_cb`) and says what they come to."""
+    """Collects a client's errors (`error_cb`), and explains them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._errors: list[Errors] = []
 
     def __call__(self, error: Errors) -> None:
-        """Note an error."""
+        """Record an error."""
         self._errors.append(error)
 
     @property
     def reason(self) -> str | None:
-        """What the client said last, without where and when; None if nothing."""
+        """The client's last error, without place and time; None if there is none."""
         reasons = [_parts(e)[1] for e in self._errors if e.code() != Errors._ALL_BROKERS_DOWN]
         return reasons[-1] if reasons else None
 
     def forget(self, client: AdminClient) -> None:
-        """Leave out what the client has said until now."""
+        """Forget the errors so far."""
         client.poll(0)
         self._errors.clear()
 
     def find_problem(self, client: AdminClient) -> str | None:
-        """Server, what is wrong, what to mend; None where waiting may help."""
+        """The server, the problem, the settings to correct; None if waiting may help."""
         client.poll(0)
         for error in self._errors:
             server, reason = _parts(error)

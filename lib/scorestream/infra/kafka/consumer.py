@@ -1,4 +1,4 @@
-"""Records in: what the driver planned, fetched by librdkafka inside the tasks.
+"""The consumer: tasks fetch the offset ranges that the driver planned, by librdkafka.
 
 Spark's own Kafka source plans the offsets of each micro-batch, keeps them in the checkpoint and
 refuses lost ones; its records never pass through the JVM (docs/decisions/0008-plumbing.md).
@@ -207,7 +207,7 @@ def _refuse_lost(consumer: Consumer, current: OffsetRange, offset: int) -> None:
 
 
 class _Message(NamedTuple):
-    """What is kept of a message: not its headers, of which there may be megabytes."""
+    """The used parts of a message, without its headers, which may be megabytes."""
 
     partition: int
     offset: int
@@ -218,7 +218,7 @@ class _Message(NamedTuple):
 
 
 def gather_batches(messages: Iterable[Message], topic: str) -> Iterator[Records]:
-    """Messages of a topic, whatever is in them, as batches bounded by bytes."""
+    """Gather messages of a topic into batches of limited bytes."""
     batch: list[_Message] = []
     size = 0
     for message in map(_copy_message, messages):

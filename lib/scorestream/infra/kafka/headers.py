@@ -1,4 +1,4 @@
-"""Headers of records, which anybody may have written: any names, any values, any number of them."""
+"""Reads headers of records; these are untrusted: any names, any values, any number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _headers = methodcaller("headers")
 
 
 def read_headers(message: Message) -> Sequence[Header]:
-    """A record's headers, in their order; none where the name of one is not UTF-8.
+    """Read a record's headers, in order; none if a name is not UTF-8.
 
     The client cannot hand out such a name, nor those beside it. Ours are never among them: a record
     that we send has no other headers. To be called once a message: what the client keeps of one
@@ -37,7 +37,7 @@ def read_headers(message: Message) -> Sequence[Header]:
 
 
 def read_attempt(headers: Iterable[Header]) -> int:
-    """How often a record was replayed before; 0 where no header of ours says so."""
+    """Read how often a record was replayed; 0 without a header of ours."""
     for name, value in headers:
         if name == ATTEMPT_HEADER and _is_number(value, _MAX_DIGITS):
             return int(value or 0)
@@ -45,7 +45,7 @@ def read_attempt(headers: Iterable[Header]) -> int:
 
 
 def read_origin(headers: Iterable[Header]) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of the reject that a record replays; None if it is no replay."""
+    """Read topic, partition and offset of the reject that a record replays; else None."""
     for name, value in headers:
         topic, *numbers = (value or b"").rsplit(b"/", 2) if name == ORIGIN_HEADER else [b""]
         if len(numbers) == 2 and topic.isascii():

@@ -1,4 +1,4 @@
-"""Records out: one idempotent producer a process, acknowledged by all replicas."""
+"""The producer: one idempotent producer per process, acknowledged by all replicas."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def produce(topic: str, records: Iterable[Record], options: Mapping[str, Any]) -
 
 
 class _FailedRecords:
-    """What delivery reports tell of records that did not arrive."""
+    """The records that were not delivered, from delivery reports."""
 
     def __init__(self) -> None:
         self.errors: list[Errors] = []

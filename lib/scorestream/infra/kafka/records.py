@@ -1,4 +1,4 @@
-"""Messages on their way in, and where each came from."""
+"""Fetched messages by column, with their source."""
 
 from __future__ import annotations
 

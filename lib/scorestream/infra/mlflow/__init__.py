@@ -1,4 +1,4 @@
-"""MLflow: where runs and models are, versions and aliases, copies of models in the warehouse."""
+"""MLflow: the store, the model registry, copies of models in the warehouse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version of which model; light, for workers that apply no model."""
+"""A version of a registered model; does not import MLflow, for workers without models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registered models: names, versions, aliases; which version serves, and which served before."""
+"""The model registry: versions and aliases of models, the champion and the one before it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Registry:
         self._client = store.client
 
     def resolve(self, reference: str) -> RegisteredVersion:
-        """The version that a reference means now: NAME@ALIAS, NAME/VERSION, or NAME: the champion.
+        """Resolve NAME@ALIAS, NAME/VERSION, or NAME (its champion) to a version.
 
         Raises:
             ModelError: not such a reference, or there is no such model.
@@ -65,7 +65,7 @@ class Registry:
             return self._of(self._client.get_model_version_by_alias(name, alias))
 
     def champion(self, name: str) -> RegisteredVersion | None:
-        """The version that serves; None where there is none."""
+        """The champion of a model; None if there is none."""
         versions = self.versions(name)
         return next((v for v in versions if CHAMPION in v.aliases), None)
 
@@ -91,19 +91,19 @@ class Registry:
             return self._of(created)
 
     def challenge(self, model: RegisteredVersion) -> None:
-        """Let a version be the challenger."""
+        """Make a version the challenger."""
         with self._store.errors(f"model {model}"):
             self._client.set_registered_model_alias(model.name, CHALLENGER, str(model.version))
 
     def promote(self, model: RegisteredVersion) -> None:
-        """Let a version serve from now on."""
+        """Make a version the champion."""
         served = self._served(model.name)
         if not served or served[-1] != model.version:
             served = [*served, model.version][-_MAX_SERVED:]
         self._serve(model.name, served)
 
     def rollback(self, name: str) -> tuple[RegisteredVersion, RegisteredVersion]:
-        """Let the version serve that served before; what served, and what does now.
+        """Make the previous champion the champion again; returns the old and the new one.
 
         Raises:
             ModelError: there is none.
@@ -119,7 +119,7 @@ class Registry:
         return before, self.resolve(f"{name}@{CHAMPION}")
 
     def _serve(self, name: str, served: Sequence[int]) -> None:
-        """Note what served, then switch: a switch that failed is noted, and can be made again."""
+        """Record the old champion, then switch: a switch that failed can be repeated."""
         version = str(served[-1])
         with self._store.errors(f"model {name}/{version}"):
             self._client.get_model_version(name, version)

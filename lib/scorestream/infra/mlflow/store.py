@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs and models, and how its errors become ours."""
+"""The MLflow store of runs and models, and the conversion of its errors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ModelStore:
 
     @contextmanager
     def errors(self, action: str) -> Iterator[None]:
-        """Raise what MLflow refuses as an error of ours.
+        """Convert MLflow's errors to `ModelError`.
 
         Raises:
             ModelError: MLflow failed.
@@ -92,7 +92,7 @@ class ModelStore:
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Take back what MLflow tells the processes that come: they have settings of their own."""
+    """Restore the environment that MLflow changes: child processes have their own settings."""
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
     known = {name: os.environ.get(name) for name in names}
     yield

@@ -1,1 +1,1 @@
-"""Statements that only read: what one may do in Spark and in DuckDB, and how its rows are shown."""
+"""Read-only SQL: guards for Spark and DuckDB, and output of rows."""

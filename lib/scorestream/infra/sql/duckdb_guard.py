@@ -1,4 +1,4 @@
-"""What a statement may do in DuckDB: read our tables and views.
+"""Guards DuckDB: a statement may only read tables and views of the warehouse.
 
 Two things see to it, neither of which looks at text:
 
@@ -40,7 +40,7 @@ _WORDS_OF_EXPLAIN: Final = frozenset({*"(),", "analyze", "format", "text", "json
 
 
 def restrict_connection(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
-    """Shut a connection in: from now on it opens no file but those of the warehouse's tables.
+    """Restrict a connection to the files of the warehouse's tables.
 
     What does not fit into memory is still written to a temporary folder.
     """
@@ -63,7 +63,7 @@ def restrict_connection(connection: duckdb.DuckDBPyConnection, warehouse: Wareho
 def parse_read_only(
     connection: duckdb.DuckDBPyConnection, sql: str, relations: Collection[str]
 ) -> duckdb.Statement:
-    """The one statement of a text, which must only read.
+    """Parse a text of one statement, which must only read.
 
     Args:
         connection: parses it.
@@ -153,7 +153,7 @@ def _named_queries(nodes: Collection[dict[str, Any]]) -> set[str]:
 
 
 def _find_forbidden(node: dict[str, Any], known: Collection[str]) -> str | None:
-    """What a node is that may not be there."""
+    """Describe a node that is forbidden; None if it is allowed."""
     kind = node.get("type")
     if "class" in node or not isinstance(kind, str) or kind.endswith("_TYPE_INFO"):
         return None

@@ -1,4 +1,4 @@
-"""What a statement may do in Spark: read our tables and views.
+"""Guards Spark: a statement may only read tables and views of the warehouse.
 
 Not decided over text, and not by what is forbidden:
 
@@ -80,7 +80,7 @@ _TABLE: Final = f"{_SQL}execution.datasources.LogicalRelation"
 
 
 class ReadOnlySession:
-    """Statements over tables and views of given names, which can do nothing but read them.
+    """Runs statements that can only read tables and views of given names.
 
     Attributes:
         session: a session of its own beside that it was made from, with the same catalog.
@@ -177,7 +177,7 @@ class ReadOnlySession:
         return iter(())
 
     def _find_forbidden(self, kind: str, part: Any, known: Collection[str]) -> str | None:
-        """What a part of a plan is that may not be there."""
+        """Describe a part of a plan that is forbidden; None if it is allowed."""
         if kind == f"{_SQL}util.CaseInsensitiveStringMap":
             return None if part.isEmpty() else "a relation with options"
         if kind in _NAMED:

@@ -52,7 +52,7 @@ def csv_header(uri: str) -> list[str]:
 
 
 def refuse_repeated(path: str, names: list[str]) -> None:
-    """Refuse columns of which there are two of a name.
+    """Refuse repeated column names.
 
     Raises:
         InputError: there are.

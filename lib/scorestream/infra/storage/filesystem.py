@@ -277,7 +277,7 @@ def write_text(uri: str, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_file(uri: str) -> Iterator[tuple[FileSystem, str]]:
-    """Where to write what takes the place of a file when all is written; of two the later wins."""
+    """Open a file that replaces another one when the block ends; of two, the later wins."""
     filesystem, path = filesystem_of(uri)
     if _replaces_whole(filesystem):
         yield filesystem, path

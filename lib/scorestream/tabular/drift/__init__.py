@@ -1,1 +1,1 @@
-"""Whether data are still like those that a model was trained on."""
+"""Drift: whether data still resemble those that a model was trained on."""

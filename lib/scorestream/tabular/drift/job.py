@@ -1,4 +1,4 @@
-"""`check_drift`: whether data are still like those that a model was trained on."""
+"""`check_drift`: compares data with those that a model was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far data, and the predictions for them, are from those of the training."""
+"""Drift measures of data, and of predictions for them, against the training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANCE: Final = 0.99
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """How far one column is from that of the training.
+    """The drift of one column.
 
     Attributes:
         name: of a feature, or `prediction` or `probability`.

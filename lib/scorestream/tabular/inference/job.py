@@ -59,7 +59,7 @@ def score_table(options: ApplyOptions, settings: Settings) -> None:
 
 
 def explain_table(options: ApplyOptions, settings: Settings) -> None:
-    """Write a table's rows with their predictions, and why.
+    """Write a table's rows with their predictions and the reasons.
 
     Raises:
         ModelError: there is no such model, or it was not trained here.
@@ -77,7 +77,7 @@ def explain_table(options: ApplyOptions, settings: Settings) -> None:
 
 
 def add_predictions(model: LoadedModel, rows: pa.Table, first_row: int = 1) -> pa.Table:
-    """Rows with `prediction`, for classifiers `probability`, and `error`.
+    """Add the columns `prediction`, for classifiers `probability`, and `error`.
 
     Raises:
         InputError: a column is missing, has a type that cannot be meant, or a name of ours.
@@ -91,7 +91,7 @@ def add_predictions(model: LoadedModel, rows: pa.Table, first_row: int = 1) -> p
 
 
 def add_reasons(model: TabularModel, rows: pa.Table, first_row: int, top: int) -> pa.Table:
-    """Rows with `prediction`, `start`, a `term_…` a feature, `reasons` and `error`.
+    """Add the columns `prediction`, `start`, a `term_…` per feature, `reasons` and `error`.
 
     Start and terms sum to the prediction; a classification's to its log-odds.
 
@@ -122,7 +122,7 @@ def add_reasons(model: TabularModel, rows: pa.Table, first_row: int, top: int) -
 
 
 def _apply(options: ApplyOptions, work: Callable[[pa.Table, int], pa.Table]) -> int:
-    """Read, work and write, some rows at a time; how many rows."""
+    """Read, process and write rows in batches; returns how many."""
     worked = (batch for batch in _process_batches(options.input, work) if batch.num_rows)
     first = next(worked, None)
     if first is None:

@@ -1,4 +1,4 @@
-"""Tables as output, some rows at a time: CSV, Parquet or Delta by the path's ending."""
+"""Writes tables in batches: CSV, Parquet or Delta by the path's ending."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNWRITABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
 
 
 def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> int:
-    """Write rows in their order; how many they were.
+    """Write rows in their order; returns how many.
 
     Args:
         path: .csv, .csv.gz and .parquet are files, which are overwritten when all is written; any
@@ -51,7 +51,7 @@ def write_batches(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> 
 
 
 class _CountedBatches:
-    """Batches that get the types of the first one, and are counted, while they pass."""
+    """Casts batches to the types of the first one, and counts their rows."""
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.Table]) -> None:
         self._schema = schema
@@ -78,7 +78,7 @@ def _write_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> No
 
 @contextmanager
 def _open_replacement(path: str) -> Iterator[pa.NativeFile]:
-    """A stream into a file that has its name only when all is written."""
+    """Open a stream into a file that gets its name when all is written."""
     filesystem, file = filesystem_of(as_uri(path))
     filesystem.create_dir(file.rpartition("/")[0], recursive=True)
     compression = "gzip" if path.endswith(".gz") else None
@@ -104,7 +104,7 @@ def _write_delta(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) -> N
 
 
 def _to_delta_schema(schema: pa.Schema) -> pa.Schema:
-    """The types in which a Delta table keeps those of a schema."""
+    """Convert a schema to the types of a Delta table."""
     with tempfile.TemporaryDirectory() as folder:
         write_deltalake(folder, schema.empty_table())
         return pa.schema(DeltaTable(folder).schema())
@@ -136,14 +136,14 @@ def _write_data_file(path: str, schema: pa.Schema, batches: Iterable[pa.Table]) 
 
 
 def _to_delta_types(batch: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows in other types; of times the digits that Delta does not keep are dropped."""
+    """Cast rows to other types; digits of times that Delta does not store are dropped."""
     kinds = [pc.CastOptions(kind, allow_time_truncate=True) for kind in schema.types]
     columns = zip(batch.columns, kinds, strict=True)
     return pa.Table.from_arrays([pc.cast(c, options=kind) for c, kind in columns], schema=schema)
 
 
 def _flatten_schema(schema: pa.Schema) -> pa.Schema:
-    """A schema that CSV can hold: what is nested becomes text."""
+    """Flatten a schema for CSV: nested types become text."""
     return pa.schema(
         [pa.field(f.name, pa.string() if pa.types.is_nested(f.type) else f.type) for f in schema]
     )

@@ -1,4 +1,4 @@
-"""What a model of a table is made of, as its configuration says."""
+"""Configuration of a model: columns, candidates, encodings, reasons, similarity."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Column(FrozenModel):
 
 
 class Range(FrozenModel):
-    """Values that a search tries: whole numbers if both bounds are, or choices."""
+    """The values that a search tries: a range, of whole numbers if both bounds are, or choices."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -73,7 +73,7 @@ class Range(FrozenModel):
 
 
 class Encoding(FrozenModel):
-    """How a model sees a feature; None: as its family likes best.
+    """How a feature is encoded; None: the default of the family.
 
     Attributes:
         to: as_is (a number; an ordinal by its place), scaled (to mean 0 and deviation 1), steps (of
@@ -89,7 +89,7 @@ class Encoding(FrozenModel):
 
 
 class Candidate(FrozenModel):
-    """A way to learn that competes with the others.
+    """A model family with its parameters, which competes in a training.
 
     Attributes:
         family: one of the registered families.

@@ -24,7 +24,7 @@ CASE WHEN isfinite(CAST("{name}" AS DOUBLE)) THEN CAST("{name}" AS DOUBLE) END A
 
 
 def add_derived_features(rows: pa.Table, derived: Mapping[str, str]) -> pa.Table:
-    """Rows with the derived features behind their columns, as numbers.
+    """Add the derived features behind the columns, as numbers.
 
     Null where an expression fails, or gives nothing or no finite number: a division by 0, for
     instance.

@@ -1,4 +1,4 @@
-"""Models of tables in MLflow: runs of trainings, models loaded from the registry."""
+"""Models of tables in MLflow: training runs, artifacts, loading from the registry."""
 
 # Before MLflow is imported: it reads its settings then.
 import scorestream.infra.mlflow as _settings  # noqa: F401

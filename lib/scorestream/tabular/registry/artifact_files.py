@@ -1,4 +1,4 @@
-"""Files of a training's run, below its folder: what `forget --wallet` does with each kind."""
+"""Kinds of files of a training's run, and what `forget --wallet` does with each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of trainings and of the models that they made, wherever the store keeps them."""
+"""Files of trainings and of their models, wherever the store keeps them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ArtifactFolder:
             return Path(self._repository.download_artifacts(path, folder)).read_bytes()
 
     def write(self, path: str, content: bytes) -> None:
-        """Put another content in the place of a file's."""
+        """Replace the content of a file."""
         parent, _, name = path.rpartition("/")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, name)
@@ -78,7 +78,7 @@ class ArtifactFolder:
 
 
 def list_trainings(store: ModelStore) -> list[TrainingRun]:
-    """All trainings of ours in a store.
+    """List all our trainings in a store.
 
     Raises:
         MlflowException: the store failed.
@@ -97,7 +97,7 @@ def list_trainings(store: ModelStore) -> list[TrainingRun]:
 
 
 def list_folders(store: ModelStore, training: TrainingRun) -> Iterator[ArtifactFolder]:
-    """Folders of a training: its run's, and those of its models."""
+    """List the folders of a training: its run's, and those of its models."""
     yield ArtifactFolder(training.artifacts, "")
     run = store.client.get_run(training.run_id)
     models = store.client.search_logged_models(

@@ -1,4 +1,4 @@
-"""Models out of the registry, for whoever applies them; and how MLflow loads ours.
+"""Loads models from the registry; also the pyfunc that MLflow loads for our models.
 
 A model of ours is an MLflow pyfunc whose folder holds JSON and the formats of the families'
 libraries: nothing that is executed when it is read.
@@ -121,7 +121,7 @@ class LoadedModel:
 
 
 def unwrap_model(pyfunc: PyFuncModel) -> TabularModel | None:
-    """The model of ours that is behind MLflow's interface, if it is one."""
+    """Unwrap our model from MLflow's interface; None for a foreign model."""
     try:
         raw = cast("Any", pyfunc).get_raw_model()
     except (AttributeError, NotImplementedError, MlflowException):
@@ -176,7 +176,7 @@ def load(store: ModelStore, model: RegisteredVersion) -> LoadedModel:
 
 
 def _column(values: Any, count: int) -> pa.Array:
-    """The one column of what a foreign model gives for so many rows.
+    """Select the one column of a foreign model's output, and check its length.
 
     Raises:
         ModelError: it is of another length.

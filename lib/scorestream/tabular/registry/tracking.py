@@ -1,4 +1,4 @@
-"""Runs of trainings: what was tried, what came of it, and the model."""
+"""MLflow runs of trainings: parameters, metrics, files and the model."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ _MAX_CHARACTERS: Final = 5_000
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is being written, or was."""
+    """An MLflow run, to write or to read."""
 
     store: ModelStore
     run_id: str
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Note parameters."""
+        """Log parameters."""
         entities = [Param(key, str(value)[:_MAX_CHARACTERS]) for key, value in params.items()]
         for start in range(0, len(entities), _MAX_PARAMS):
             some = entities[start : start + _MAX_PARAMS]
             self.store.client.log_batch(self.run_id, params=some)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Note metrics."""
+        """Log metrics."""
         time = int(pd.Timestamp.now("UTC").timestamp() * 1000)
         entities = [Metric(key, value, time, 0) for key, value in metrics.items()]
         self.store.client.log_batch(self.run_id, metrics=entities)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Note tags."""
+        """Log tags."""
         entities = [RunTag(key, value[:_MAX_CHARACTERS]) for key, value in tags.items()]
         self.store.client.log_batch(self.run_id, tags=entities)
 
     def log_files(self, files: Mapping[str, bytes | str]) -> None:
-        """Keep files, by their path below the run's folder.
+        """Log files, by their path below the run's folder.
 
         Raises:
             LookupError: one is of a kind of which nobody has said what `forget` does with it.
@@ -79,7 +79,7 @@ class Run:
             self.store.client.log_artifacts(self.run_id, temporary)
 
     def log_folder(self, folder: Path, name: str) -> None:
-        """Keep a folder of files.
+        """Log a folder of files.
 
         Raises:
             LookupError: they are of a kind of which nobody has said what `forget` does with it.
@@ -88,7 +88,7 @@ class Run:
         self.store.client.log_artifacts(self.run_id, str(folder), name)
 
     def read_file(self, name: str) -> bytes:
-        """A file that was kept.
+        """Read a logged file.
 
         Raises:
             ModelError: there is none.
@@ -98,7 +98,7 @@ class Run:
             return Path(path).read_bytes()
 
     def read_model(self, name: str) -> TabularModel:
-        """A model that was kept as a folder.
+        """Read a model from a logged folder.
 
         Raises:
             ModelError: there is none, or it is damaged.
@@ -108,7 +108,7 @@ class Run:
             return TabularModel.load(Path(path))
 
     def log_model(self, model: TabularModel, example: pa.Table) -> str:
-        """Keep a model as an MLflow pyfunc; its URI.
+        """Log a model as an MLflow pyfunc; returns its URI.
 
         Args:
             example: some rows of raw columns.
@@ -132,7 +132,7 @@ class Run:
 def start_run(
     store: ModelStore, experiment: str, name: str, parent: Run | None = None
 ) -> Iterator[Run]:
-    """A run of an experiment, which is made at first; failed if an error leaves it.
+    """Start a run of an experiment, which is created if needed; an error marks it as failed.
 
     Raises:
         ModelError: the store failed.
@@ -172,14 +172,14 @@ def _refuse_elsewhere(experiment: Experiment) -> None:
 
 
 def build_signature(model: TabularModel, rows: pd.DataFrame) -> ModelSignature:
-    """What the model takes and gives, as MLflow checks it."""
+    """Build the MLflow signature: inputs and outputs of a model."""
     inferred = infer_signature(rows, TabularPyfunc(model).predict(rows))
     outputs = ParamSchema([ParamSpec(OUTPUT, "string", OUTPUTS[0])])
     return ModelSignature(inferred.inputs, inferred.outputs, outputs)
 
 
 def build_input_example(model: TabularModel, table: pa.Table) -> pd.DataFrame:
-    """The first good rows of a table as a frame of what the model takes."""
+    """Build an input example from the first good rows of a table."""
     checked = model.check(table)
     good = checked.rows.filter(pa.array(~checked.bad)).slice(0, EXAMPLE_ROWS)
     return pd.DataFrame(good.to_pandas())

@@ -1,4 +1,4 @@
-"""Metrics of predictions on rows that were not learned from."""
+"""Metrics of predictions on rows that were not trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BINS: Final = 10
 
 
 def evaluate(card: ModelCard, truth: Floats, margin: Floats) -> dict[str, float]:
-    """All metrics of a task.
+    """Compute all metrics of a task.
 
     Args:
         card: says what margins mean.

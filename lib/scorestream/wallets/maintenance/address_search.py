@@ -1,4 +1,4 @@
-"""A wallet's address in bytes that nobody could read: in any spelling, escape and encoding."""
+"""Searches a wallet's address in raw bytes, in any spelling, escape and encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of `coverage` that newer ones have made needless."""
+"""Deletes records of `coverage` that newer ones supersede."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PASS: Final = ["source_topic", "generation"]
 
 
 def drop_superseded(warehouse: Warehouse, count: int = KEPT) -> None:
-    """Leave of each pass over a topic its newest records alone, in one file.
+    """Keep only the newest records of each generation, in one file.
 
     Args:
         warehouse: whose upkeep this process has.

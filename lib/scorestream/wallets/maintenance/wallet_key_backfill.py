@@ -1,4 +1,4 @@
-"""Wallet keys of rows that are older than the column `wallet_key`."""
+"""Fills in wallet keys of rows that are older than the column `wallet_key`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WALLET_KEY: str = "wallet_key"
 
 
 def fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
-    """Give a key to the rows that are older than the column; how many rows those were."""
+    """Fill in the missing wallet keys; returns of how many rows."""
     if WALLET_KEY not in table.columns.names:
         return 0
     action = f"wallet keys of {warehouse.path(table)}"

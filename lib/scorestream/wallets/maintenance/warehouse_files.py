@@ -1,4 +1,4 @@
-"""Files below the warehouse, beside its tables: what `forget --wallet` does with each kind.
+"""Kinds of files below the warehouse, and what `forget --wallet` does with each.
 
 A new kind of file is declared here; a table says it itself (`wallets/schema/tables.py`).
 """

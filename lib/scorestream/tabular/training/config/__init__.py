@@ -1,1 +1,1 @@
-"""What a use case is: the keys of `conf/models/NAME.yaml`, checked."""
+"""Configuration of a use case: `conf/models/NAME.yaml`, typed and checked."""

@@ -1,4 +1,4 @@
-"""Numbers that stand for the content of rows, whatever file and order they come in."""
+"""Hashes of rows by content, independent of file and order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as input: CSV, Parquet, Delta, or SQL over the warehouse, without a JVM.
+"""Reads tables: CSV, Parquet, Delta, or SQL over the warehouse, without a JVM.
 
 CSV comes as text, below a header: what a value means is for `validation` to say.
 """
@@ -35,7 +35,7 @@ _UNREADABLE: Final = (OSError, pa.ArrowException, DeltaRsError)
 
 
 def read_at_most(path: str, most: int) -> pa.Table | None:
-    """All rows of a table; None if they are more than so many.
+    """Read all rows of a table; None if there are more than `most`.
 
     Raises:
         InputError: there is none, it cannot be read, or it holds no row.
@@ -52,7 +52,7 @@ def read_at_most(path: str, most: int) -> pa.Table | None:
 
 
 def read_sample(path: str, most: int) -> tuple[pa.Table, int]:
-    """At most so many rows of a table by chance, in order, and how many it has.
+    """Read a random sample of a table, in order, and count its rows.
 
     The same at each reading.
 

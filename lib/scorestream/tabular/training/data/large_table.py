@@ -1,4 +1,4 @@
-"""A table of more rows than one process holds, as Spark reads it; no other training loads Spark."""
+"""A table that is too large for one process, read by Spark; other trainings do not load Spark."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class LargeTable:
 
 
 def refuse_unfit(use_case: UseCase) -> None:
-    """Refuse what only rows in one process allow.
+    """Refuse options that need all rows in one process.
 
     Raises:
         TrainingError: the split looks at other rows, or no family learns in Spark.
@@ -81,7 +81,7 @@ def refuse_unfit(use_case: UseCase) -> None:
 
 
 def can_learn_in_spark(use_case: UseCase, name: str) -> bool:
-    """Whether a candidate can learn from rows that no process holds."""
+    """Whether a candidate can be trained in Spark."""
     candidate = use_case.candidates.get(name)
     return (
         candidate is not None

@@ -1,4 +1,4 @@
-"""Problems of rows in few words."""
+"""Summaries of the problems of rows."""
 
 from __future__ import annotations
 

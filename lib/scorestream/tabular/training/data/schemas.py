@@ -1,4 +1,4 @@
-"""The columns of a table of several Parquet files, whose types need not be the same in all."""
+"""Merges the schemas of several Parquet files, whose types may differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scorestream.infra.storage.filesystem import filesystem_of
 
 
 def merge_schemas(uris: Sequence[str]) -> pa.Schema:
-    """The columns of files, each of a type that holds its values in all of them.
+    """Merge the schemas of files: each column gets a type that holds its values in all of them.
 
     Raises:
         InputError: files have other columns than the first, or a column has no such type.
@@ -36,7 +36,7 @@ def _fields(common: pa.Schema, schema: pa.Schema, uri: str) -> Iterator[pa.Field
 
 
 def _merge_fields(before: pa.Field, field: pa.Field, uri: str) -> pa.Field:
-    """A field for both: null becomes any type, whole numbers wider ones or doubles."""
+    """Merge two fields: null becomes any type, integers become wider or doubles."""
     both = [pa.schema([before]), pa.schema([field])]
     try:
         return pa.unify_schemas(both, promote_options="permissive").field(0)

@@ -1,4 +1,4 @@
-"""Which rows are held out, so that the same row is held out again when others are added."""
+"""Selects held-out rows; a row stays held out when others are added."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIN_ROWS: Final = 10
 
 
 def select_held_out(rows: pa.Table, use_case: UseCase) -> Flags:
-    """Which of the checked rows are held out.
+    """Select the checked rows to hold out.
 
     Randomness is the hash of a row's features and target: rows of the same content are on one side.
 
@@ -44,7 +44,7 @@ def select_held_out(rows: pa.Table, use_case: UseCase) -> Flags:
 
 
 def split_position(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each checked row, by its features and target alone.
+    """Compute a number in [0, 1) for each checked row, from its features and target alone.
 
     Columns carried beside them come as each source has them: texts here, numbers there.
     """
@@ -55,13 +55,13 @@ def split_position(rows: pa.Table, use_case: UseCase) -> npt.NDArray[np.float64]
 def _select_stratified(
     place: npt.NDArray[np.float64], labels: pa.ChunkedArray, share: float
 ) -> Flags:
-    """Of each label the rows with the lowest numbers."""
+    """Select the rows with the lowest numbers of each label."""
     rank = pd.Series(place).groupby(labels.to_pandas(), dropna=False).rank(method="min", pct=True)
     return np.asarray(rank.to_numpy() <= share)
 
 
 def _select_latest(rows: pa.Table, split: Split) -> Flags:
-    """The latest rows up to the wanted share, but all of the latest moment, and never all rows."""
+    """Select the latest rows up to the share; rows of one time stay together, never all rows."""
     times = parse_times(rows[str(split.column)])
     distinct, counts = np.unique(times, return_counts=True)
     if len(distinct) < 2:

@@ -1,4 +1,4 @@
-"""The training data of a use case as a Delta table that grows: `training/NAME` in the warehouse."""
+"""Stored training rows of a use case: the Delta table `training/NAME` of the warehouse."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def training_table(use_case: UseCase, labels: str) -> Table:
 
 @dataclass(frozen=True)
 class StoredRows:
-    """Where the rows of a use case are kept.
+    """The table with the stored rows of a use case.
 
     Attributes:
         name: of the table, with its version.
@@ -50,7 +50,7 @@ class StoredRows:
 
     @classmethod
     def of(cls, use_case: UseCase, warehouse: Warehouse) -> StoredRows | None:
-        """The table as it is now; None where no rows are kept."""
+        """The table as it is now; None if no rows are stored."""
         table = training_table(use_case, "string")
         path = warehouse.path(table)
         try:
@@ -64,7 +64,7 @@ class StoredRows:
 
 
 def store_rows(use_case: UseCase, warehouse: Warehouse, checked: CheckedRows, labels: str) -> None:
-    """Add the good ones of checked rows; those that are kept already are not added again.
+    """Store good rows; rows that are stored already are not added again.
 
     Args:
         checked: rows.
@@ -89,7 +89,7 @@ def store_rows(use_case: UseCase, warehouse: Warehouse, checked: CheckedRows, la
 
 
 def _to_stored_columns(rows: pa.Table, path: str) -> pa.Table:
-    """Rows with null in columns that the table has from before, and the use case no longer."""
+    """Add null columns for those that only the table has."""
     for field in pa.schema(DeltaTable(path).schema()):
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
@@ -97,7 +97,7 @@ def _to_stored_columns(rows: pa.Table, path: str) -> pa.Table:
 
 
 def _read_stored_hashes(table: Table, warehouse: Warehouse) -> Hashes:
-    """Of the rows that are kept, which are read some at a time."""
+    """Read the hashes of the stored rows, batch by batch."""
     batches = read_table_batches(DeltaTable(warehouse.path(table)), table.columns.names)
     hashes = [row_hashes(batch) for batch in batches]
     return np.concatenate([np.empty(0, np.uint64), *hashes])

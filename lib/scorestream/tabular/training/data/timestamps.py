@@ -1,4 +1,4 @@
-"""Times as columns hold them: unix seconds, ISO 8601 texts, or a type of times."""
+"""Parses columns of times: unix seconds, ISO 8601 texts, or a time type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Seconds = npt.NDArray[np.float64]
 
 
 def parse_times(values: pa.ChunkedArray) -> Seconds:
-    """Times as unix seconds, each value by itself; NaN where it is none."""
+    """Parse times to unix seconds; NaN where a value is none."""
     kind = values.type
     if pa.types.is_string(kind):
         return _of_texts(pc.utf8_trim_whitespace(values).to_pandas())

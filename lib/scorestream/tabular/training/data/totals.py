@@ -1,4 +1,4 @@
-"""What is counted over all rows of a training, those too that no process holds."""
+"""Counts over all rows of a training, also of a table that is too large for one process."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def count_in_spark(use_case: UseCase, table: LargeTable) -> Totals:
 
 
 def sum_counts(counts: Counter[str]) -> Totals:
-    """Totals from the sum of the counts of all rows."""
+    """Compute totals from the counts of all rows."""
     # Sums know no order.
     sums = [counts[name] % (1 << 64) for name in (_CONTENT, _BAD_CONTENT)]
     text = f"{counts[_ROWS]} {counts[_BAD_ROWS]} {sums}"
@@ -74,7 +74,7 @@ def sum_counts(counts: Counter[str]) -> Totals:
 
 
 def count_rows_of(rows: pa.Table, use_case: UseCase) -> Counter[str]:
-    """Counts of some raw rows, and sums of their hashes; those of several parts add up."""
+    """Count raw rows and sum their hashes; results of several parts can be added."""
     checked = check_training(rows, use_case, use_case.name)
     good = checked.rows.filter(pa.array(~checked.bad))
     bad = rows.select(checked.rows.column_names).filter(pa.array(checked.bad))

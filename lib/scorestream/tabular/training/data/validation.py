@@ -1,4 +1,4 @@
-"""Rows of a table checked against a use case: typed, and what is wrong with each bad one."""
+"""Checks the rows of a table against a use case: converts types, finds problems."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_training(table: pa.Table, use_case: UseCase, where: str) -> CheckedRow
 def _find_rows_without_time(
     rows: pa.Table, column: str | None, problems: list[Problem]
 ) -> Iterator[Problem]:
-    """Rows that belong to neither side of a split by time, but those of which that is told."""
+    """Find rows without a time to split by, unless a problem is known already."""
     if column is None:
         return
     values, known = rows[column], {problem.row for problem in problems if problem.column == column}

@@ -1,1 +1,1 @@
-"""What stays of a training: its run, its profile and plots, who is champion."""
+"""Results of a training: MLflow run, profile, plots, promotion decision."""

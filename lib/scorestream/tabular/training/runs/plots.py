@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, as PNG: drawn without a display, and without global state."""
+"""Plots of an evaluation as PNG, drawn without a display and global state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_BARS: Final = 25
 
 
 def evaluation_plots(card: ModelCard, truth: Floats, margin: Floats) -> dict[str, bytes]:
-    """The pictures of a task, by file name.
+    """Draw the plots of a task, by file name.
 
     Args:
         card: says what margins mean.

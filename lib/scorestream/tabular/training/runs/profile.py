@@ -1,4 +1,4 @@
-"""What data a model was trained on, as JSON: the data version, and distributions for drift."""
+"""The training profile: data version, counts and distributions, for drift."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Candidates that compete: learned, cross-validated, searched, beside baselines."""
+"""Search: trains, cross-validates and compares candidates and baselines."""
