@@ -60,7 +60,8 @@ def _core(values: Sequence[bytes], *, include_transactions: bool) -> None:
     model = load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
     for start in range(0, len(values), BATCH):
         batch = values[start : start + BATCH]
-        score_messages(batch, np.full(len(batch), AS_OF), model, include_transactions)
+        moments = np.full(len(batch), AS_OF)
+        score_messages(batch, moments, model, include_transactions=include_transactions)
 
 
 LIMITS: dict[str, Work] = {

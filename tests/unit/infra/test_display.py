@@ -118,12 +118,12 @@ def test_a_spreadsheet_runs_no_formula(text: str, shown: str) -> None:
 def test_a_comparison(value: str) -> None:
     sides = Side(value, "run"), Side("b", value)
     left, right = score(1, {value: 1}, **{value: 1}), score(9, {value: 2}, **{value: 2})
-    report = as_markdown(*sides, FIGURES, [explained(value, left, right)], "p.svg")
+    report = as_markdown(*sides, FIGURES, [explained(value, left, right)], picture="p.svg")
     assert report.count(markdown_text(value)) >= 6
     assert not UNSEEN.search(report)
     widths = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in report.splitlines()[-4:]}
     assert widths - {0} == {7}
-    picture = as_svg(value, value, FIGURES, {(0, 0): 1}, {0: 1})
+    picture = as_svg(value, value, FIGURES, cells={(0, 0): 1}, bars={0: 1})
     shown = ["".join(node.itertext()) for node in ElementTree.fromstring(picture).iter()]
     assert shown.count(f"score of {visible(value)}") == 2
 

@@ -10,42 +10,60 @@ import pyarrow as pa
 
 
 @dataclass(frozen=True)
-class Addresses:
-    """The columns in which rows may hold a wallet's address, for `forget --wallet`.
+class Identifiers:
+    """The columns in which rows may hold the identifier of somebody whose data is erased.
 
     Attributes:
-        wallet: columns that say whose a row is; the wallet's rows go.
-        raw: columns that may hold it in any form; where `wallet` says nobody, the row goes with it.
-        others: columns in which rows of others may name it; those stay, which `forget` says.
+        owner: columns that say whose a row is; the owner's rows are erased.
+        raw: columns that may hold it in any form; a row without an owner is erased with it.
+        mentions: columns in which rows of others may have it; these stay, and are reported.
     """
 
-    wallet: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
 
     @property
     def decisive(self) -> tuple[str, ...]:
-        """The columns that tell whether a row goes."""
-        return (*self.wallet, *self.raw)
+        """The columns that decide whether a row is erased."""
+        return (*self.owner, *self.raw)
 
 
-NO_ADDRESSES: Final = Addresses()
+NO_IDENTIFIERS: Final = Identifiers()
 
 
-def addresses_anywhere(columns: pa.Schema, wallet: Sequence[str] = ()) -> Addresses:
-    """For tables whose columns the user chooses: all columns but numbers may hold an address.
+def identifiers_anywhere(columns: pa.Schema, owner: Sequence[str] = ()) -> Identifiers:
+    """For tables whose columns the user chooses: all columns but numbers may hold an identifier.
 
     Args:
         columns: of the table.
-        wallet: names of columns that, where a table has them, say whose a row is.
+        owner: names of columns that, where a table has them, say whose a row is.
     """
-    owners = tuple(name for name in wallet if name in columns.names)
-    texts = (field.name for field in columns if not _is_plain(field.type))
-    return Addresses(owners, tuple(name for name in texts if name not in owners))
+    owners = tuple(name for name in owner if name in columns.names)
+    texts = (field.name for field in columns if not _is_number(field.type))
+    return Identifiers(owners, tuple(name for name in texts if name not in owners))
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, as the table's owner declares it.
+
+    Attributes:
+        comment: what it means.
+        statistics: whether readers skip files by it. Long texts and nested columns would only
+            bloat the log.
+        added_later: whether tables of an earlier version lack it; it is added, and null there.
+    """
+
+    name: str
+    type: pa.DataType
+    comment: str
+    statistics: bool = False
+    added_later: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,10 +73,9 @@ class Table:
     Attributes:
         columns: in order.
         comment: what it is for.
-        addresses: where its rows may hold a wallet's address.
-        added_later: columns that tables of an earlier version lack; they are added, and null there.
-        statistics: columns by which readers skip files. Long texts and nested columns would only
-            bloat the log.
+        identifiers: where its rows may hold the identifier of somebody.
+        added_later: names of columns that tables of an earlier version lack.
+        statistics: names of columns by which readers skip files.
         cluster_by: the column by which the table is put in order; None: it is not.
         column_comments: by name of a column.
     """
@@ -66,11 +83,33 @@ class Table:
     name: str
     columns: pa.Schema
     comment: str
-    addresses: Addresses
+    identifiers: Identifiers
     added_later: frozenset[str] = frozenset()
     statistics: frozenset[str] = frozenset()
     cluster_by: str | None = None
     column_comments: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of_columns(
+        cls,
+        name: str,
+        columns: Sequence[Column],
+        *,
+        comment: str,
+        identifiers: Identifiers,
+        cluster_by: str | None = None,
+    ) -> Table:
+        """The table that has these columns, in order."""
+        return cls(
+            name,
+            pa.schema([(column.name, column.type) for column in columns]),
+            comment,
+            identifiers,
+            added_later=frozenset(column.name for column in columns if column.added_later),
+            statistics=frozenset(column.name for column in columns if column.statistics),
+            cluster_by=cluster_by,
+            column_comments={column.name: column.comment for column in columns},
+        )
 
 
 @dataclass(frozen=True)
@@ -80,13 +119,13 @@ class View:
     Attributes:
         sql: Spark's; `duckdb_reader` translates it for DuckDB.
         comment: what it is for.
-        column_comments: by name of a column.
+        column_comments: by name of a column; each column of the view must have one.
     """
 
     name: str
     sql: str
     comment: str
-    column_comments: Mapping[str, str] = field(default_factory=dict, compare=False)
+    column_comments: Mapping[str, str] = field(compare=False)
 
 
 @dataclass(frozen=True)

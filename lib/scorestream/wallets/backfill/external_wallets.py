@@ -1,4 +1,4 @@
-"""Wallets of tables that are not ours: checked, scored, and taken into the history."""
+"""Wallets of external tables: checked, scored, and added to the history."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from scorestream.wallets.backfill.stored_wallets import (
     whole_wallets,
 )
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.actions import VALUES
 from scorestream.wallets.core.decode import Decoded, Reject, decode
 from scorestream.wallets.core.history import (
     WalletHistory,
@@ -36,8 +37,8 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class ForeignWallets:
-    """All rows of some wallets of a table that is not ours, in one file.
+class ExternalWallets:
+    """All rows of some wallets of an external table, in one file.
 
     Attributes:
         number: of the file.
@@ -53,42 +54,51 @@ class ForeignWallets:
     moments: list[int]
 
     def score(
-        self, model: ScoringModel, include_transactions: bool
+        self, model: ScoringModel, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
         for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
             good, rejects = _checked(rows)
             if rejects.numbers.size:
-                yield self._refused(rejects, include_transactions)
+                yield self._refused(rejects, include_transactions=include_transactions)
             if good.num_rows:
-                yield from self._score(
-                    wallet_history(self._as_known(good)), model, include_transactions
-                )
+                history = wallet_history(self._as_known(good))
+                yield from self._score(history, model, include_transactions=include_transactions)
 
     def _score(
-        self, rows: WalletHistory, model: ScoringModel, include_transactions: bool
+        self, rows: WalletHistory, model: ScoringModel, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         moments = fixed_moments(rows, np.array(self.moments))
         records = moment_records(WALLETS_OF + self.source, self.number, rows, self.moments)
         for scored in score_moments(rows, moments, model):
             yield (
-                (replace(scored, transactions=_none()) if include_transactions else scored),
+                (
+                    replace(scored, transactions=_no_transactions())
+                    if include_transactions
+                    else scored
+                ),
                 records,
             )
         if include_transactions:
-            # Whatever a wallet's scores are: that goes by the moments that were asked for.
-            taken = _taken(rows, len(self.moments), moments.as_of)
-            yield replace(_nothing(), transactions=taken), records
+            # All transactions of a wallet, whether or not it has a score at these moments.
+            transactions = _transactions(rows, len(self.moments), moments.as_of)
+            yield replace(_empty_result(), transactions=transactions), records
 
-    def _refused(self, rejects: _Rejects, include_transactions: bool) -> tuple[Scored, Records]:
+    def _refused(self, rejects: _Rejects, *, include_transactions: bool) -> tuple[Scored, Records]:
         last = np.full(len(rejects.values), self.moments[-1])
         offsets = (rejects.numbers + 1) * len(self.moments) - 1
         records = numbered_records(
-            WALLETS_OF + self.source, self.number, offsets, last, rejects.values
+            WALLETS_OF + self.source,
+            self.number,
+            offsets=offsets,
+            as_of=last,
+            values=rejects.values,
         )
         rows = reject_rows(rejects.reasons, last)
         return replace(
-            _nothing(), rejects=rows, transactions=_none() if include_transactions else None
+            _empty_result(),
+            rejects=rows,
+            transactions=_no_transactions() if include_transactions else None,
         ), records
 
     def _as_known(self, rows: pa.Table) -> pa.Table:
@@ -118,29 +128,29 @@ class _Rejects:
 def _checked(rows: pa.Table) -> tuple[pa.Table, _Rejects]:
     """The rows of the wallets without a bad one, and the rejects of the others.
 
-    The decoder has the last word on rows with a `defect`; those that it accepts are as it reads
+    Rows with a `defect` are decoded as messages; those that the decoder accepts are as it reads
     them.
     """
-    looked = np.flatnonzero(np.asarray(rows["defect"].is_valid()))
-    values = [value.encode() for value in rows["defect"].take(pa.array(looked)).to_pylist()]
+    suspects = np.flatnonzero(np.asarray(rows["defect"].is_valid()))
+    values = [value.encode() for value in rows["defect"].take(pa.array(suspects)).to_pylist()]
     decoded = decode(values)
     number = np.asarray(rows["number"])
-    bad_rows = looked[[reject.position for reject in decoded.rejects]]
+    bad_rows = suspects[[reject.position for reject in decoded.rejects]]
     bad = np.isin(number, number[bad_rows])
     plain = np.asarray(rows["defect"].is_null()) & ~bad
-    read = looked[decoded.positions]
-    mended = _mended(rows, read, decoded).filter(pa.array(~bad[read]))
+    read = suspects[decoded.positions]
+    corrected = _corrected(rows, read, decoded).filter(pa.array(~bad[read]))
     good = rows.drop_columns(["defect"])
-    good = pa.concat_tables([good.filter(pa.array(plain)), mended.select(good.column_names)])
+    good = pa.concat_tables([good.filter(pa.array(plain)), corrected.select(good.column_names)])
     return good, _rejects(rows, decoded, bad_rows, values)
 
 
-def _mended(rows: pa.Table, read: Ints, decoded: Decoded) -> pa.Table:
+def _corrected(rows: pa.Table, read: Ints, decoded: Decoded) -> pa.Table:
     """The rows that the decoder accepted, with the values as it reads them."""
-    mended = decoded.rows.drop_columns(["message"])
+    corrected = decoded.rows.drop_columns(["message"])
     for name in ("wallet_key", "wallet_address", "number"):
-        mended = mended.append_column(name, rows[name].take(pa.array(read)))
-    return mended
+        corrected = corrected.append_column(name, rows[name].take(pa.array(read)))
+    return corrected
 
 
 def _rejects(rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[bytes]) -> _Rejects:
@@ -163,9 +173,10 @@ def _rejects(rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[byte
     )
 
 
-def _taken(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:
+def _transactions(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:
     """Rows of `HISTORY`; the message of a wallet's is that of its last moment."""
-    names = [name for name in schemas.HISTORY_ROWS.names if name != "message"]
+    # With the values, which the scores have been computed from.
+    names = [*(name for name in schemas.HISTORY_ROWS.names if name != "message"), *VALUES]
     wallets = len(rows.bounds) - 1
     lasts = pa.array(rows.bounds[1:] - 1)
     decoded = Decoded(
@@ -180,9 +191,9 @@ def _taken(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:
     return history_rows(decoded, as_of)
 
 
-def _none() -> pa.Table:
+def _no_transactions() -> pa.Table:
     return schemas.HISTORY.empty_table()
 
 
-def _nothing() -> Scored:
+def _empty_result() -> Scored:
     return Scored(schemas.SCORED.empty_table(), schemas.REJECTED.empty_table(), None)

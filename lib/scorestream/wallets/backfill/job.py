@@ -49,9 +49,9 @@ from scorestream.wallets.schema.views import CATALOG
 def run_backfill(options: BackfillOptions, settings: Settings) -> None:
     """Score historical wallets, and say on stdout how many.
 
-    1. plan: what the run id stands for, or a new plan for a new one
-    2. score and commit the chunks that are not committed yet, each in a transaction of the run,
-       and publish them if that was asked for
+    1. Plan: what the run id stands for, or a new plan for a new one.
+    2. Score and commit the chunks that are not committed yet, each in a transaction of the run,
+       and publish them if that was asked for.
 
     Raises:
         ScorestreamError: no such input, or a run id that stands for another backfill.
@@ -69,20 +69,35 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
             settings.scorestream_conf, options.scoring, reference.stable_symbols
         )
         spark = build_session("backfill_scores", settings)
-        # 1.
+        # 1. Plan.
         pinned = PinnedModels(settings)
-        planner = Planner(options, settings, spark, warehouse, model, location, pinned.pin)
+        planner = Planner(
+            options=options,
+            settings=settings,
+            spark=spark,
+            warehouse=warehouse,
+            model=model,
+            location=location,
+            versions=pinned.pin,
+        )
         plan = planner.plan()
         models = pinned.prepare(plan.models)
-        # 2.
+        # 2. Score, commit and publish the chunks that are not committed yet.
         publishing = (
             Publishing(spark, settings, warehouse, options.publish, f"{location}.published")
             if options.publish is not None
             else None
         )
-        keeps = settings.keeps_history
         with Watchdog(spark, settings.scorestream_task_seconds, f"{location}.progress"):
-            _Run(spark, warehouse, model, run_id, keeps, publishing, models).finish(plan)
+            _Run(
+                spark=spark,
+                warehouse=warehouse,
+                model=model,
+                run_id=run_id,
+                keeps_history=settings.keeps_history,
+                publishing=publishing,
+                models=models,
+            ).finish(plan)
         remove_folder(planner.folder)
 
 
@@ -168,7 +183,7 @@ class _ChunkWork:
 
     def score(self, item: Item) -> ScoringReport:
         """Read, score and write."""
-        scored = item.score(self.model, self.include_transactions)
+        scored = item.score(self.model, include_transactions=self.include_transactions)
         return write_scored(
             scored, self.root, self.facts, self.include_transactions, care=self.care
         )

@@ -33,7 +33,7 @@ NO_AS_OF: Final = (
 
 
 class _Line(msgspec.Struct):
-    """A line that brings the moment it is judged at."""
+    """A line that has its message's moment, too."""
 
     as_of: Annotated[int, msgspec.Meta(ge=FIRST_MOMENT, le=MAX_SECONDS)]
     message: msgspec.Raw
@@ -48,7 +48,7 @@ class LinesSplit:
     """The lines of a file that start at `start` or later and before `end`.
 
     Attributes:
-        as_of: unix seconds that all messages are judged at; None where each line brings its own.
+        as_of: unix seconds at which all messages are scored; None where each line has its own.
     """
 
     uri: str
@@ -62,23 +62,28 @@ class LinesSplit:
         return self.end - self.start
 
     def score(
-        self, model: ScoringModel, include_transactions: bool
+        self, model: ScoringModel, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches bounded by bytes."""
-        for records, decoded in self.pieces(include_transactions):
-            yield score_decoded(decoded, records.as_of, model, include_transactions), records
+        for records, decoded in self.pieces(include_transactions=include_transactions):
+            scored = score_decoded(
+                decoded, records.as_of, model, include_transactions=include_transactions
+            )
+            yield scored, records
 
-    def pieces(self, include_transactions: bool) -> Iterator[Piece]:
+    def pieces(self, *, include_transactions: bool) -> Iterator[Piece]:
         """Read and decode, in batches bounded by bytes."""
         for offsets, lines in _lines(self):
             if self.as_of is None:
-                yield from self._dated_pieces(offsets, lines, include_transactions)
+                yield from self._dated_pieces(
+                    offsets, lines, include_transactions=include_transactions
+                )
             else:
                 records = self._records(offsets, lines, np.full(len(lines), self.as_of))
-                yield Piece(records, decode(lines, include_transactions))
+                yield Piece(records, decode(lines, include_transactions=include_transactions))
 
     def _dated_pieces(
-        self, offsets: Offsets, lines: Sequence[bytes], include_transactions: bool
+        self, offsets: Offsets, lines: Sequence[bytes], *, include_transactions: bool
     ) -> Iterator[Piece]:
         decoded = [_dated(line) for line in lines]
         dated = np.array([line is not None for line in decoded], dtype=np.bool_)
@@ -86,13 +91,12 @@ class LinesSplit:
         moments = np.array([line.as_of for line in good], dtype=np.int64)
         values = [bytes(line.message) for line in good]
         if good:
-            yield Piece(
-                self._records(offsets[dated], values, moments), decode(values, include_transactions)
-            )
+            records = self._records(offsets[dated], values, moments)
+            yield Piece(records, decode(values, include_transactions=include_transactions))
         if not dated.all():
             bad = [line for line, is_dated in zip(lines, dated, strict=True) if not is_dated]
             records = self._records(offsets[~dated], bad, np.zeros(len(bad), dtype=np.int64))
-            yield Piece(records, _undated(len(bad), include_transactions))
+            yield Piece(records, _undated(len(bad), include_transactions=include_transactions))
 
     def _records(self, offsets: Offsets, values: Sequence[bytes], moments: Offsets) -> Records:
         none = np.zeros(len(values), dtype=np.int32)
@@ -114,10 +118,10 @@ def _dated(line: bytes) -> _Line | None:
         return None
 
 
-def _undated(count: int, include_transactions: bool) -> Decoded:
-    """All messages rejected, as nobody knows which moment they speak of."""
+def _undated(count: int, *, include_transactions: bool) -> Decoded:
+    """All messages rejected, as their moment is unknown."""
     rejects = [Reject(i, "missing_as_of", NO_AS_OF, None, 0) for i in range(count)]
-    return replace(decode([], include_transactions), rejects=rejects)
+    return replace(decode([], include_transactions=include_transactions), rejects=rejects)
 
 
 def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesSplit]:
@@ -125,7 +129,7 @@ def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesS
 
     Args:
         pattern: path or URI of a file or folder, or a pattern with ``*`` in its last part.
-        as_of: unix seconds that all messages are judged at; None where each line brings its own.
+        as_of: unix seconds at which all messages are scored; None where each line has its own.
         parallelism: how many tasks run at once.
 
     Raises:
@@ -176,9 +180,9 @@ def _lines(split: LinesSplit) -> Iterator[tuple[Offsets, list[bytes]]]:
             ends = start + np.cumsum(lengths + 1)
             offsets = ends - lengths - 1
             start = int(ends[-1]) if lines else start
-            ours = [i for i in np.flatnonzero(offsets < end) if lines[i].strip()]
-            if ours:
-                yield offsets[ours], [lines[i] for i in ours]
+            found = [i for i in np.flatnonzero(offsets < end) if lines[i].strip()]
+            if found:
+                yield offsets[found], [lines[i] for i in found]
 
 
 def _opened(split: LinesSplit) -> pa.NativeFile:

@@ -22,7 +22,7 @@ from scorestream.infra.storage.filesystem import (
     read_text,
     write_text,
 )
-from scorestream.wallets.backfill.external_wallets import ForeignWallets
+from scorestream.wallets.backfill.external_wallets import ExternalWallets
 from scorestream.wallets.backfill.json_lines import LinesSplit, found_files, plan_lines
 from scorestream.wallets.backfill.sorting import sort_by_message, sort_by_wallet, stored_rows
 from scorestream.wallets.backfill.stored_messages import HistoryRange, plan_history
@@ -34,7 +34,7 @@ from scorestream.wallets.schema.tables import TRANSACTIONS
 InputFormat = Literal["jsonl", "parquet", "delta", "csv"]
 # As input, the name of the project's own table stands for its rows in the warehouse.
 STORED: Final = TRANSACTIONS.name
-Item = LinesSplit | HistoryRange | StoredWallets | ForeignWallets
+Item = LinesSplit | HistoryRange | StoredWallets | ExternalWallets
 _ENDINGS: Final[dict[str, InputFormat]] = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 
 
@@ -82,12 +82,12 @@ class Plan(msgspec.Struct, frozen=True):
     lines: list[LinesSplit] = []
     ranges: list[HistoryRange] = []
     stored: list[StoredWallets] = []
-    foreign: list[ForeignWallets] = []
+    external: list[ExternalWallets] = msgspec.field(name="foreign", default_factory=list)
     models: list[Version] = []
 
     def chunks(self) -> list[Sequence[Item]]:
         """All items, chunk by chunk."""
-        items: list[Item] = [*self.lines, *self.ranges, *self.stored, *self.foreign]
+        items: list[Item] = [*self.lines, *self.ranges, *self.stored, *self.external]
         return [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
 
 
@@ -134,14 +134,14 @@ class Planner:
     def _outline(self) -> Plan:
         columns = self.options.columns
         return Plan(
-            _named(self.options.input),
-            self.options.format,
-            load_mapping(columns).model_dump_json(),
-            list(self.options.moments),
-            self.model.name,
-            self.model.config_hash,
-            self.settings.is_incremental,
-            self.spark.sparkContext.defaultParallelism,
+            input=_named(self.options.input),
+            format=self.options.format,
+            columns=load_mapping(columns).model_dump_json(),
+            moments=list(self.options.moments),
+            scoring=self.model.name,
+            config_hash=self.model.config_hash,
+            incremental=self.settings.is_incremental,
+            chunk=self.spark.sparkContext.defaultParallelism,
         )
 
     def _refuse_another(self, known: Plan) -> None:
@@ -170,7 +170,7 @@ class Planner:
             return self._stored()
         form = self.options.format or _format_of(self.options.input)
         if form != "jsonl":
-            return {"foreign": self._foreign(form)}
+            return {"external": self._external(form)}
         if len(self.options.moments) > 1:
             raise ConfigurationError(
                 "--as-of-range needs a history of transactions as --input: messages are scored "
@@ -199,7 +199,7 @@ class Planner:
             return self.warehouse.files(TRANSACTIONS)
         return sort_by_message(self.spark, self.warehouse, self.folder, self._parallelism)
 
-    def _foreign(self, form: Literal["parquet", "delta", "csv"]) -> list[ForeignWallets]:
+    def _external(self, form: Literal["parquet", "delta", "csv"]) -> list[ExternalWallets]:
         if not self.options.moments:
             raise ConfigurationError(
                 f"--as-of record needs messages, and {self.options.input} is a table of "
@@ -213,7 +213,7 @@ class Planner:
             files = sort_by_wallet(rows, self.folder, self._parallelism, size)
         moments = list(self.options.moments)
         return [
-            ForeignWallets(name, i, bytes_, uri, moments) for i, (name, bytes_) in enumerate(files)
+            ExternalWallets(name, i, bytes_, uri, moments) for i, (name, bytes_) in enumerate(files)
         ]
 
     @property

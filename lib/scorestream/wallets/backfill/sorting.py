@@ -9,10 +9,11 @@ from pyspark.sql import functions as F
 from scorestream.infra.delta.spark_reader import read
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.storage.filesystem import as_uri, find_files
-from scorestream.wallets.backfill.stored_messages import COLUMNS, SOURCE
+from scorestream.wallets.backfill.stored_messages import COLUMNS
 from scorestream.wallets.core import schemas
-from scorestream.wallets.schema.tables import LEGS_OF_ROWS, TRANSACTIONS
-from scorestream.wallets.schema.views import WALLET_KEY
+from scorestream.wallets.core.rules import SOURCE_ID
+from scorestream.wallets.schema.sql_rules import FLAT_COLUMNS, STORED_WALLET_KEY
+from scorestream.wallets.schema.tables import TRANSACTIONS
 
 log = structlog.get_logger()
 
@@ -25,19 +26,11 @@ GROUP_BYTES = 16 * 1024 * 1024
 def stored_rows(spark: SparkSession, warehouse: Warehouse) -> DataFrame:
     """The table `transactions` as `WALLET_ROWS`."""
     rows = read(spark, warehouse, TRANSACTIONS)
-    columns = {name: F.col(name) for name in schemas.WALLET_ROWS.names if name in rows.columns}
-    # Rows are older than the column in tables of an earlier version.
-    columns["wallet_key"] = F.coalesce(F.col("wallet_key"), F.expr(WALLET_KEY))
-    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
-        # A leg that the action does not use is null.
-        usd, symbol = (
-            F.coalesce(f"{of_swap}.{part}", f"{of_pool}.{part}")
-            for part in ("amount_usd", "symbol")
-        )
-        unused = F.col(of_swap).isNull() & F.col(of_pool).isNull()
-        columns[f"{leg}_usd"] = F.coalesce(usd, F.lit(0.0))
-        columns[f"{leg}_symbol"] = F.when(unused, "").otherwise(symbol)
-    return rows.select(*[columns[name].alias(name) for name in schemas.WALLET_ROWS.names])
+    computed = {"wallet_key": STORED_WALLET_KEY, **FLAT_COLUMNS}
+    # Without `usd_value`: the legs are needed for the order of rows, it is computed from them.
+    return rows.select(
+        *[F.expr(computed.get(name, name)).alias(name) for name in schemas.WALLET_ROWS.names]
+    )
 
 
 def sort_by_wallet(
@@ -79,7 +72,7 @@ def sort_by_message(
     log.info("backfill_sorts_by_message", files=files, bytes=size)
     columns = {column.partition(".")[0]: None for column in COLUMNS}
     rows = read(spark, warehouse, TRANSACTIONS).select(*columns)
-    parts = rows.repartitionByRange(files, *SOURCE).sortWithinPartitions(*SOURCE)
+    parts = rows.repartitionByRange(files, *SOURCE_ID).sortWithinPartitions(*SOURCE_ID)
     return [uri for uri, _ in _written(parts, folder)]
 
 

@@ -21,13 +21,13 @@ from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_decoded
+from scorestream.wallets.core.rules import SOURCE_ID
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]
 Source = tuple[str, int, int]
 # So many transactions are held in memory at once.
 RANGE_ROWS: Final = 1_000_000
-SOURCE: Final = ("source_topic", "source_partition", "source_offset")
 DICTIONARIES: Final = ["wallet_address", "action", "pool_id", "source_topic", "run_id"]
 COLUMNS: Final = [
     *DICTIONARIES,
@@ -78,9 +78,10 @@ class HistoryRange:
         return sum(group.rows for group in self.groups)
 
     def score(
-        self, model: ScoringModel, _include_transactions: bool
+        self, model: ScoringModel, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score all messages at once; they are in the history already."""
+        del include_transactions
         rows = pa.concat_tables([self._read(group) for group in getting_on(self.groups)])
         rows = rows.unify_dictionaries().combine_chunks()
         if rows.num_rows:
@@ -150,20 +151,19 @@ def _score(rows: pa.Table, model: ScoringModel) -> tuple[Scored, Records]:
 
 
 def _scoring_rows(rows: pa.Table) -> pa.Table:
-    """Rows as the features need them; pools stay dictionaries, which saves making them anew."""
-    usd = rows["usd_value"].fill_null(0.0)
+    """Rows for the scoring model; pools stay dictionaries, which saves making them anew."""
     columns = {
         "message": rows["message"],
         "action": rows["action"].cast(pa.string()),
         "timestamp": rows["timestamp"],
         "pool_id": rows["pool_id"],
-        # The value of a row is the larger leg of a swap, and both legs of a deposit or withdraw.
-        "leg0_usd": usd,
+        # Scores go by the symbols of swaps only.
         "leg0_symbol": pc.struct_field(rows["token_in"], "symbol"),
-        "leg1_usd": pa.array(np.zeros(rows.num_rows)),
         "leg1_symbol": pc.struct_field(rows["token_out"], "symbol"),
+        # As it was stored: one column to read instead of the USD of four legs.
+        "usd_value": rows["usd_value"],
     }
-    return pa.table([columns[name] for name in schemas.SCORING_ROWS.names], [*columns])
+    return pa.table(columns)
 
 
 def _marked(topics: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -224,7 +224,7 @@ def _row_groups_of(uri: str) -> Iterator[RowGroup]:
         names = {file.metadata.schema.column(i).path: i for i in range(file.metadata.num_columns)}
         for number in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(number)
-            bounds = [group.column(names[name]).statistics for name in SOURCE]
+            bounds = [group.column(names[name]).statistics for name in SOURCE_ID]
             lowest, highest = (tuple(getattr(b, end) for b in bounds) for end in ("min", "max"))
             yield RowGroup(uri, number, group.num_rows, lowest, highest)
 

@@ -32,7 +32,7 @@ Ints = npt.NDArray[np.int64]
 BATCH_ROWS: Final = 250_000
 MIN_ROWS: Final = 100
 READ_ROWS: Final = 50_000
-# What stands for a topic where a score is of no message: a wallet at a moment of ours.
+# Prefix of the source topic of scores that are of no message: of a wallet at a given moment.
 WALLETS_OF: Final = "wallets:"
 
 
@@ -52,9 +52,10 @@ class StoredWallets:
     moments: list[int]
 
     def score(
-        self, model: ScoringModel, _include_transactions: bool
+        self, model: ScoringModel, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches of whole wallets; their rows are in the history already."""
+        del include_transactions
         for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
             history = wallet_history(rows)
             if self.moments:
@@ -72,7 +73,7 @@ class StoredWallets:
 def moment_records(
     topic: str, partition: int, history: WalletHistory, moments: Sequence[int]
 ) -> Records:
-    """What stands for a message where every wallet is scored at the same moments.
+    """Records in place of messages, where every wallet is scored at the same moments.
 
     Offsets go by the `number` of the wallet among those of its file, so that they are the same
     whenever the file is scored.
@@ -80,12 +81,16 @@ def moment_records(
     numbers = np.asarray(history.rows["number"])[history.bounds[:-1]]
     offsets = (numbers[:, None] * len(moments) + np.arange(len(moments))).ravel()
     return numbered_records(
-        topic, partition, offsets, np.tile(np.array(moments), len(numbers)), [None] * len(offsets)
+        topic,
+        partition,
+        offsets=offsets,
+        as_of=np.tile(np.array(moments), len(numbers)),
+        values=[None] * len(offsets),
     )
 
 
 def numbered_records(
-    topic: str, partition: int, offsets: Ints, as_of: Ints, values: Sequence[bytes | None]
+    topic: str, partition: int, *, offsets: Ints, as_of: Ints, values: Sequence[bytes | None]
 ) -> Records:
     """N records of one topic and partition."""
     count = len(offsets)
@@ -119,19 +124,19 @@ def whole_wallets(uri: str, moments: int) -> Iterator[pa.Table]:
 def _batches(uri: str, size: int) -> Iterator[pa.Table]:
     filesystem, path = filesystem_of(uri)
     with pq.ParquetFile(path, filesystem=filesystem) as file:
-        kept = file.schema_arrow.empty_table()
+        pending = file.schema_arrow.empty_table()
         for batch in file.iter_batches(min(READ_ROWS, size), use_threads=False):
-            kept = pa.concat_tables([kept, pa.Table.from_batches([batch])])
-            if kept.num_rows < size:
+            pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
+            if pending.num_rows < size:
                 continue
             # Rows of the last wallet may follow.
-            last = kept["wallet_key"][kept.num_rows - 1]
-            end = kept.num_rows - pc.sum(pc.equal(kept["wallet_key"], last)).as_py()
+            last = pending["wallet_key"][pending.num_rows - 1]
+            end = pending.num_rows - pc.sum(pc.equal(pending["wallet_key"], last)).as_py()
             if end:
-                yield _typed(kept[:end])
-                kept = kept[end:]
-        if kept.num_rows:
-            yield _typed(kept)
+                yield _typed(pending[:end])
+                pending = pending[end:]
+        if pending.num_rows:
+            yield _typed(pending)
 
 
 def _typed(rows: pa.Table) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -26,12 +26,12 @@ from scorestream.infra.spark.csv_reader import csv_rows
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
 from scorestream.wallets.backfill.json_lines import found_files
 from scorestream.wallets.core.decode import DEFAULT_CHAIN
-from scorestream.wallets.core.messages import DEXES
-from scorestream.wallets.core.wallet_keys import HEXADECIMAL
-from scorestream.wallets.schema.tables import LEGS_OF_ROWS
+from scorestream.wallets.core.messages import DEXES, MAX_AMOUNT, MAX_WALLET_CHARACTERS
+from scorestream.wallets.core.rules import FLAT_LEGS, LEG_FIELDS, LEG_PARTS, actions_with
+from scorestream.wallets.schema.sql_rules import wallet_key
 
 TableFormat = Literal["parquet", "delta", "csv"]
-# A transaction as a message has it: its fields, and those of its legs -> our names of the columns.
+# Fields of a transaction in a message -> our names of the columns.
 FIELDS: Final = {
     "document_id": "document_id",
     "action": "action",
@@ -42,27 +42,13 @@ FIELDS: Final = {
     "caller": "caller",
     "chainId": "chain_id",
 }
-LEGS: Final = {
-    "tokenIn": "token_in",
-    "tokenOut": "token_out",
-    "token0": "token0",
-    "token1": "token1",
-}
-PARTS: Final = {
-    "amount": "amount",
-    "amountUSD": "amount_usd",
-    "address": "address",
-    "symbol": "symbol",
-}
 COLUMNS: Final = (
     "wallet_address",
     *FIELDS.values(),
-    *(f"{leg}_{part}" for leg in LEGS.values() for part in PARTS.values()),
+    *(f"{leg}_{part.nested}" for leg in LEG_FIELDS for part in LEG_PARTS),
 )
 REQUIRED: Final = ("wallet_address", "document_id", "action", "timestamp")
-MAX_LETTERS: Final = 256
-NAMELESS_GROUPS: Final = 10_000
-_KEYS: Final = {leg: key for key, leg in LEGS.items()}
+REJECT_GROUPS: Final = 10_000
 _TEXTS: Final = ("protocol", "pool_name", "caller")
 
 
@@ -110,8 +96,8 @@ def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
         return spark.read.format(form).load(path)
     except (PySparkException, Py4JJavaError) as error:
         known = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
-        told = known[0] if known else str(error).splitlines()[0]
-        raise InputError(f"{uri} cannot be read as {form}: {told}") from None
+        problem = known[0] if known else str(error).splitlines()[0]
+        raise InputError(f"{uri} cannot be read as {form}: {problem}") from None
 
 
 def _read_csv(spark: SparkSession, uri: str) -> DataFrame:
@@ -133,32 +119,30 @@ def exploded_rows(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
     """
     raw = _raw(table, mapping)
     types = {field.name: field.dataType for field in raw.schema}
-    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
-        for part in PARTS.values():
-            raw = raw.withColumn(f"{leg}_{part}", _used(of_swap, of_pool, part, types))
+    for prefix, legs in FLAT_LEGS.items():
+        for part in LEG_PARTS:
+            used = _used([f"{leg}_{part.nested}" for leg in legs], legs, types)
+            raw = raw.withColumn(f"{prefix}_{part.nested}", used)
     columns = _typed(types)
     typed = raw.select(
         *[column.alias(f"typed_{name}") for name, column in columns.items()], *raw.columns
     )
     types = {field.name: field.dataType for field in raw.schema}
-    plain = _plain(types)
+    valid = _are_valid(types)
     return typed.select(
         *[F.col(f"typed_{name}").alias(name) for name in columns],
-        F.when(~reduce(and_, plain.values()), _message(types, plain)).alias("defect"),
+        F.when(~reduce(and_, valid.values()), _message(types, valid)).alias("defect"),
     )
 
 
 def _typed(types: Mapping[str, T.DataType]) -> dict[str, Column]:
     """The columns of the exploded form; null where a value has no such type."""
     wallet = F.col("wallet_address").cast("string")
-    # In Java `$` also stands before a line break that ends the text.
-    is_hexadecimal = wallet.rlike(HEXADECIMAL.removesuffix("$") + r"\z")
     # Rows without a wallet are rejected in many groups: one would hold all of them at once.
-    group = F.pmod(F.xxhash64(F.col("document_id").cast("string")), F.lit(NAMELESS_GROUPS))
-    nameless = F.concat(F.lit("\0"), group.cast("string"))
-    key = F.when(is_hexadecimal, F.lower(wallet)).otherwise(F.coalesce(wallet, nameless))
+    group = F.pmod(F.xxhash64(F.col("document_id").cast("string")), F.lit(REJECT_GROUPS))
+    no_wallet = F.concat(F.lit("\0"), group.cast("string"))
     return {
-        "wallet_key": key,
+        "wallet_key": F.coalesce(F.expr(wallet_key("CAST(wallet_address AS STRING)")), no_wallet),
         "wallet_address": wallet,
         "document_id": F.col("document_id").cast("string"),
         "action": F.col("action").cast("string"),
@@ -166,7 +150,7 @@ def _typed(types: Mapping[str, T.DataType]) -> dict[str, Column]:
         "pool_id": F.col("pool_id").cast("string"),
         **{name: F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _TEXTS},
         "chain_id": F.coalesce(_whole("chain_id", types), F.lit(DEFAULT_CHAIN)),
-        **{name: column for leg in LEGS_OF_ROWS for name, column in _leg(leg).items()},
+        **{name: column for leg in FLAT_LEGS for name, column in _leg(leg).items()},
     }
 
 
@@ -197,21 +181,25 @@ def _column(table: DataFrame, mapping: ColumnMapping, name: str) -> Column | Non
         return F.col(".".join(f"`{part}`" for part in given.split(".")))
     if name in table.columns:
         return F.col(name)
-    for leg in LEGS.values():
+    for leg in LEG_FIELDS:
         # As the table `transactions` has it.
         if name.startswith(f"{leg}_") and leg in table.columns:
             return F.col(leg).getField(name.removeprefix(f"{leg}_"))
     return None
 
 
-def _used(of_swap: str, of_pool: str, part: str, types: Mapping[str, T.DataType]) -> Column:
-    """A part of the leg that the action uses, as text if the two differ in their type."""
-    pair = [f"{of_swap}_{part}", f"{of_pool}_{part}"]
-    same = types[pair[0]] == types[pair[1]]
-    swap, pool = (F.col(name) if same else F.col(name).cast("string") for name in pair)
-    return F.when(F.col("action") == "swap", swap).when(
-        F.col("action").isin("deposit", "withdraw"), pool
+def _used(names: Sequence[str], legs: Sequence[str], types: Mapping[str, T.DataType]) -> Column:
+    """That of the columns whose leg the action uses; as text if their types differ."""
+    same = len({types[name].simpleString() for name in names}) == 1
+    columns = [F.col(name) if same else F.col(name).cast("string") for name in names]
+    return F.coalesce(
+        *[F.when(_uses("action", leg), c) for leg, c in zip(legs, columns, strict=True)]
     )
+
+
+def _uses(action: str, leg: str) -> Column:
+    """Whether the action in a column uses a leg."""
+    return F.col(action).isin(*actions_with(leg))
 
 
 def _leg(leg: str) -> dict[str, Column]:
@@ -245,33 +233,35 @@ def _whole(name: str, types: Mapping[str, T.DataType]) -> Column:
     return F.when(given == F.floor(given), F.floor(given)).try_cast("long")
 
 
-def _plain(types: Mapping[str, T.DataType]) -> dict[str, Column]:
-    """By column whether a row's value is plainly one that a message could have.
+def _are_valid(types: Mapping[str, T.DataType]) -> dict[str, Column]:
+    """By column whether a row's value is valid without a look at it by the decoder.
 
     The others are texts, of which any will do.
     """
     found = {
-        "wallet_address": _sure(F.length("typed_wallet_address").between(1, MAX_LETTERS)),
+        "wallet_address": _is_true(
+            F.length("typed_wallet_address").between(1, MAX_WALLET_CHARACTERS)
+        ),
         "document_id": F.col("typed_document_id").isNotNull(),
         "action": F.col("typed_action").isNotNull(),
-        "timestamp": _sure(F.col("typed_timestamp").between(MIN_SECONDS, MAX_SECONDS)),
-        "chain_id": F.col("chain_id").isNull() | _sure(_whole("chain_id", types) >= 0),
+        "timestamp": _is_true(F.col("typed_timestamp").between(MIN_SECONDS, MAX_SECONDS)),
+        "chain_id": F.col("chain_id").isNull() | _is_true(_whole("chain_id", types) >= 0),
     }
-    for leg in LEGS_OF_ROWS:
+    for leg in FLAT_LEGS:
         amount, usd = F.col(f"{leg}_amount"), F.col(f"{leg}_amount_usd")
-        digits = F.col(f"typed_{leg}_amount").rlike(r"^[0-9]{1,77}\z")
+        digits = F.col(f"typed_{leg}_amount").rlike(rf"^[0-9]{{1,{len(MAX_AMOUNT) - 1}}}\z")
         number = usd.try_cast("double")
         finite = (number >= 0) & (number < float("inf")) & ~F.isnan(number)
-        found[f"{leg}_amount"] = amount.isNull() | _sure(digits)
-        found[f"{leg}_usd"] = usd.isNull() | _sure(finite)
+        found[f"{leg}_amount"] = amount.isNull() | _is_true(digits)
+        found[f"{leg}_usd"] = usd.isNull() | _is_true(finite)
     return found
 
 
-def _sure(condition: Column) -> Column:
-    return F.coalesce(condition, F.lit(False))
+def _is_true(condition: Column) -> Column:
+    return F.coalesce(condition, F.expr("false"))
 
 
-def _message(types: Mapping[str, T.DataType], plain: Mapping[str, Column]) -> Column:
+def _message(types: Mapping[str, T.DataType], valid: Mapping[str, Column]) -> Column:
     """The row as a message; a pool or symbol that it does not have is null there, too.
 
     Left out, either would be "", which counts as one more.
@@ -279,23 +269,21 @@ def _message(types: Mapping[str, T.DataType], plain: Mapping[str, Column]) -> Co
 
     def value(name: str, of_row: str | None = None) -> Column:
         typed = F.col(f"typed_{name}").cast("variant")
-        if name not in plain:
+        if name not in valid:
             return F.coalesce(typed, F.parse_json(F.lit("null")))
-        return F.when(plain[name], typed).otherwise(_as_it_is(of_row or name, types))
+        return F.when(valid[name], typed).otherwise(_json_value(of_row or name, types))
 
     fields = [value(name).alias(field) for field, name in FIELDS.items()]
-    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
-        parts = {
-            "amount": value(f"{leg}_amount"),
-            "amountUSD": value(f"{leg}_usd", f"{leg}_amount_usd"),
-            "address": value(f"{leg}_address"),
-            "symbol": value(f"{leg}_symbol"),
-        }
-        struct = F.struct(*[part.alias(field) for field, part in parts.items()])
-        is_swap = F.col("typed_action") == "swap"
-        fields.append(F.when(is_swap, struct).alias(_KEYS[of_swap]))
-        is_of_pool = F.col("typed_action").isin("deposit", "withdraw")
-        fields.append(F.when(is_of_pool, struct).alias(_KEYS[of_pool]))
+    for prefix, legs in FLAT_LEGS.items():
+        struct = F.struct(
+            *[
+                value(f"{prefix}_{part.flat}", f"{prefix}_{part.nested}").alias(part.field)
+                for part in LEG_PARTS
+            ]
+        )
+        fields += [
+            F.when(_uses("typed_action", leg), struct).alias(LEG_FIELDS[leg]) for leg in legs
+        ]
     entry = F.struct(
         F.lit(DEXES).alias("protocolType"), F.array(F.struct(*fields)).alias("transactions")
     )
@@ -303,7 +291,7 @@ def _message(types: Mapping[str, T.DataType], plain: Mapping[str, Column]) -> Co
     return F.to_json(F.struct(wallet, F.array(entry).alias("data")))
 
 
-def _as_it_is(name: str, types: Mapping[str, T.DataType]) -> Column:
+def _json_value(name: str, types: Mapping[str, T.DataType]) -> Column:
     """A value of any type as JSON has it; what JSON has nothing for as text."""
     known = T.NumericType | T.BooleanType | T.StringType
     column = F.col(name)

@@ -52,10 +52,10 @@ class CompareOptions:
 def compare_scores(options: CompareOptions, settings: Settings) -> None:
     """Compare the newest score of each wallet on two sides, and print or write the report.
 
-    1. pair the scores by wallet
-    2. count and sum up in Spark
-    3. explain the largest moves
-    4. print, or write with a picture
+    1. Pair the scores by wallet.
+    2. Compute the figures in Spark.
+    3. Explain the largest moves.
+    4. Print the report, or write it with a picture.
 
     Raises:
         ConfigurationError: both sides are the same.
@@ -67,20 +67,20 @@ def compare_scores(options: CompareOptions, settings: Settings) -> None:
     warehouse.create_tables()
     spark = build_session("compare_scores", settings)
     register(spark, warehouse)
-    # 1.
+    # 1. Pair the scores by wallet.
     left, right = newest_scores(spark, options.left), newest_scores(spark, options.right)
     pairs = paired(left, right).persist()
     try:
-        # 2.
+        # 2. Compute the figures in Spark.
         figures = figures_of(pairs)
         _refuse_empty(spark, options, figures)
-        # 3.
+        # 3. Explain the largest moves.
         moves = _largest(pairs, left, right, options.top)
-        # 4.
+        # 4. Print the report, or write it with a picture.
         if options.out is None:
-            sys.stdout.write(as_markdown(options.left, options.right, figures, moves, None))
+            sys.stdout.write(as_markdown(options.left, options.right, figures, moves))
         else:
-            _write(options, options.out, pairs, figures, moves)
+            _write(options, options.out, pairs=pairs, figures=figures, moves=moves)
     finally:
         pairs.unpersist()
 
@@ -94,14 +94,14 @@ def _largest(pairs: DataFrame, left: DataFrame, right: DataFrame, count: int) ->
 
 
 def _write(
-    options: CompareOptions, out: str, pairs: DataFrame, figures: Figures, moves: list[Move]
+    options: CompareOptions, out: str, *, pairs: DataFrame, figures: Figures, moves: list[Move]
 ) -> None:
     names = str(options.left), str(options.right)
     cells, bars = cells_of(pairs, figures), bars_of(pairs, figures)
-    report = as_markdown(options.left, options.right, figures, moves, PICTURE)
+    report = as_markdown(options.left, options.right, figures, moves, picture=PICTURE)
     folder = as_uri(out.rstrip("/"))
     try:
-        write_text(f"{folder}/{PICTURE}", as_svg(*names, figures, cells, bars))
+        write_text(f"{folder}/{PICTURE}", as_svg(*names, figures, cells=cells, bars=bars))
         write_text(f"{folder}/{REPORT}", report)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written: {error}") from None

@@ -20,7 +20,8 @@ from scorestream.wallets.comparison.figures import (
     Figures,
     Side,
 )
-from scorestream.wallets.schema.views import WALLET_KEY, newest_by_wallet
+from scorestream.wallets.schema.sql_rules import WALLET_KEY
+from scorestream.wallets.schema.views import newest_by_wallet
 
 
 def newest_scores(spark: SparkSession, side: Side) -> DataFrame:
@@ -66,7 +67,7 @@ def figures_of(pairs: DataFrame) -> Figures:
         F.mean("change").alias("mean"),
         F.min(F.least("left", "right")).alias("lowest"),
         F.max(F.greatest("left", "right")).alias("highest"),
-        percentiles("points", PERCENTS, counts.both <= MAX_EXACT).alias("quantiles"),
+        percentiles("points", PERCENTS, exact=counts.both <= MAX_EXACT).alias("quantiles"),
         F.max("points").alias("largest"),
     ).collect()
     return Figures(

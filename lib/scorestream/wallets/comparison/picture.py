@@ -24,6 +24,7 @@ def as_svg(
     left: str,
     right: str,
     figures: Figures,
+    *,
     cells: Mapping[tuple[int, int], int],
     bars: Mapping[int, int],
 ) -> str:

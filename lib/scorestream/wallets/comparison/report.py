@@ -18,7 +18,7 @@ SHOWN_REASONS: Final = 3
 
 
 def as_markdown(
-    left: Side, right: Side, figures: Figures, moves: Sequence[Move], picture: str | None
+    left: Side, right: Side, figures: Figures, moves: Sequence[Move], *, picture: str | None = None
 ) -> str:
     """The report.
 

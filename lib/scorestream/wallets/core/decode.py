@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from scorestream.infra.times import MAX_SECONDS
 from scorestream.wallets.core import schemas
-from scorestream.wallets.core.actions import action_flags, with_values
+from scorestream.wallets.core.actions import with_values
 from scorestream.wallets.core.exact_parser import parse_exact
 from scorestream.wallets.core.json_brackets import MAX_DEPTH, count_brackets, is_deep
+from scorestream.wallets.core.legs import nested_legs
 from scorestream.wallets.core.messages import (
     DEXES,
     BadMessage,
@@ -64,7 +65,8 @@ class Decoded:
         positions: int64[n], the row in the batch of each of the n accepted messages.
         wallets: the n wallet addresses, as given.
         counts: int64[n], the number of rows of each, at least 1.
-        rows: exploded transactions; `message` counts accepted messages from 0, ascending.
+        rows: flat transactions, `SCORING_ROWS` or more; `message` counts accepted messages from 0,
+            ascending.
         rejects: one for each message that is not accepted.
     """
 
@@ -77,6 +79,7 @@ class Decoded:
 
 def decode(
     values: Sequence[bytes | None],
+    *,
     include_transactions: bool = True,
     refused: Sequence[Reject] = (),
 ) -> Decoded:
@@ -91,7 +94,7 @@ def decode(
         Every message once: as rows of `HISTORY_ROWS` (`SCORING_ROWS` without transactions), or as a
         reject. A bad message changes nothing for its neighbours.
     """
-    decoding = _Decoding(include_transactions)
+    decoding = _Decoding(include_transactions=include_transactions)
     refused_at = {reject.position for reject in refused}
     for start, end in _blocks(values):
         positions = [at for at in range(start, end) if at not in refused_at]
@@ -129,7 +132,8 @@ class _Block:
             DEFAULT_CHAIN if message.chainId is None else message.chainId for message in messages
         ]
         self.transactions = list(chain.from_iterable(chain.from_iterable(of_dexes)))
-        # Written out for speed; LEGS_OF_ACTION says the same, and a test compares the two.
+        # `LEGS_OF_ACTION` written out: to look it up would take half as long again, for every
+        # transaction. A test compares the two.
         self.legs0 = [
             (t.tokenIn if (a := t.action) == "swap" else t.token0 if a in _LP_ACTIONS else None)
             or _EMPTY_LEG
@@ -161,7 +165,7 @@ class _Block:
         legs = 2 * rows - self.legs0.count(_EMPTY_LEG) - self.legs1.count(_EMPTY_LEG)
         return self._brackets + rows + legs
 
-    def rows(self, include_transactions: bool) -> list[pa.Array]:
+    def rows(self, *, include_transactions: bool) -> list[pa.Array]:
         """The columns of `HISTORY_ROWS` (`SCORING_ROWS` without transactions), but `message`."""
         rows, legs0, legs1 = self.transactions, self.legs0, self.legs1
         columns: dict[str, Any] = {
@@ -193,7 +197,7 @@ class _Block:
 class _Decoding:
     """What has been decoded of a batch so far, block by block."""
 
-    def __init__(self, include_transactions: bool) -> None:
+    def __init__(self, *, include_transactions: bool) -> None:
         self._include_transactions = include_transactions
         self._positions: list[int] = []
         self._wallets: list[str] = []
@@ -243,14 +247,14 @@ class _Decoding:
                 self._wallets.append(wallet)
                 self._counts.append(count)
         if block.transactions:
-            self._rows.append(block.rows(self._include_transactions))
+            self._rows.append(block.rows(include_transactions=self._include_transactions))
 
     def result(self) -> Decoded:
         """What has been decoded."""
         counts = np.array(self._counts, dtype=np.int64)
         message = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         schema = schemas.HISTORY_ROWS if self._include_transactions else schemas.SCORING_ROWS
-        blocks = self._rows or [_Block([]).rows(self._include_transactions)]
+        blocks = self._rows or [_Block([]).rows(include_transactions=self._include_transactions)]
         columns = [pa.concat_arrays(parts) for parts in zip(*blocks, strict=True)]
         return Decoded(
             np.array(self._positions, dtype=np.int64),
@@ -284,23 +288,7 @@ def history_of(decoded: Decoded) -> pa.Table:
     A leg that the action does not use is null; a used leg that was absent or null is an empty one.
     """
     rows = with_values(decoded.rows)
-    deposit, withdraw, is_swap = action_flags(rows)
-    is_lp = deposit | withdraw
-    made = {
-        "token0": _leg_column(rows, 0, is_lp),
-        "token1": _leg_column(rows, 1, is_lp),
-        "token_in": _leg_column(rows, 0, is_swap),
-        "token_out": _leg_column(rows, 1, is_swap),
-    }
+    legs = nested_legs(rows)
     fields = [rows.schema.field("message"), *schemas.TRANSACTION]
-    columns = [made[f.name] if f.name in made else rows[f.name] for f in fields]
+    columns = [legs[f.name] if f.name in legs else rows[f.name] for f in fields]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
-def _leg_column(rows: pa.Table, leg: int, used: npt.NDArray[np.bool_]) -> pa.StructArray:
-    names = [f"leg{leg}_{name}" for name in ("amount", "usd", "address", "symbol")]
-    return pa.StructArray.from_arrays(
-        [rows[name].combine_chunks() for name in names],
-        fields=list(schemas.LEG),
-        mask=pa.array(~used),
-    )

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.wallets.core import schemas
+from scorestream.wallets.core import rules, schemas
+from scorestream.wallets.core.actions import with_values
 from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_decoded
 
@@ -27,15 +28,8 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 # So many (moment, row) pairs are expanded at once.
 MAX_PAIRS: Final = 1_000_000
-_CONTENT: Final = (
-    "timestamp",
-    "action",
-    "pool_id",
-    "leg0_usd",
-    "leg1_usd",
-    "leg0_symbol",
-    "leg1_symbol",
-)
+# What decides between two rows of a document in one message.
+_CONTENT: Final = rules.row_order(schemas.SCORING_ROWS.names)
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class WalletHistory:
     """Rows of wallets, those of a wallet together, in the order in which they became known.
 
     Attributes:
-        rows: `WALLET_ROWS`.
+        rows: `WALLET_ROWS`, `action_code` and `usd_value`.
         wallet: int64[rows], ascending from 0.
         message: int64[rows], ascending from 0: rows of one wallet and source have the same.
         document: int64[rows], a code for each distinct (wallet, document_id).
@@ -101,11 +95,12 @@ def wallet_history(rows: pa.Table) -> WalletHistory:
         order = _content_order(rows, message)
         # All of a message are of one wallet.
         rows, document = rows.take(pa.array(order)), document[order]
-    return WalletHistory(rows, wallet, message, document)
+    # Once for each row, however many moments it counts at.
+    return WalletHistory(with_values(rows), wallet, message, document)
 
 
 def message_moments(history: WalletHistory) -> Moments:
-    """The moment of every message: as it was judged when it came."""
+    """The moment of every message: its own `as_of`, and what was known when it came."""
     starts, ends = history.message_bounds[:-1], history.message_bounds[1:]
     as_of = np.asarray(history.rows["as_of"])
     return Moments(history.wallet[starts], as_of[starts], ends)
@@ -176,7 +171,7 @@ def _last_of_document(document: Ints, moment: Ints, row: Ints) -> Flags:
 def _decoded(history: WalletHistory, moments: Moments, moment: Ints, row: Ints) -> Decoded:
     positions, counts = np.unique(moment, return_counts=True)
     message = np.repeat(np.arange(len(positions), dtype=np.int32), counts)
-    names = [name for name in schemas.SCORING_ROWS.names if name != "message"]
+    names = [name for name in schemas.MODEL_ROWS.names if name != "message"]
     rows = history.rows.select(names).take(pa.array(row))
     # The address as the last message has it.
     last = pa.array(moments.known[positions] - 1)
@@ -192,8 +187,8 @@ def _decoded(history: WalletHistory, moments: Moments, moment: Ints, row: Ints) 
 def _source_order(rows: pa.Table, wallet: Ints) -> Ints:
     """The order by wallet and source; rows of one source that lie together stay so."""
     starts = np.flatnonzero(_changes(rows, wallet))
-    runs = rows.select(schemas.SOURCE_ORDER).take(pa.array(starts))
-    keys = [_sortable(runs[name]) for name in reversed(schemas.SOURCE_ORDER)]
+    runs = rows.select(rules.SOURCE_ORDER).take(pa.array(starts))
+    keys = [_sortable(runs[name]) for name in reversed(rules.SOURCE_ORDER)]
     order = np.lexsort([*keys, wallet[starts]])
     lengths = np.diff(np.append(starts, rows.num_rows))[order]
     offsets = np.cumsum(lengths) - lengths
@@ -204,7 +199,7 @@ def _source_order(rows: pa.Table, wallet: Ints) -> Ints:
 def _changes(rows: pa.Table, wallet: Ints) -> Flags:
     """Which rows are of another wallet or source than the row before."""
     changes: Flags = np.diff(wallet, prepend=-1) != 0
-    for name in schemas.SOURCE_ORDER:
+    for name in rules.SOURCE_ORDER:
         values = _sortable(rows[name])
         changes[1:] |= values[1:] != values[:-1]
     return changes

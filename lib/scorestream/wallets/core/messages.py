@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import msgspec
 
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
+from scorestream.wallets.core.rules import ACTIONS, LEG_FIELDS
 
 MAX_WALLET_CHARACTERS: Final = 256
 MAX_AMOUNT: Final = str(2**256 - 1)
@@ -87,10 +88,9 @@ class BadMessage(Exception):
         self.transaction_count = transaction_count
 
 
+# Action -> the fields of the legs that it uses.
 LEGS_OF_ACTION: Final = {
-    "swap": ("tokenIn", "tokenOut"),
-    "deposit": ("token0", "token1"),
-    "withdraw": ("token0", "token1"),
+    action.name: tuple(LEG_FIELDS[leg] for leg in action.legs) for action in ACTIONS
 }
 
 
@@ -116,7 +116,7 @@ def parse_fast(value: bytes) -> Message | None:
     """Decode a usual message; None for any that :func:`parse_exact` must look at.
 
     The types leave open how deep skipped values are nested, and what amounts are: that is checked
-    for many messages at once, by `brackets.py` and :func:`are_amounts`.
+    for many messages at once, by `json_brackets` and :func:`are_amounts`.
     """
     if not value.isascii() and not _is_utf8(value):
         return None

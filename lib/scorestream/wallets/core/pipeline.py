@@ -37,19 +37,27 @@ class ScoringModel(Protocol):
         ...
 
     def score(self, rows: pa.Table, as_of: npt.NDArray[np.int64]) -> pa.StructArray:
-        """N structs of `SCORE` for the n wallets of `rows`; null where not finite."""
+        """Score the n wallets of a batch.
+
+        Args:
+            rows: `MODEL_ROWS` or more, `message` ascending from 0 to n - 1.
+            as_of: int64[n], unix seconds.
+
+        Returns:
+            n structs of `SCORE`; null where not finite.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored batch: every message is in one row of `scores`, or in one of `rejects`.
+    """A scored batch: each message is one row of `scores`, or one of `rejects`.
 
     Attributes:
         scores: rows of `SCORED`.
         rejects: rows of `REJECTED`.
-        transactions: rows of `HISTORY`, those of each message that counts together; None where the
-            transactions were not asked for.
+        transactions: rows of `HISTORY`, those of a scored message together; None if they were not
+            asked for.
     """
 
     scores: pa.Table
@@ -61,6 +69,7 @@ def score_messages(
     values: Sequence[bytes | None],
     as_of: npt.NDArray[np.int64],
     model: ScoringModel,
+    *,
     include_transactions: bool = True,
     refused: Sequence[Reject] = (),
 ) -> Scored:
@@ -76,29 +85,33 @@ def score_messages(
     Returns:
         Tables whose `position` is the row of the message in `values`; rows are in no order.
     """
-    return score_decoded(
-        decode(values, include_transactions, refused), as_of, model, include_transactions
-    )
+    decoded = decode(values, include_transactions=include_transactions, refused=refused)
+    return score_decoded(decoded, as_of, model, include_transactions=include_transactions)
 
 
 def score_decoded(
-    decoded: Decoded, as_of: npt.NDArray[np.int64], model: ScoringModel, include_transactions: bool
+    decoded: Decoded,
+    as_of: npt.NDArray[np.int64],
+    model: ScoringModel,
+    *,
+    include_transactions: bool,
 ) -> Scored:
     """Score decoded messages.
 
-    1. score: transactions -> features -> scores, all wallets at once
-    2. reject the wallets whose result is not finite
+    1. Score: transactions -> features -> scores, all wallets at once.
+    2. Reject the wallets whose result is not finite.
 
     Args:
-        decoded: transactions of the messages, with `HISTORY_ROWS` if `history` is set.
+        decoded: transactions of the messages: `HISTORY_ROWS` if they are returned. Values that
+            they have already are not computed again.
         as_of: int64, unix seconds of each message, accepted or not.
         model: the scoring model.
         include_transactions: whether the exploded transactions are returned too.
     """
-    # 1. Score: transactions -> features -> scores.
+    # 1. Score: transactions -> features -> scores, all wallets at once.
     decoded = replace(decoded, rows=with_values(decoded.rows))
     scores = model.score(decoded.rows, as_of[decoded.positions])
-    # 2. Reject what is not finite.
+    # 2. Reject the wallets whose result is not finite.
     finite = np.asarray(scores.is_valid())
     rejects = decoded.rejects + _non_finite(decoded, ~finite)
     transactions = history_rows(decoded, as_of, finite) if include_transactions else None
@@ -164,9 +177,15 @@ def reject_rows(rejects: list[Reject], as_of: npt.NDArray[np.int64]) -> pa.Table
 def history_rows(
     decoded: Decoded,
     as_of: npt.NDArray[np.int64],
-    kept: npt.NDArray[np.bool_] | None = None,
+    chosen: npt.NDArray[np.bool_] | None = None,
 ) -> pa.Table:
-    """Rows of `HISTORY`: the transactions of the decoded messages, or of those that are kept."""
+    """Rows of `HISTORY`: the transactions of the decoded messages.
+
+    Args:
+        decoded: `HISTORY_ROWS` of the messages.
+        as_of: int64, unix seconds of each message, accepted or not.
+        chosen: bool, of each accepted message whether its transactions are wanted; None: of all.
+    """
     history = history_of(decoded)
     message = np.asarray(history["message"])
     positions = decoded.positions[message]
@@ -180,6 +199,6 @@ def history_rows(
         *history.columns[1:],
     ]
     table = pa.Table.from_arrays(columns, schema=schemas.HISTORY)
-    if kept is None or kept.all():
+    if chosen is None or chosen.all():
         return table
-    return table.filter(pa.array(kept[message]))
+    return table.filter(pa.array(chosen[message]))

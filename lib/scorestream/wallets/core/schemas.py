@@ -35,6 +35,19 @@ SCORING_ROWS = pa.schema(
         ("leg1_symbol", pa.string()),
     ]
 )
+# What a scoring model is given of each transaction: of `SCORING_ROWS` what counts, and what
+# `core.actions` computes.
+MODEL_ROWS = pa.schema(
+    [
+        ("message", pa.int32()),
+        ("timestamp", pa.int64()),
+        ("pool_id", pa.string()),
+        ("leg0_symbol", pa.string()),
+        ("leg1_symbol", pa.string()),
+        ("action_code", pa.int32()),
+        ("usd_value", pa.float64()),
+    ]
+)
 HISTORY_ROWS = pa.schema(
     [
         *SCORING_ROWS,
@@ -155,15 +168,13 @@ REJECTED = pa.schema(
 )
 HISTORY = pa.schema([*_MESSAGE, _WALLET_KEY, *TRANSACTION])
 
-# Where a message came from; these columns, compared in the order of `SOURCE_ORDER`, are the order
-# in which things became known.
+# Where a message came from.
 SOURCE = [
     ("source_topic", pa.string()),
     ("source_partition", pa.int32()),
     ("source_offset", pa.int64()),
     ("source_timestamp", UTC_TIMESTAMP),
 ]
-SOURCE_ORDER = ("source_timestamp", "source_topic", "source_partition", "source_offset")
 
 # Transactions of wallets from many messages, as wallets are scored over their history.
 WALLET_ROWS = pa.schema(

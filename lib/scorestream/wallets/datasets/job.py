@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.data_files import DataFile, TableWriter
 from scorestream.infra.delta.spark_reader import read
-from scorestream.infra.delta.table import Addresses, Table
+from scorestream.infra.delta.table import Identifiers, Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import ConfigurationError, InputError
 from scorestream.infra.spark.session import build_session
@@ -34,8 +34,9 @@ from scorestream.wallets.datasets.cutoffs import (
 )
 from scorestream.wallets.execution.configured_scorer import load_scoring_model
 from scorestream.wallets.reference.snapshots import current_reference
+from scorestream.wallets.schema.sql_rules import WALLET_KEY
 from scorestream.wallets.schema.tables import TRANSACTIONS, WALLET_COLUMNS
-from scorestream.wallets.schema.views import CATALOG, WALLET_KEY
+from scorestream.wallets.schema.views import CATALOG
 
 log = structlog.get_logger()
 
@@ -62,9 +63,9 @@ class ExamplesOptions:
 def make_examples(options: ExamplesOptions, settings: Settings) -> None:
     """Make the table, and say on stdout what is in it.
 
-    1. bring the transactions of each wallet together
-    2. score each wallet at the cutoffs, before and after them, and write what comes of it
-    3. commit that in place of what the table held
+    1. Sort the transactions by wallet.
+    2. Score each wallet at the cutoffs, before and after them, and write the examples.
+    3. Commit them in place of what the table held.
 
     Raises:
         ConfigurationError: labels of one cutoff would overlap features of the next.
@@ -74,7 +75,7 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
     _refuse_overlap(options)
     warehouse = Warehouse(settings.warehouse, CATALOG)
     comment = "wallets at cutoffs, and what became of them"
-    table = Table(options.output, EXAMPLES, comment, Addresses(wallet=WALLET_COLUMNS))
+    table = Table(options.output, EXAMPLES, comment, Identifiers(owner=WALLET_COLUMNS))
     folder = f"{settings.warehouse}/_checkpoints/wallet_examples/{options.output}.wallets"
     with exclusive_lock(folder, "wait for it"):
         warehouse.create_tables()
@@ -84,23 +85,23 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
         )
         spark = build_session("wallet_examples", settings)
         _refuse_unknown(spark, warehouse, options)
-        # 1.
+        # 1. Sort the transactions by wallet.
         rows = _with_truth(stored_rows(spark, warehouse), options.truth)
         parallelism = spark.sparkContext.defaultParallelism
         with input_errors():
             files = sort_by_wallet(rows, folder, parallelism, warehouse.size(TRANSACTIONS))
-        # 2.
+        # 2. Score each wallet at the cutoffs, and write the examples.
         warehouse.create_table(table)
         cutoffs = Cutoffs(options.moments, options.horizon)
         work = partial(_write, root=warehouse.root, table=table, cutoffs=cutoffs, model=model)
         written = run_tasks(spark, work, [uri for uri, _ in files])
-        # 3.
+        # 3. Commit them in place of what the table held.
         _commit(warehouse, table, [file for file in written if file is not None], options)
         remove_folder(folder)
 
 
 def _write(
-    uri: str, root: str, table: Table, cutoffs: Cutoffs, model: ScoringModel
+    uri: str, *, root: str, table: Table, cutoffs: Cutoffs, model: ScoringModel
 ) -> DataFile | None:
     """In a task: the examples of the wallets in a file."""
     writer = TableWriter(root, table)

@@ -19,18 +19,20 @@ from cachetools import LRUCache, cached
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.core import schemas
-from scorestream.wallets.core.wallet_keys import wallet_keys
-from scorestream.wallets.schema.tables import LEGS_OF_ROWS, TRANSACTIONS
+from scorestream.wallets.core.legs import flat_column
+from scorestream.wallets.core.rules import FLAT_COLUMNS
+from scorestream.wallets.core.wallet_keys import stored_wallet_keys
+from scorestream.wallets.schema.tables import TRANSACTIONS
 
 SMALL_ROWS: Final = 20_000
 CACHE_BYTES: Final = 256 * 1024 * 1024
 _LEAVES: Final = [
-    *(name for name in schemas.WALLET_ROWS.names if not name.startswith("leg")),
+    *(name for name in schemas.WALLET_ROWS.names if name not in FLAT_COLUMNS),
     *(
-        f"{leg}.{part}"
-        for pair in LEGS_OF_ROWS.values()
-        for leg in pair
-        for part in ("amount_usd", "symbol")
+        f"{leg}.{FLAT_COLUMNS[name].part.nested}"
+        for name in schemas.WALLET_ROWS.names
+        if name in FLAT_COLUMNS
+        for leg in FLAT_COLUMNS[name].legs
     ),
 ]
 
@@ -140,20 +142,12 @@ def _wallet_rows(uri: str, groups: Sequence[int] | None) -> pa.Table:
 
 def wallet_rows(rows: pa.Table) -> pa.Table:
     """Rows of `transactions` as `WALLET_ROWS`."""
-    columns = {name: rows[name] for name in rows.column_names}
-    keys = wallet_keys(rows["wallet_address"])
-    columns["wallet_key"] = pc.coalesce(columns.get("wallet_key", keys), keys)
-    for leg, pair in LEGS_OF_ROWS.items():
-        columns |= _leg(leg, *(rows[name] for name in pair))
-    arrays = [columns[f.name].cast(f.type) for f in schemas.WALLET_ROWS]
+    # Without `usd_value`: the legs are needed for the order of rows, it is computed from them.
+    arrays = [_column(rows, field.name).cast(field.type) for field in schemas.WALLET_ROWS]
     return pa.Table.from_arrays(arrays, schema=schemas.WALLET_ROWS)
 
 
-def _leg(leg: str, of_swap: pa.ChunkedArray, of_pool: pa.ChunkedArray) -> dict[str, pa.Array]:
-    usd, symbol = (
-        pc.coalesce(pc.struct_field(of_swap, part), pc.struct_field(of_pool, part))
-        for part in ("amount_usd", "symbol")
-    )
-    # Other actions use neither leg; that is not the same as a leg without a symbol.
-    unused = pc.and_(pc.is_null(of_swap), pc.is_null(of_pool))
-    return {f"{leg}_usd": usd.fill_null(0.0), f"{leg}_symbol": pc.if_else(unused, "", symbol)}
+def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
+    if name == "wallet_key":
+        return stored_wallet_keys(rows)
+    return flat_column(rows, name) if name in FLAT_COLUMNS else rows[name]

@@ -16,7 +16,7 @@ process survives scoring it by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -29,6 +29,7 @@ from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.heartbeat import getting_on
 from scorestream.infra.spark.isolation import Care, Helper, carefully
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.actions import VALUES, with_values
 from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.history import wallet_history
 from scorestream.wallets.core.pipeline import (
@@ -197,33 +198,34 @@ def score_increments(piece: Piece, stored: WalletRows, model: ScoringModel) -> I
         model: the scoring model.
     """
     records, decoded = piece
-    # 1.
+    # Values are computed once: for the scores, and for what is stored.
+    decoded = replace(decoded, rows=with_values(decoded.rows))
+    # 1. Put their transactions beside what is stored of their wallets.
     new = _wallet_rows(records, decoded)
-    known = stored(pc.unique(new["wallet_key"]).to_pylist())
+    known = with_values(stored(pc.unique(new["wallet_key"]).to_pylist()))
     marked = known.append_column("position", pa.repeat(STORED, known.num_rows).cast(pa.int64()))
     history = wallet_history(pa.concat_tables([marked, new]))
-    # 2.
+    # 2. Score each message at its moment.
     scores, rejects = settle(history, decoded, model)
-    # 3.
+    # 3. Rows of all results, and of all transactions.
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
     scored = Scored(scores, rows, history_rows(decoded, records.as_of))
     return Increments(scored, records, *late_and_corrected(history))
 
 
 def _wallet_rows(records: Records, decoded: Decoded) -> pa.Table:
-    """The decoded transactions as `WALLET_ROWS`, with the `position` of their message."""
+    """The decoded transactions as `WALLET_ROWS`, with values and `position` of their message."""
     message = decoded.rows["message"].combine_chunks()
     positions = pa.array(decoded.positions).take(message)
     wallets = pa.array(decoded.wallets, pa.string())
     of_message = {"wallet_address": wallets, "wallet_key": wallet_keys(wallets)}
     of_record = source_columns(records) | {"as_of": pa.array(records.as_of)}
-    columns = []
-    for field in schemas.WALLET_ROWS:
-        if field.name in of_message:
-            columns.append(of_message[field.name].take(message))
-        elif field.name in of_record:
-            columns.append(of_record[field.name].take(positions))
+    columns = {}
+    for name in (*schemas.WALLET_ROWS.names, *VALUES):
+        if name in of_message:
+            columns[name] = of_message[name].take(message)
+        elif name in of_record:
+            columns[name] = of_record[name].take(positions)
         else:
-            columns.append(decoded.rows[field.name])
-    rows = pa.Table.from_arrays(columns, schema=schemas.WALLET_ROWS)
-    return rows.append_column("position", positions)
+            columns[name] = decoded.rows[name]
+    return pa.table(columns | {"position": positions})

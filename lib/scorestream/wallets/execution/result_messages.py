@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from scorestream.infra.kafka.producer import Record
+from scorestream.wallets.core.rules import SOURCE_ID
 from scorestream.wallets.core.wallet_keys import wallet_key
 
 SCHEMA_VERSION: Final = 1
-_SOURCE: Final = ("source_topic", "source_partition", "source_offset")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,7 +70,7 @@ def failure_records(rejects: pa.Table) -> Iterator[Record]:
 
 
 def _record(row: dict[str, Any], value: dict[str, Any], *headers: tuple[str, bytes]) -> Record:
-    topic, partition, offset = (row[name] for name in _SOURCE)
+    topic, partition, offset = (row[name] for name in SOURCE_ID)
     value["source"] = {"topic": topic, "partition": partition, "offset": offset}
     source = f"{topic}/{partition}/{offset}"
     wallet = row["wallet_address"]

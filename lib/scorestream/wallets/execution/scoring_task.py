@@ -101,9 +101,13 @@ def score_records(
 def _scoring(
     records: Records, model: ScoringModel, include_transactions: bool
 ) -> Callable[[], Scored]:
-    refused = timeless(records)
     return partial(
-        score_messages, records.values, records.as_of, model, include_transactions, refused
+        score_messages,
+        records.values,
+        records.as_of,
+        model,
+        include_transactions=include_transactions,
+        refused=timeless(records),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from scorestream.wallets.core.wallet_keys import HEXADECIMAL
+from scorestream.wallets.core.wallet_keys import is_hexadecimal
 
 # An address as long as this stands for nothing else, wherever it is found: 20 bytes in hex, base58.
 _HEX_DIGITS: Final = 40
@@ -40,7 +40,7 @@ class WalletSearch:
     @property
     def is_hexadecimal(self) -> bool:
         """Whether the case of its letters means nothing."""
-        return re.match(HEXADECIMAL, self.key) is not None
+        return is_hexadecimal(self.key)
 
     @property
     def is_unmistakable(self) -> bool:

@@ -290,7 +290,7 @@ def _tables(row_filter: WalletFilter | AgeFilter, names: Sequence[str] | None) -
     if names is not None:
         return [FORGETTABLE[name] for name in names]
     if isinstance(row_filter, WalletFilter):
-        return [table for table in TABLES if table.addresses.decisive]
+        return [table for table in TABLES if table.identifiers.decisive]
     return list(FORGETTABLE.values())
 
 
@@ -312,7 +312,9 @@ def _list_unreached(settings: Settings) -> Iterator[str]:
         f"messages in Kafka ({', '.join(topics)}): a --reprocess or a replay brings the wallet "
         "back; docs/tables.md#forgetting says how to delete them"
     )
-    others = [f"{t.name} ({', '.join(t.addresses.others)})" for t in TABLES if t.addresses.others]
+    others = [
+        f"{t.name} ({', '.join(t.identifiers.mentions)})" for t in TABLES if t.identifiers.mentions
+    ]
     yield f"what rows of others say of it: {', '.join(others)}"
     yield (
         "what is compressed, encrypted or in base64 in `rejects`; logs of processes; files "

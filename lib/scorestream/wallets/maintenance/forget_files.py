@@ -14,7 +14,7 @@ from pyarrow.fs import FileType
 
 from scorestream.infra.delta.data_files import COMPRESSION
 from scorestream.infra.delta.row_deletion import read_row_groups
-from scorestream.infra.delta.table import Table, addresses_anywhere
+from scorestream.infra.delta.table import Table, identifiers_anywhere
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.storage.file_kinds import FileKind, Treatment, file_kind_of
 from scorestream.infra.storage.filesystem import (
@@ -79,7 +79,7 @@ def _table(warehouse: Warehouse, name: str) -> Table:
     """A table whose columns the user has chosen: training data, or the output of a command."""
     schema = pa.schema(DeltaTable(f"{warehouse.root}/{name}").schema())
     return Table(
-        name, schema, "found below the warehouse", addresses_anywhere(schema, WALLET_COLUMNS)
+        name, schema, "found below the warehouse", identifiers_anywhere(schema, WALLET_COLUMNS)
     )
 
 
@@ -166,5 +166,5 @@ def _without_rows(uri: str, wallet: WalletFilter) -> None:
 
 
 def _match_rows(rows: pa.Table, wallet: WalletFilter) -> pa.ChunkedArray:
-    table = Table("", rows.schema, "", addresses_anywhere(rows.schema, WALLET_COLUMNS))
+    table = Table("", rows.schema, "", identifiers_anywhere(rows.schema, WALLET_COLUMNS))
     return wallet.matches(table, rows)

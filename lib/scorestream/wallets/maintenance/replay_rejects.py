@@ -34,12 +34,13 @@ from scorestream.infra.kafka.records import ATTEMPT_HEADER, FIRST_MOMENT_MS, LAS
 from scorestream.infra.spark.session import build_session
 from scorestream.infra.sql.spark_guard import ReadOnlySession
 from scorestream.infra.storage.locks import exclusive_lock
+from scorestream.wallets.core.rules import SOURCE_ID
 from scorestream.wallets.schema.tables import REJECTS, REPLAYS
 from scorestream.wallets.schema.views import CATALOG
 
 log = structlog.get_logger()
 
-ORIGIN: Final = ["source_topic", "source_partition", "source_offset"]
+ORIGIN: Final = [*SOURCE_ID]
 PLANNED: Final = "planned"
 SENT: Final = "sent"
 

@@ -53,24 +53,24 @@ class WalletFilter:
 
     def condition(self, table: Table) -> Condition | None:
         """Files that may hold the wallet's key; None if other columns count, too."""
-        keyed = "wallet_key" in table.addresses.wallet and not table.addresses.raw
+        keyed = "wallet_key" in table.identifiers.owner and not table.identifiers.raw
         return [[("wallet_key", "=", self.key)]] if keyed else None
 
     def columns(self, table: Table) -> list[str]:
         """The columns that name a wallet, or may hold an address in any form."""
-        return list(table.addresses.decisive)
+        return list(table.identifiers.decisive)
 
     def matches(self, table: Table, rows: pa.Table) -> pa.ChunkedArray:
         """Rows that name the wallet; of rows that name none, those that hold its address."""
         nobody, none = (pa.repeat(value, rows.num_rows) for value in (True, False))
         # Files may be older than a column.
-        named = [rows[n] for n in table.addresses.wallet if n in rows.column_names]
+        named = [rows[n] for n in table.identifiers.owner if n in rows.column_names]
         ours = [
             pc.equal(wallet_keys(column), self.key).fill_null(fill_value=False) for column in named
         ]
         names_wallet = reduce(pc.or_, ours, none)
         nobodys = reduce(pc.and_, [column.is_null() for column in named], nobody)
-        raw = [rows[name] for name in table.addresses.raw if name in rows.column_names]
+        raw = [rows[name] for name in table.identifiers.raw if name in rows.column_names]
         return pc.or_(names_wallet, self._held(nobodys, raw)) if raw else names_wallet
 
     def _held(self, nobodys: pa.Array, raw: list[pa.ChunkedArray]) -> pa.Array:

@@ -12,7 +12,7 @@ from scorestream.infra.delta.file_rewriting import MEGABYTE, write_files
 from scorestream.infra.delta.optimize import OptimizeOptions, list_table_files
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.wallets.core.wallet_keys import wallet_keys
+from scorestream.wallets.core.wallet_keys import stored_wallet_keys
 
 WALLET_KEY: str = "wallet_key"
 
@@ -49,5 +49,5 @@ def _select_without_keys(rows: pa.RecordBatch) -> int:
 
 
 def _add_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
-    keys = pc.coalesce(rows[WALLET_KEY], wallet_keys(rows["wallet_address"]))
-    return rows.set_column(rows.schema.names.index(WALLET_KEY), WALLET_KEY, keys)
+    number = rows.schema.names.index(WALLET_KEY)
+    return rows.set_column(number, WALLET_KEY, stored_wallet_keys(rows))

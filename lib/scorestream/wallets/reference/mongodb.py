@@ -32,6 +32,7 @@ def fetch_reference(
     database: str,
     tokens_collection: str,
     thresholds_collection: str,
+    *,
     timeout_seconds: float = 5,
 ) -> ReferenceData:
     """Read the reference data of a MongoDB database.
@@ -72,6 +73,7 @@ def write_thresholds(
     database: str,
     collection: str,
     thresholds: Sequence[Threshold],
+    *,
     timeout_seconds: float = 30,
 ) -> None:
     """Put thresholds into a collection, each in place of that of its protocol and feature, if any.

@@ -13,29 +13,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from scorestream.infra.spark.percentiles import percentiles
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.rules import FLAT_LEGS, row_order
 from scorestream.wallets.reference.reference_data import ALL_PROTOCOLS
 from scorestream.wallets.schema.columns import PERCENTILES
-from scorestream.wallets.schema.tables import LEGS_OF_ROWS
-from scorestream.wallets.schema.views import WALLET_KEY
+from scorestream.wallets.schema.sql_rules import FLAT_COLUMNS, STORED_WALLET_KEY, row_number
 
 OF_DEPOSITS: Final = ("deposit_usd", "num_deposits")
 OF_SWAPS: Final = ("volume", "num_swaps", "active_days")
 FEATURES: Final = (*OF_DEPOSITS, *OF_SWAPS)
 DAY_SECONDS: Final = 86_400
-# What of a row tells two of one document in one message apart, as `core.history` does.
-_CONTENT: Final = (
-    *("timestamp", "action", "pool_id", "leg0_usd", "leg1_usd"),
-    *("leg0_symbol", "leg1_symbol", "protocol"),
+# Columns that the features are computed from.
+_COLUMNS: Final = (
+    *("wallet_key", "protocol", "action", "timestamp", "usd_value"),
+    *("leg0_usd", "leg1_usd"),
 )
 
 
-def counting_rows(transactions: DataFrame, as_of: int, partitions: int) -> DataFrame:
-    """The rows that count at a moment: those of last known content that had happened by then.
+def rows_in_effect(transactions: DataFrame, as_of: int, partitions: int) -> DataFrame:
+    """The rows in effect at a moment: of each document the last known, if it had happened by then.
 
     Args:
         transactions: rows of the table.
@@ -43,27 +43,22 @@ def counting_rows(transactions: DataFrame, as_of: int, partitions: int) -> DataF
         partitions: how many the rows are dealt out to, by wallet; nothing after needs a shuffle.
 
     Returns:
-        `wallet_key, protocol, action, timestamp, leg0_usd, leg1_usd`; each document of a wallet
-        once, the newest by its source.
+        `wallet_key, protocol, action, timestamp, usd_value, leg0_usd, leg1_usd`; each document of
+        a wallet once, the row in effect (`core.rules`).
     """
-    columns = {
-        "wallet_key": F.coalesce(F.col("wallet_key"), F.expr(WALLET_KEY)),
-        "protocol": F.coalesce(F.col("protocol"), F.lit("")),
-        **{name: F.col(name) for name in ("document_id", "action", "timestamp", "pool_id")},
-        **{name: F.col(name) for name in schemas.SOURCE_ORDER},
+    names = dict.fromkeys((*_COLUMNS, "document_id", *schemas.WALLET_ROWS.names))
+    computed = {
+        "wallet_key": STORED_WALLET_KEY,
+        "protocol": "coalesce(protocol, '')",
+        **FLAT_COLUMNS,
     }
-    for leg, (of_swap, of_pool) in LEGS_OF_ROWS.items():
-        usd, symbol = (f"coalesce({of_swap}.{p}, {of_pool}.{p})" for p in ("amount_usd", "symbol"))
-        columns |= {f"{leg}_usd": F.expr(f"coalesce({usd}, 0D)"), f"{leg}_symbol": F.expr(symbol)}
-    rows = transactions.select(*[column.alias(name) for name, column in columns.items()])
-    newest = Window.partitionBy("wallet_key", "document_id").orderBy(
-        *[F.col(name).desc() for name in (*schemas.SOURCE_ORDER, *_CONTENT)]
-    )
+    rows = transactions.select(*[F.expr(computed.get(name, name)).alias(name) for name in names])
+    number = F.expr(row_number("wallet_key, document_id", row_order(names)))
     return (
         rows.repartition(partitions, "wallet_key")
-        .withColumn("newest", F.row_number().over(newest))
-        .where((F.col("newest") == 1) & (F.col("timestamp") <= as_of))
-        .select("wallet_key", "protocol", "action", "timestamp", "leg0_usd", "leg1_usd")
+        .withColumn("number", number)
+        .where((F.col("number") == 1) & (F.col("timestamp") <= as_of))
+        .select(*_COLUMNS)
     )
 
 
@@ -71,7 +66,7 @@ def wallet_features(rows: DataFrame) -> DataFrame:
     """Features of each wallet with each protocol, and with all of them (protocol `*`).
 
     Args:
-        rows: as `counting_rows` gives them.
+        rows: as `rows_in_effect` gives them.
 
     Returns:
         `protocol, wallet_key` and `FEATURES`, null where the wallet has nothing of the kind. Rows
@@ -100,7 +95,7 @@ def wallet_features(rows: DataFrame) -> DataFrame:
     )
 
 
-def feature_percentiles(wallets: DataFrame, least: int, exact: bool) -> DataFrame:
+def feature_percentiles(wallets: DataFrame, least: int, *, exact: bool) -> DataFrame:
     """Percentiles of each feature over the wallets of each protocol.
 
     Args:
@@ -111,7 +106,7 @@ def feature_percentiles(wallets: DataFrame, least: int, exact: bool) -> DataFram
     Returns:
         `protocol, feature, p1 ... p99, n`.
     """
-    found = percentiles("value", PERCENTILES, exact)
+    found = percentiles("value", PERCENTILES, exact=exact)
     samples = _samples(wallets).groupBy("protocol", "feature")
     return (
         samples.agg(found.alias("found"), F.count("*").alias("n"))
@@ -129,12 +124,12 @@ def largest_sample(wallets: DataFrame) -> int:
 def _days(rows: DataFrame) -> DataFrame:
     """Sums and counts by wallet, protocol and day."""
     is_deposit, is_swap = F.col("action") == "deposit", F.col("action") == "swap"
-    legs = [F.col(f"{leg}_usd") for leg in LEGS_OF_ROWS]
+    legs = [F.col(f"{leg}_usd") for leg in FLAT_LEGS]
     priced = F.least(*[F.when(leg > 0, leg) for leg in legs])
     return rows.groupBy(
         "wallet_key", "protocol", F.floor(F.col("timestamp") / DAY_SECONDS).alias("day")
     ).agg(
-        _sum(F.when(is_deposit, legs[0] + legs[1])).alias("deposit_usd"),
+        _sum(F.when(is_deposit, F.col("usd_value"))).alias("deposit_usd"),
         F.count_if(is_deposit).alias("num_deposits"),
         _sum(F.when(is_swap, priced)).alias("volume"),
         F.count_if(is_swap).alias("num_swaps"),

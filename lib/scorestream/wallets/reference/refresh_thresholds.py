@@ -18,9 +18,9 @@ from scorestream.infra.spark.percentiles import MAX_EXACT
 from scorestream.infra.spark.session import build_session
 from scorestream.wallets.core.messages import iso_time
 from scorestream.wallets.reference.population import (
-    counting_rows,
     feature_percentiles,
     largest_sample,
+    rows_in_effect,
     wallet_features,
 )
 from scorestream.wallets.reference.reference_data import ALL_PROTOCOLS, Threshold
@@ -51,11 +51,11 @@ class RefreshOptions:
 
 
 def refresh_thresholds(options: RefreshOptions, settings: Settings) -> None:
-    """Compute thresholds of the history, keep them as a version, and say on stdout what they are.
+    """Compute thresholds of the history, store them as a version, and print them.
 
-    1. compute the percentiles
-    2. keep them in `protocol_thresholds`, in place of an earlier computation as of the same moment
-    3. export them, if that was asked for
+    1. Compute the percentiles.
+    2. Store them in `protocol_thresholds`, in place of earlier ones of the same `as_of`.
+    3. Export them, if that was asked for.
 
     Raises:
         InputError: the history gives no thresholds.
@@ -65,11 +65,11 @@ def refresh_thresholds(options: RefreshOptions, settings: Settings) -> None:
     warehouse = Warehouse(settings.warehouse, CATALOG)
     warehouse.create_tables()
     spark = build_session("refresh_thresholds", settings)
-    # 1.
+    # 1. Compute the percentiles.
     thresholds = compute_thresholds(spark, warehouse, options)
-    # 2.
+    # 2. Store them in `protocol_thresholds`.
     keep_thresholds(thresholds, warehouse)
-    # 3.
+    # 3. Export them.
     if options.export is not None:
         export_thresholds(thresholds, options.export, settings)
     lines = [*_summary(thresholds, options), *_outdated(thresholds, warehouse)]
@@ -88,7 +88,7 @@ def compute_thresholds(
     size = warehouse.size(TRANSACTIONS)
     partitions = parallelism * (1 + size // (PARTITION_BYTES * parallelism))
     transactions = read(spark, warehouse, TRANSACTIONS)
-    wallets = wallet_features(counting_rows(transactions, options.as_of, partitions)).persist()
+    wallets = wallet_features(rows_in_effect(transactions, options.as_of, partitions)).persist()
     try:
         return _thresholds(wallets, options)
     finally:
@@ -97,7 +97,7 @@ def compute_thresholds(
 
 def _thresholds(wallets: DataFrame, options: RefreshOptions) -> list[Threshold]:
     total = wallets.where(F.col("protocol") == ALL_PROTOCOLS).count()
-    found = feature_percentiles(wallets, options.min_wallets, total <= MAX_EXACT).collect()
+    found = feature_percentiles(wallets, options.min_wallets, exact=total <= MAX_EXACT).collect()
     if not found:
         raise InputError(_nothing(options, largest_sample(wallets)))
     thresholds = [Threshold(**row.asDict(), as_of=options.as_of) for row in found]

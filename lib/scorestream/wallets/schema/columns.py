@@ -1,113 +1,85 @@
-"""The columns of the tables and views of wallets: what they mean, which ones readers skip by."""
+"""Columns that several tables of wallets have, each with its meaning."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
-# Tables that a batch of messages is written to.
-OF_A_BATCH: Final = ("scores", "rejects", "transactions")
+import pyarrow as pa
+
+from scorestream.infra.delta.table import Column
+from scorestream.wallets.core import schemas
+
 PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
-# Columns by which readers skip files, in whatever table they are.
-STATISTICS: Final = frozenset(
-    {
-        "wallet_address",
-        "wallet_key",
-        "as_of",
-        "timestamp",
-        "scored_date",
-        "source_topic",
-        "source_partition",
-        "source_offset",
-        "run_id",
-        "batch_id",
-        "generation",
-        "sequence",
-    }
+
+
+def described(fields: Iterable[pa.Field], comments: Mapping[str, str]) -> tuple[Column, ...]:
+    """Columns of fields that the core declares; each must have a comment."""
+    return tuple(Column(field.name, field.type, comments[field.name]) for field in fields)
+
+
+def added_later(*columns: Column) -> tuple[Column, ...]:
+    """Columns that tables of earlier versions lack."""
+    return tuple(replace(column, added_later=True) for column in columns)
+
+
+WALLET_ADDRESS: Final = Column(
+    "wallet_address", pa.string(), "address as the message gave it", statistics=True
 )
-# A column of the same name means the same in every table and view of wallets.
-COMMENTS: Final = {
-    "wallet_address": "address as the message gave it",
-    "wallet_key": "which wallet it is: the lower-case form of 0x... hex, else the address as given",
-    "as_of": "unix seconds: the moment the row speaks of (the Kafka record's timestamp, floored)",
-    "transaction_count": "transactions that the score is of; of a reject, those of the message",
-    "first_transaction_at": "when the first transaction was that the score is of (UTC)",
-    "last_transaction_at": "when the last transaction was that the score is of (UTC)",
-    "zscore": "final score with exactly 18 decimals",
-    "lp_score": "score of providing liquidity",
-    "swap_score": "score of swapping",
-    "final_score": "LP and swap score, weighted",
-    "tags": "labels earned, in the order of the ladders of the scoring model",
-    "features": "what the score is computed from",
-    "breakdown": "points of each part of the LP and the swap score",
-    "models": "registered models applied: name -> version and value",
-    "scoring": "name of the scoring model",
-    "config_hash": "changes whenever a constant of the scoring model or a stable symbol does",
-    "code_version": "version and commit of the code that scored",
-    "processing_time_ms": "milliseconds from the start of the micro-batch until it is scored",
-    "source_topic": "Kafka topic; in a backfill file URI, or transactions:TOPIC from the table",
-    "source_partition": "Kafka partition, or 0 in a backfill",
-    "source_offset": "Kafka offset, or byte offset of the line in a backfill",
-    "source_timestamp": "timestamp of the Kafka record",
-    "run_id": "id of the streaming query, or of the backfill",
-    "batch_id": "micro-batch of the run",
-    "generation": "which pass over the topic scored it: 0, and one more with each --reprocess",
-    "scored_at": "when the micro-batch was scored",
-    "scored_date": "date of scored_at (UTC)",
-    "document_id": "id of the transaction, unique per wallet",
-    "action": "swap, deposit, withdraw; any other has no USD value",
-    "timestamp": "unix seconds of the transaction",
-    "protocol": "protocol as the message named it",
-    "pool_id": "address or id of the pool",
-    "pool_name": "name of the pool",
-    "caller": "address that called the protocol",
-    "chain_id": "number of the chain, 1 is Ethereum",
-    "usd_value": "USD value: larger leg of a swap, both legs of a deposit or withdraw, else null",
-    "token0": "first leg of a deposit or withdraw; amount is text in raw token units",
-    "token1": "second leg of a deposit or withdraw",
-    "token_in": "leg that went into a swap; amount is text in raw token units",
-    "token_out": "leg that came out of a swap",
-    "ingested_at": "when the micro-batch was scored that brought the row",
-    "value": "raw bytes of the message",
-    "key": "raw key of the message",
-    "error_code": "stable cause, see docs/messages.md",
-    "error": "what is wrong, with the path of the first problem",
-    "attempt": "how often the message had been replayed before this reject",
-    "rejected_at": "when the micro-batch was scored that rejected the message",
-    "state": "planned, then sent",
-    "replay_id": "which run of replay_rejects",
-    "topic_ends": "ends of the input topic's partitions before the first was sent, JSON",
-    "recorded_at": "when it was recorded; nothing goes by it",
-    "topic_id": "the cluster's id of the topic, another one after it was recreated",
-    "sequence": "number of the record; the greatest of a generation counts",
-    "settled": "whether all that the tables hold of the generation was delivered then",
-    "start_offset": "where the stream began in the partition",
-    "end_offset": "all offsets before this one are stored and published",
-    **{f"{name}_version": f"version of {name} when it was recorded" for name in OF_A_BATCH},
-    **{
-        f"{name}_attempt": f"sequence by which {name} took the newest batch of the pass"
-        for name in OF_A_BATCH
-    },
-    "address": "address of the token",
-    "symbol": "symbol of the token",
-    "decimals": "a whole token is 10^decimals raw units",
-    "stable": "whether it is a stable coin",
-    "feature": "name of the feature",
-    **{f"p{percent}": f"percentile {percent} of the feature" for percent in PERCENTILES},
-    "n": "wallets that the percentiles are of",
-    # Of the views alone.
-    "times_seen": "rows that the table has of the transaction",
-    "corrected": "whether it came with different contents",
-    "rank": "1 is the best of the scoring model; equal scores share a rank",
-    "as_of_time": "as_of as a timestamp",
-    "change": "final_score less that of the score before; null in the first",
-    "day": "date (UTC) of scored_at or rejected_at",
-    "scores": "messages scored",
-    "wallets": "distinct wallets of the row: those of two rows do not add up",
-    "mean_score": "mean of final_score",
-    "median_score": "median of final_score",
-    "transactions": "sum of transaction_count",
-    "rejects": "messages rejected; in daily_summary in the row of the day without a scoring",
-    "first_seen": "first rejected_at",
-    "last_seen": "last rejected_at",
-    "example": "one of the errors",
-}
+WALLET_KEY: Final = Column(
+    "wallet_key",
+    pa.string(),
+    "which wallet it is: the lower-case form of 0x... hex, else the address as given",
+    statistics=True,
+)
+AS_OF: Final = Column(
+    "as_of",
+    pa.int64(),
+    "unix seconds: the moment the row speaks of (the Kafka record's timestamp, floored)",
+    statistics=True,
+)
+TRANSACTION_COUNT: Final = Column(
+    "transaction_count",
+    pa.int64(),
+    "transactions that the score is of; of a reject, those of the message",
+)
+PROCESSING_TIME: Final = Column(
+    "processing_time_ms",
+    pa.int64(),
+    "milliseconds from the start of the micro-batch until it is scored",
+)
+SOURCE_ID: Final = (
+    Column(
+        "source_topic",
+        pa.string(),
+        "Kafka topic; in a backfill file URI, or transactions:TOPIC from the table",
+        statistics=True,
+    ),
+    Column("source_partition", pa.int32(), "Kafka partition, or 0 in a backfill", statistics=True),
+    Column(
+        "source_offset",
+        pa.int64(),
+        "Kafka offset, or byte offset of the line in a backfill",
+        statistics=True,
+    ),
+)
+SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET = SOURCE_ID
+SOURCE: Final = (
+    *SOURCE_ID,
+    Column("source_timestamp", schemas.UTC_TIMESTAMP, "timestamp of the Kafka record"),
+)
+RUN: Final = (
+    Column("run_id", pa.string(), "id of the streaming query, or of the backfill", statistics=True),
+    Column("batch_id", pa.int64(), "micro-batch of the run", statistics=True),
+)
+GENERATION: Final = Column(
+    "generation",
+    pa.int32(),
+    "which pass over the topic scored it: 0, and one more with each --reprocess",
+    statistics=True,
+)
+PROTOCOL: Final = Column("protocol", pa.string(), "protocol as the message named it")
+RECORDED_AT: Final = Column(
+    "recorded_at", schemas.UTC_TIMESTAMP, "when it was recorded; nothing goes by it"
+)

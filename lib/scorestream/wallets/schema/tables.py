@@ -1,182 +1,252 @@
-"""The Delta tables of wallets: names and columns, declared once."""
+"""The Delta tables of wallets: their columns with type and meaning, declared once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import pyarrow as pa
 
-from scorestream.infra.delta.table import NO_ADDRESSES, Addresses, Table
+from scorestream.infra.delta.table import NO_IDENTIFIERS, Column, Identifiers, Table
 from scorestream.wallets.core import schemas
-from scorestream.wallets.schema.columns import COMMENTS, OF_A_BATCH, PERCENTILES, STATISTICS
-
-RUN_COLUMNS: Final = (("run_id", pa.string()), ("batch_id", pa.int64()))
-GENERATION: Final = ("generation", pa.int32())
-WALLET_COLUMNS: Final = ("wallet_address", "wallet_key")
-
-
-def _table(
-    name: str,
-    columns: pa.Schema,
-    comment: str,
-    addresses: Addresses,
-    added_later: Iterable[str] = (),
-) -> Table:
-    return Table(
-        name,
-        columns,
-        comment,
-        addresses,
-        added_later=frozenset(added_later),
-        statistics=STATISTICS.intersection(columns.names),
-        cluster_by="wallet_key" if "wallet_key" in columns.names else None,
-        column_comments={name: COMMENTS[name] for name in columns.names},
-    )
-
-
-SCORES: Final = _table(
-    "scores",
-    pa.schema(
-        [
-            ("wallet_address", pa.string()),
-            ("as_of", pa.int64()),
-            ("scored_at", schemas.UTC_TIMESTAMP),
-            ("transaction_count", pa.int64()),
-            *schemas.SCORE,
-            ("scoring", pa.string()),
-            ("config_hash", pa.string()),
-            ("code_version", pa.string()),
-            ("processing_time_ms", pa.int64()),
-            *schemas.SOURCE,
-            *RUN_COLUMNS,
-            ("scored_date", pa.date32()),
-            ("wallet_key", pa.string()),
-            *schemas.TRANSACTION_TIMES,
-            GENERATION,
-        ]
-    ),
-    "one row a scored message, append-only",
-    Addresses(wallet=WALLET_COLUMNS),
-    {"wallet_key", *dict(schemas.TRANSACTION_TIMES), "generation"},
+from scorestream.wallets.schema.columns import (
+    AS_OF,
+    GENERATION,
+    PERCENTILES,
+    PROCESSING_TIME,
+    PROTOCOL,
+    RECORDED_AT,
+    RUN,
+    SOURCE,
+    SOURCE_ID,
+    SOURCE_PARTITION,
+    SOURCE_TOPIC,
+    TRANSACTION_COUNT,
+    WALLET_ADDRESS,
+    WALLET_KEY,
+    added_later,
+    described,
 )
-TRANSACTIONS: Final = _table(
-    "transactions",
-    pa.schema(
-        [
-            ("wallet_address", pa.string()),
-            *schemas.TRANSACTION,
-            ("as_of", pa.int64()),
-            *schemas.SOURCE,
-            *RUN_COLUMNS,
-            ("ingested_at", schemas.UTC_TIMESTAMP),
-            ("wallet_key", pa.string()),
+
+WALLET_COLUMNS: Final = (WALLET_ADDRESS.name, WALLET_KEY.name)
+
+SCORES: Final = Table.of_columns(
+    "scores",
+    (
+        WALLET_ADDRESS,
+        AS_OF,
+        Column("scored_at", schemas.UTC_TIMESTAMP, "when the micro-batch was scored"),
+        TRANSACTION_COUNT,
+        *described(
+            schemas.SCORE,
+            {
+                "zscore": "final score with exactly 18 decimals",
+                "lp_score": "score of providing liquidity",
+                "swap_score": "score of swapping",
+                "final_score": "LP and swap score, weighted",
+                "tags": "labels earned, in the order of the ladders of the scoring model",
+                "features": "what the score is computed from",
+                "breakdown": "points of each part of the LP and the swap score",
+                "models": "registered models applied: name -> version and value",
+            },
+        ),
+        Column("scoring", pa.string(), "name of the scoring model"),
+        Column(
+            "config_hash",
+            pa.string(),
+            "changes whenever a constant of the scoring model or a stable symbol does",
+        ),
+        Column("code_version", pa.string(), "version and commit of the code that scored"),
+        PROCESSING_TIME,
+        *SOURCE,
+        *RUN,
+        Column("scored_date", pa.date32(), "date of scored_at (UTC)", statistics=True),
+        *added_later(
+            WALLET_KEY,
+            *described(
+                pa.schema(schemas.TRANSACTION_TIMES),
+                {
+                    "first_transaction_at": (
+                        "when the first transaction was that the score is of (UTC)"
+                    ),
+                    "last_transaction_at": (
+                        "when the last transaction was that the score is of (UTC)"
+                    ),
+                },
+            ),
             GENERATION,
-        ]
+        ),
     ),
-    "one row a transaction of a message that counts, scored or not yet: the exploded history",
-    Addresses(
-        wallet=WALLET_COLUMNS,
-        others=(
+    comment="one row a scored message, append-only",
+    identifiers=Identifiers(owner=WALLET_COLUMNS),
+    cluster_by=WALLET_KEY.name,
+)
+_TRANSACTION: Final = {
+    "document_id": "id of the transaction, unique per wallet",
+    "action": "swap, deposit, withdraw; any other has no USD value",
+    "protocol": PROTOCOL.comment,
+    "pool_id": "address or id of the pool",
+    "pool_name": "name of the pool",
+    "caller": "address that called the protocol",
+    "chain_id": "number of the chain, 1 is Ethereum",
+    "usd_value": "USD value: larger leg of a swap, both legs of a deposit or withdraw, else null",
+    "token0": "first leg of a deposit or withdraw; amount is text in raw token units",
+    "token1": "second leg of a deposit or withdraw",
+    "token_in": "leg that went into a swap; amount is text in raw token units",
+    "token_out": "leg that came out of a swap",
+}
+_TIMESTAMP: Final = Column(
+    "timestamp", pa.int64(), "unix seconds of the transaction", statistics=True
+)
+TRANSACTIONS: Final = Table.of_columns(
+    "transactions",
+    (
+        WALLET_ADDRESS,
+        *(
+            _TIMESTAMP
+            if field.name == _TIMESTAMP.name
+            else Column(field.name, field.type, _TRANSACTION[field.name])
+            for field in schemas.TRANSACTION
+        ),
+        AS_OF,
+        *SOURCE,
+        *RUN,
+        Column(
+            "ingested_at",
+            schemas.UTC_TIMESTAMP,
+            "when the micro-batch was scored that brought the row",
+        ),
+        *added_later(WALLET_KEY, GENERATION),
+    ),
+    comment=(
+        "one row a transaction of a message that counts, scored or not yet: the exploded history"
+    ),
+    identifiers=Identifiers(
+        owner=WALLET_COLUMNS,
+        mentions=(
             *("document_id", "protocol", "pool_id", "pool_name", "caller"),
             *("token0", "token1", "token_in", "token_out"),
         ),
     ),
-    {"wallet_key", "generation"},
+    cluster_by=WALLET_KEY.name,
 )
-# Which of its columns a leg of the exploded form is in: for a swap, for a deposit or withdraw.
-LEGS_OF_ROWS: Final = {"leg0": ("token_in", "token0"), "leg1": ("token_out", "token1")}
-REJECTS: Final = _table(
+REJECTS: Final = Table.of_columns(
     "rejects",
-    pa.schema(
-        [
-            ("value", pa.binary()),
-            ("key", pa.binary()),
-            ("error_code", pa.string()),
-            ("error", pa.string()),
-            ("wallet_address", pa.string()),
-            ("transaction_count", pa.int64()),
-            ("as_of", pa.int64()),
-            ("attempt", pa.int32()),
-            ("processing_time_ms", pa.int64()),
-            *schemas.SOURCE,
-            *RUN_COLUMNS,
-            ("rejected_at", schemas.UTC_TIMESTAMP),
-            GENERATION,
-        ]
+    (
+        Column("value", pa.binary(), "raw bytes of the message"),
+        Column("key", pa.binary(), "raw key of the message"),
+        Column("error_code", pa.string(), "stable cause, see docs/messages.md"),
+        Column("error", pa.string(), "what is wrong, with the path of the first problem"),
+        WALLET_ADDRESS,
+        TRANSACTION_COUNT,
+        AS_OF,
+        Column("attempt", pa.int32(), "how often the message had been replayed before this reject"),
+        PROCESSING_TIME,
+        *SOURCE,
+        *RUN,
+        Column(
+            "rejected_at",
+            schemas.UTC_TIMESTAMP,
+            "when the micro-batch was scored that rejected the message",
+        ),
+        *added_later(GENERATION),
     ),
-    "one row a message that could not be scored, with its raw bytes",
-    Addresses(wallet=("wallet_address",), raw=("value", "key", "error")),
-    {"generation"},
-)
-COVERAGE: Final = _table(
-    "coverage",
-    pa.schema(
-        [
-            ("source_topic", pa.string()),
-            ("topic_id", pa.string()),
-            GENERATION,
-            ("sequence", pa.int64()),
-            ("source_partition", pa.int32()),
-            ("start_offset", pa.int64()),
-            ("end_offset", pa.int64()),
-            *RUN_COLUMNS,
-            *((f"{name}_version", pa.int64()) for name in OF_A_BATCH),
-            *((f"{name}_attempt", pa.int64()) for name in OF_A_BATCH),
-            ("settled", pa.bool_()),
-            ("recorded_at", schemas.UTC_TIMESTAMP),
-        ]
-    ),
-    "which offsets of the input topic are stored and published: one record a batch",
-    NO_ADDRESSES,
-)
-REPLAYS: Final = _table(
-    "replays",
-    pa.schema(
-        [
-            ("source_topic", pa.string()),
-            ("source_partition", pa.int32()),
-            ("source_offset", pa.int64()),
-            ("state", pa.string()),
-            ("replay_id", pa.string()),
-            ("topic_ends", pa.string()),
-            ("recorded_at", schemas.UTC_TIMESTAMP),
-        ]
-    ),
-    "which rejects replay_rejects sent back to the input topic: `planned`, then `sent`",
-    NO_ADDRESSES,
-)
-TOKENS: Final = _table(
-    "tokens",
-    pa.schema(
-        [
-            ("address", pa.string()),
-            ("symbol", pa.string()),
-            ("decimals", pa.int32()),
-            ("stable", pa.bool_()),
-        ]
-    ),
-    "reference data of the last run: tokens, and which of them are stable coins",
-    # Of contracts.
-    Addresses(others=("address",)),
-)
-PROTOCOL_THRESHOLDS: Final = _table(
-    "protocol_thresholds",
-    pa.schema(
-        [
-            ("protocol", pa.string()),
-            ("feature", pa.string()),
-            *((f"p{percent}", pa.float64()) for percent in PERCENTILES),
-            ("n", pa.int64()),
-            ("as_of", pa.int64()),
-        ]
-    ),
-    "reference data: percentiles of each feature over the wallets of each protocol; of each the "
-    "newest as_of counts",
-    NO_ADDRESSES,
+    comment="one row a message that could not be scored, with its raw bytes",
+    identifiers=Identifiers(owner=("wallet_address",), raw=("value", "key", "error")),
 )
 # What a batch of messages is written to.
 BATCH_TABLES: Final = (SCORES, REJECTS, TRANSACTIONS)
+COVERAGE: Final = Table.of_columns(
+    "coverage",
+    (
+        SOURCE_TOPIC,
+        Column(
+            "topic_id",
+            pa.string(),
+            "the cluster's id of the topic, another one after it was recreated",
+        ),
+        GENERATION,
+        Column(
+            "sequence",
+            pa.int64(),
+            "number of the record; the greatest of a generation counts",
+            statistics=True,
+        ),
+        SOURCE_PARTITION,
+        Column("start_offset", pa.int64(), "where the stream began in the partition"),
+        Column("end_offset", pa.int64(), "all offsets before this one are stored and published"),
+        *RUN,
+        *(
+            Column(
+                f"{table.name}_version",
+                pa.int64(),
+                f"version of {table.name} when it was recorded",
+            )
+            for table in BATCH_TABLES
+        ),
+        *(
+            Column(
+                f"{table.name}_attempt",
+                pa.int64(),
+                f"sequence by which {table.name} took the newest batch of the pass",
+            )
+            for table in BATCH_TABLES
+        ),
+        Column(
+            "settled",
+            pa.bool_(),
+            "whether all that the tables hold of the generation was delivered then",
+        ),
+        RECORDED_AT,
+    ),
+    comment="which offsets of the input topic are stored and published: one record a batch",
+    identifiers=NO_IDENTIFIERS,
+)
+REPLAYS: Final = Table.of_columns(
+    "replays",
+    (
+        *SOURCE_ID,
+        Column("state", pa.string(), "planned, then sent"),
+        Column("replay_id", pa.string(), "which run of replay_rejects"),
+        Column(
+            "topic_ends",
+            pa.string(),
+            "ends of the input topic's partitions before the first was sent, JSON",
+        ),
+        RECORDED_AT,
+    ),
+    comment="which rejects replay_rejects sent back to the input topic: `planned`, then `sent`",
+    identifiers=NO_IDENTIFIERS,
+)
+TOKENS: Final = Table.of_columns(
+    "tokens",
+    (
+        Column("address", pa.string(), "address of the token"),
+        Column("symbol", pa.string(), "symbol of the token"),
+        Column("decimals", pa.int32(), "a whole token is 10^decimals raw units"),
+        Column("stable", pa.bool_(), "whether it is a stable coin"),
+    ),
+    comment="reference data of the last run: tokens, and which of them are stable coins",
+    # Of contracts.
+    identifiers=Identifiers(mentions=("address",)),
+)
+PROTOCOL_THRESHOLDS: Final = Table.of_columns(
+    "protocol_thresholds",
+    (
+        PROTOCOL,
+        Column("feature", pa.string(), "name of the feature"),
+        *(
+            Column(f"p{percent}", pa.float64(), f"percentile {percent} of the feature")
+            for percent in PERCENTILES
+        ),
+        Column("n", pa.int64(), "wallets that the percentiles are of"),
+        AS_OF,
+    ),
+    comment=(
+        "reference data: percentiles of each feature over the wallets of each protocol; of each "
+        "the newest as_of counts"
+    ),
+    identifiers=NO_IDENTIFIERS,
+)
 TABLES: Final = (
     SCORES,
     TRANSACTIONS,

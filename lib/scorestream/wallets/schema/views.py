@@ -6,15 +6,19 @@ from typing import Final
 
 from scorestream.infra.delta.table import Catalog, Table, View
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
-from scorestream.wallets.core import schemas
-from scorestream.wallets.schema.columns import COMMENTS
-from scorestream.wallets.schema.tables import SCORES, TABLES, TRANSACTIONS
-
-# Addresses are stored as given; one wallet goes by the lower-case form of 0x... hex. Without `$`:
-# in Java it also stands before a line break that ends the text.
-WALLET_KEY: Final = (
-    "if(wallet_address rlike '^0[xX]' AND NOT substring(wallet_address, 3) rlike '[^0-9a-fA-F]', "
-    "lower(wallet_address), wallet_address)"
+from scorestream.wallets.core import rules, schemas
+from scorestream.wallets.schema.sql_rules import (
+    FLAT_COLUMNS,
+    STORED_WALLET_KEY,
+    WALLET_KEY,
+    row_number,
+)
+from scorestream.wallets.schema.tables import (
+    PROTOCOL_THRESHOLDS,
+    REJECTS,
+    SCORES,
+    TABLES,
+    TRANSACTIONS,
 )
 
 
@@ -28,19 +32,6 @@ def _keyed(table: Table) -> str:
   SELECT {others}, wallet_key FROM {table.name} WHERE wallet_key IS NOT NULL
   UNION ALL
   SELECT {others}, {WALLET_KEY} AS wallet_key FROM {table.name} WHERE wallet_key IS NULL)"""
-
-
-# Which row of a transaction counts: the order of core/history.py; the rest only settles ties.
-_LAST_KNOWN: Final = """
-  source_timestamp DESC, source_topic DESC, source_partition DESC, source_offset DESC,
-  timestamp DESC, action DESC, pool_id DESC,
-  coalesce(token_in.amount_usd, token0.amount_usd, 0) DESC,
-  coalesce(token_out.amount_usd, token1.amount_usd, 0) DESC,
-  coalesce(token_in.symbol, token0.symbol) DESC, coalesce(token_out.symbol, token1.symbol) DESC,
-  usd_value DESC, protocol DESC, pool_name DESC, caller DESC, chain_id DESC, ingested_at DESC,
-  coalesce(token_in.amount, token0.amount) DESC, coalesce(token_out.amount, token1.amount) DESC,
-  coalesce(token_in.address, token0.address) DESC,
-  coalesce(token_out.address, token1.address) DESC"""
 
 
 def _content() -> str:
@@ -58,22 +49,19 @@ SELECT {", ".join(TRANSACTIONS.columns.names)},
   min(content) OVER (PARTITION BY wallet_key, document_id)
     <> max(content) OVER (PARTITION BY wallet_key, document_id) AS corrected
 FROM (SELECT *, xxhash64(struct({_content()})) AS content FROM {_keyed(TRANSACTIONS)})
-QUALIFY row_number() OVER (PARTITION BY wallet_key, document_id ORDER BY {_LAST_KNOWN}) = 1
+QUALIFY {row_number("wallet_key, document_id", rules.ROW_ORDER, FLAT_COLUMNS)} = 1
 """
 
 
 def newest_by_wallet(scores: str) -> str:
-    """SQL of one row a wallet and scoring: the newest by as_of, then by what made it.
+    """SQL of the newest score of each wallet and scoring model.
 
     Args:
         scores: a table, a query in parentheses or a placeholder of one, of columns of `scores`.
     """
     return f"""
 SELECT * FROM {scores}
-QUALIFY row_number() OVER (
-  PARTITION BY wallet_key, scoring
-  ORDER BY as_of DESC, source_timestamp DESC, scored_at DESC,
-    source_topic DESC, source_partition DESC, source_offset DESC) = 1
+QUALIFY {row_number("wallet_key, scoring", rules.SCORE_ORDER)} = 1
 """
 
 
@@ -85,15 +73,14 @@ _LATEST_SCORES = newest_by_wallet(_keyed(SCORES))
 _SCORE_HISTORY = f"""
 SELECT wallet_address, scoring, {_AS_OF_TIME} AS as_of_time, as_of, zscore, final_score,
   final_score - lag(final_score) OVER (
-    PARTITION BY wallet_key, scoring
-    ORDER BY as_of, source_timestamp, scored_at, source_topic, source_partition, source_offset
+    PARTITION BY wallet_key, scoring ORDER BY {", ".join(rules.SCORE_ORDER)}
   ) AS change,
   lp_score, swap_score, transaction_count, tags, config_hash, code_version, scored_at, wallet_key
 FROM {_keyed(SCORES)}
 """
-_LATEST_THRESHOLDS = """
+_LATEST_THRESHOLDS = f"""
 SELECT * FROM protocol_thresholds
-QUALIFY row_number() OVER (PARTITION BY protocol, feature ORDER BY as_of DESC) = 1
+QUALIFY {row_number("protocol, feature", ["as_of"])} = 1
 """
 _LEADERBOARD = """
 SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
@@ -104,7 +91,7 @@ FROM latest_scores
 # No scoring model made the rejects of a day: in a row of each, they would count once a model.
 _DAILY_SUMMARY = f"""
 SELECT scored_date AS day, scoring, count(*) AS scores,
-  count(DISTINCT coalesce(wallet_key, {WALLET_KEY})) AS wallets, avg(final_score) AS mean_score,
+  count(DISTINCT {STORED_WALLET_KEY}) AS wallets, avg(final_score) AS mean_score,
   median(final_score) AS median_score, sum(transaction_count) AS transactions,
   CAST(0 AS BIGINT) AS rejects
 FROM scores GROUP BY scored_date, scoring
@@ -122,25 +109,79 @@ FROM rejects GROUP BY ALL
 """
 
 
-def _view(name: str, sql: str, comment: str) -> View:
-    return View(name, sql, comment, COMMENTS)
-
-
+# A column that comes from a table means what it does there.
+_OF_SCORES: Final = SCORES.column_comments
+_WALLETS: Final = "distinct wallets of the row: those of two rows do not add up"
 VIEWS: Final = (
-    _view(
+    View(
         "wallet_transactions",
         _WALLET_TRANSACTIONS,
         "the transactions in effect: each wallet and document once, as it was last known",
+        {
+            **TRANSACTIONS.column_comments,
+            "times_seen": "rows that the table has of the transaction",
+            "corrected": "whether it came with different contents",
+        },
     ),
-    _view("latest_scores", _LATEST_SCORES, "the newest score of each wallet and scoring model"),
-    _view("score_history", _SCORE_HISTORY, "every score of a wallet with its change"),
-    _view("leaderboard", _LEADERBOARD, "wallets ranked by their latest score"),
-    _view("latest_thresholds", _LATEST_THRESHOLDS, "the thresholds that count"),
-    _view(
+    View(
+        "latest_scores",
+        _LATEST_SCORES,
+        "the newest score of each wallet and scoring model",
+        _OF_SCORES,
+    ),
+    View(
+        "score_history",
+        _SCORE_HISTORY,
+        "every score of a wallet with its change",
+        {
+            **_OF_SCORES,
+            "as_of_time": "as_of as a timestamp",
+            "change": "final_score less that of the score before; null in the first",
+        },
+    ),
+    View(
+        "leaderboard",
+        _LEADERBOARD,
+        "wallets ranked by their latest score",
+        {
+            **_OF_SCORES,
+            "rank": "1 is the best of the scoring model; equal scores share a rank",
+        },
+    ),
+    View(
+        "latest_thresholds",
+        _LATEST_THRESHOLDS,
+        "the thresholds that count",
+        PROTOCOL_THRESHOLDS.column_comments,
+    ),
+    View(
         "daily_summary",
         _DAILY_SUMMARY,
         "a day's scores by scoring model, and its rejects in a row without one",
+        {
+            "day": "date (UTC) of scored_at or rejected_at",
+            "scoring": _OF_SCORES["scoring"],
+            "scores": "messages scored",
+            "wallets": _WALLETS,
+            "mean_score": "mean of final_score",
+            "median_score": "median of final_score",
+            "transactions": "sum of transaction_count",
+            "rejects": "messages rejected, in the row of the day without a scoring",
+        },
     ),
-    _view("reject_summary", _REJECT_SUMMARY, "why messages were rejected, a day and cause"),
+    View(
+        "reject_summary",
+        _REJECT_SUMMARY,
+        "why messages were rejected, a day and cause",
+        {
+            "day": "date (UTC) of rejected_at",
+            "error_code": REJECTS.column_comments["error_code"],
+            "rejects": "messages rejected",
+            "wallets": _WALLETS,
+            "first_seen": "first rejected_at",
+            "last_seen": "last rejected_at",
+            "example": "one of the errors",
+        },
+    ),
 )
 CATALOG: Final = Catalog(TABLES, VIEWS)

@@ -158,7 +158,8 @@ def test_a_wallet_at_many_moments_is_many_units(
     pq.write_table(rows.take(order), f"{tmp_path}/wallets.parquet")
     moments = [2_000_000_000 + n for n in range(200)]
     wallets = StoredWallets(f"{tmp_path}/wallets.parquet", 0, 1, moments)
-    report = write_scored(wallets.score(model, False), str(tmp_path), facts, False)
+    batches = wallets.score(model, include_transactions=False)
+    report = write_scored(batches, str(tmp_path), facts, include_transactions=False)
     assert report.scores == 10 * len(moments)
     assert progress.units >= rows.num_rows * len(moments) // 100
 

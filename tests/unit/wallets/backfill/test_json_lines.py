@@ -23,6 +23,7 @@ texts = st.lists(st.sampled_from([b"", b"a", b"bb", b" ", b"c" * 30, b"\r", b"d\
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_every_line_is_in_one_split(
+    *,
     texts: list[bytes],
     ended: bool,
     step: int,
@@ -74,7 +75,9 @@ def test_files_are_found_by_name_folder_and_pattern(tmp_path: Path) -> None:
 
 
 def scored(splits: list[LinesSplit], model: DexV1) -> list[Scored]:
-    return [scored for split in splits for scored, _ in split.score(model, True)]
+    return [
+        scored for split in splits for scored, _ in split.score(model, include_transactions=True)
+    ]
 
 
 def test_compressed_files_are_read_whole(tmp_path: Path, model: DexV1) -> None:

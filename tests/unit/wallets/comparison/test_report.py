@@ -30,7 +30,7 @@ def test_reasons_are_ordered_by_points_and_by_share() -> None:
 def test_breakdowns_of_other_parts_are_said_to_differ() -> None:
     left = score(10, {"lp": {"volume": 4, "gone": 1}, "swap": None})
     right = score(6, {"lp": {"volume": 2, "gone": None}, "washed": -3})
-    report = as_markdown(Side("a"), Side("b"), FIGURES, [explained("w", left, right)], None)
+    report = as_markdown(Side("a"), Side("b"), FIGURES, [explained("w", left, right)])
     assert "parts of the breakdowns differ (only a: lp.gone; only b: washed)" in report
     assert "| w | 10.00 | 6.00 | -4.00 | lp.volume -2.00 | none |" in report
 
@@ -38,20 +38,20 @@ def test_breakdowns_of_other_parts_are_said_to_differ() -> None:
 def test_only_so_many_reasons_are_shown_and_weights_are_one() -> None:
     many = explained("w", score(1, dict.fromkeys("abcde", 1)), score(9, dict.fromkeys("abcde", 2)))
     weights = explained("v", score(1, {"a": 1}), score(9, {"a": 1}))
-    report = as_markdown(Side("a"), Side("b"), FIGURES, [many, weights], None)
+    report = as_markdown(Side("a"), Side("b"), FIGURES, [many, weights])
     assert "| a +1.00, b +1.00, c +1.00, 2 more |" in report
     assert "| none: the weights of the final score differ |" in report
 
 
 def test_a_wallet_of_any_letters_stays_in_its_cell() -> None:
     move = explained("a|b\n# c", score(1, {"a": 1}), score(9, {"a": 2}))
-    report = as_markdown(Side("a"), Side("b"), FIGURES, [move], None)
+    report = as_markdown(Side("a"), Side("b"), FIGURES, [move])
     assert r"| a\|b\\n\# c | 1.00 |" in report
 
 
 def test_the_picture_draws_each_cell_and_bar_whatever_the_sides_are_called() -> None:
     cells = {(0, 0): 1, (CELLS - 1, CELLS - 1): 1}
-    svg = as_svg("<a> & b", 'c"', FIGURES, cells, {0: 1, BARS - 1: 1})
+    svg = as_svg("<a> & b", 'c"', FIGURES, cells=cells, bars={0: 1, BARS - 1: 1})
     root = ElementTree.fromstring(svg)
     counted = [e for e in root.iter() if e.tag.endswith("title")]
     assert len(counted) == 4

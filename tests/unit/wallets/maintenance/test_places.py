@@ -40,7 +40,7 @@ def texts(table: Table) -> Iterator[str]:
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_each_column_of_texts_is_said_to_hold_addresses_or_not(table: Table) -> None:
-    known = {*table.addresses.decisive, *table.addresses.others}
+    known = {*table.identifiers.decisive, *table.identifiers.mentions}
     assert set(texts(table)) - known <= OURS
     assert known <= set(table.columns.names)
 

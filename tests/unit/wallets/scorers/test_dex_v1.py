@@ -156,10 +156,9 @@ def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols(model: 
 @pytest.mark.parametrize("include_transactions", [True, False])
 @pytest.mark.parametrize("values", [[], [None], [b"nonsense", b"{}"]])
 def test_a_batch_without_any_good_message_is_all_rejects(
-    values: list[bytes | None], include_transactions: bool, model: DexV1
+    values: list[bytes | None], *, include_transactions: bool, model: DexV1
 ) -> None:
-    scored = score_messages(
-        values, np.zeros(len(values), dtype=np.int64), model, include_transactions
-    )
+    moments = np.zeros(len(values), dtype=np.int64)
+    scored = score_messages(values, moments, model, include_transactions=include_transactions)
     assert (scored.scores.num_rows, scored.rejects.num_rows) == (0, len(values))
     assert (scored.transactions is not None) == include_transactions

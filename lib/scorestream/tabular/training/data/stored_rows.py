@@ -10,7 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from scorestream.infra.delta.table import Table, addresses_anywhere
+from scorestream.infra.delta.table import Table, identifiers_anywhere
 from scorestream.infra.delta.table_features import read_table_batches
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import InputError
@@ -32,7 +32,7 @@ def training_table(use_case: UseCase, labels: str) -> Table:
     columns += [(name, pa.string()) for name in use_case.carried]
     schema = pa.schema(columns)
     comment = f"training data of {use_case.name}"
-    return Table(f"{FOLDER}/{use_case.name}", schema, comment, addresses_anywhere(schema))
+    return Table(f"{FOLDER}/{use_case.name}", schema, comment, identifiers_anywhere(schema))
 
 
 @dataclass(frozen=True)

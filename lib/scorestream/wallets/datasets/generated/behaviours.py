@@ -126,9 +126,9 @@ class _Wallets:
 def draw_histories(wallets: int, days: int, until: int, seed: int) -> Histories:
     """Draw histories; the same arguments give the same ones.
 
-    1. what each wallet is like
-    2. its sessions
-    3. swaps, traded back at times; deposits, and their withdrawals
+    1. Draw what each wallet is like.
+    2. Draw its sessions.
+    3. Draw swaps, traded back at times; deposits, and their withdrawals.
 
     Args:
         wallets: how many.
@@ -137,12 +137,12 @@ def draw_histories(wallets: int, days: int, until: int, seed: int) -> Histories:
         seed: of all that is random.
     """
     random = np.random.default_rng(seed)
-    # 1.
+    # 1. Draw what each wallet is like.
     drawn = _wallets(random, wallets, days)
-    # 2.
+    # 2. Draw its sessions.
     owner, time = _sessions(random, drawn, days)
     is_deposit = random.random(len(owner)) < drawn.of("deposits", owner)
-    # 3.
+    # 3. Draw swaps, deposits and withdrawals.
     swaps = _swaps(random, drawn, owner[~is_deposit], time[~is_deposit])
     deposits = _deposits(random, drawn, owner[is_deposit], time[is_deposit])
     rows = _ordered([*swaps, *deposits], days, until)
@@ -197,7 +197,7 @@ def _swaps(
     total, ends = np.cumsum(gaps), np.cumsum(counts)
     firsts = ends - counts
     passed = total - np.repeat(total[firsts], counts)
-    swaps = _rows(random, wallets, owner, np.repeat(time, counts) + passed, SWAP)
+    swaps = _rows(random, wallets, owner, np.repeat(time, counts) + passed, action=SWAP)
     washed = random.random(len(owner)) < wallets.of("washed", owner) * wallets.wash[owner]
     return [swaps, _traded_back(random, {name: v[washed] for name, v in swaps.items()})]
 
@@ -215,7 +215,7 @@ def _deposits(
     random: np.random.Generator, wallets: _Wallets, owner: Ints, time: Floats
 ) -> list[Columns]:
     """Deposits, and a withdrawal of each, whole or in part, when its time has come."""
-    deposits = _rows(random, wallets, owner, time, DEPOSIT)
+    deposits = _rows(random, wallets, owner, time, action=DEPOSIT)
     hold = wallets.of("hold", owner) * np.exp(random.normal(0, 1.0, len(owner)))
     part = random.random(len(owner)) < _PARTLY_WITHDRAWN
     kept = np.where(part, random.uniform(0.2, 0.9, len(owner)), 1.0)
@@ -228,7 +228,7 @@ def _deposits(
 
 
 def _rows(
-    random: np.random.Generator, wallets: _Wallets, owner: Ints, time: Floats, action: int
+    random: np.random.Generator, wallets: _Wallets, owner: Ints, time: Floats, *, action: int
 ) -> Columns:
     count = len(owner)
     median = wallets.of("swap_usd" if action == SWAP else "deposit_usd", owner)

@@ -9,14 +9,13 @@ from typing import Any, Final
 import pyarrow as pa
 
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.messages import LEGS_OF_ACTION
 from scorestream.wallets.datasets.cutoffs import BEHAVIOUR
 from scorestream.wallets.datasets.generated.behaviours import Histories
 from scorestream.wallets.datasets.generated.messages import messages_of
 
 Row = dict[str, Any]
 ROWS: Final = pa.schema([*schemas.WALLET_ROWS, (BEHAVIOUR, pa.string())])
-_LEGS: Final = {"swap": ("tokenIn", "tokenOut")}
-_OTHER_LEGS: Final = ("token0", "token1")
 
 
 def stored_rows(histories: Histories, until: int) -> list[Row]:
@@ -48,7 +47,7 @@ def _rows(message: Mapping[str, Any], until: int) -> list[Row]:
 
 
 def _row(transaction: Row) -> Row:
-    legs = [transaction[name] for name in _LEGS.get(transaction["action"], _OTHER_LEGS)]
+    legs = [transaction[name] for name in LEGS_OF_ACTION[transaction["action"]]]
     row = {name: transaction[name] for name in ("document_id", "action", "timestamp")}
     for place, leg in enumerate(legs):
         row |= {f"leg{place}_usd": leg["amountUSD"], f"leg{place}_symbol": leg["symbol"]}

@@ -82,19 +82,23 @@ def truth_path(output: str) -> Path:
 
 def messages_of(histories: Histories, addresses: list[str]) -> Iterator[dict[str, Any]]:
     """The message of each wallet, with all of its transactions."""
-    columns = [histories.rows[name].to_pylist() for name in histories.rows.column_names]
+    names = [name for name in histories.rows.column_names if name != "wallet"]
+    columns = [histories.rows[name].to_pylist() for name in names]
     transactions = list(zip(*columns, strict=True))
     wallet = np.asarray(histories.rows["wallet"])
     bounds = np.searchsorted(wallet, np.arange(len(addresses) + 1)).tolist()
     for number, address in enumerate(addresses):
         rows = transactions[bounds[number] : bounds[number + 1]]
-        found = [_transaction(address, place, *row[1:]) for place, row in enumerate(rows)]
+        found = [
+            _transaction(address, place, **dict(zip(names, row, strict=True)))
+            for place, row in enumerate(rows)
+        ]
         data = [{"protocolType": DEXES, "transactions": found}]
         yield {"wallet_address": address, "data": data}
 
 
 def _transaction(
-    address: str, place: int, timestamp: int, action: int, pool: int, usd: float, back: bool
+    address: str, place: int, *, timestamp: int, action: int, pool: int, usd: float, back: bool
 ) -> dict[str, Any]:
     """A transaction; every tenth pool has no price for its second token."""
     first, second = _tokens(pool)

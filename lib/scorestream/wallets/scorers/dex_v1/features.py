@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.wallets.core import schemas
-from scorestream.wallets.core.actions import action_flags, with_values
+from scorestream.wallets.core.actions import is_action
 from scorestream.wallets.scorers.dex_v1.config import ActivityPoints, TokenPoints
 
 Ints = npt.NDArray[np.int64]
@@ -51,6 +51,7 @@ class _Rows:
 def wallet_features(
     rows: pa.Table,
     as_of: Ints,
+    *,
     stable_symbols: frozenset[str],
     tokens: TokenPoints,
     activity: ActivityPoints,
@@ -58,9 +59,9 @@ def wallet_features(
     """The features of every wallet of a batch.
 
     Args:
-        rows: exploded transactions (`SCORING_ROWS` or more), `message` ascending from 0 and
+        rows: flat transactions (`MODEL_ROWS` or more), `message` ascending from 0 and
             every wallet with at least one row.
-        as_of: int64[n], unix seconds, the moment each wallet is judged at.
+        as_of: int64[n], unix seconds, at which each wallet is scored.
         stable_symbols: symbols of stable coins.
         tokens: points of the token diversity.
         activity: points of the swap frequency.
@@ -69,8 +70,7 @@ def wallet_features(
         n rows with the fields of `FEATURES`, float64 and int64. Amounts near the float limit give
         infinities or NaN here; the caller rejects those wallets.
     """
-    rows = with_values(rows)
-    deposit, withdraw, swap = action_flags(rows)
+    deposit, withdraw, swap = (is_action(rows, name) for name in ("deposit", "withdraw", "swap"))
     every = _every(rows, len(as_of))
     deposits, withdraws, swaps = (_filter(every, flag) for flag in (deposit, withdraw, swap))
     deposit_usd, withdraw_usd = _sums(deposits), _sums(withdraws)
@@ -88,7 +88,9 @@ def wallet_features(
         "num_swaps": swaps.count(),
         "unique_pools_swapped": _distinct_pools(swaps),
         "avg_swap_size": _ratio(volume, swaps.count()),
-        "token_diversity_score": _token_points(rows, swap, len(as_of), stable_symbols, tokens),
+        "token_diversity_score": _token_points(
+            rows, swap, len(as_of), stable_symbols=stable_symbols, points=tokens
+        ),
         "swap_frequency_score": _activity_points(swaps, activity),
     }
     return pa.table([columns[f.name] for f in schemas.FEATURES], schema=pa.schema(schemas.FEATURES))
@@ -210,7 +212,12 @@ def _distinct_integers(values: Ints, limit: int) -> Ints:
 
 
 def _token_points(
-    rows: pa.Table, swap: Flags, wallets: int, stable_symbols: frozenset[str], points: TokenPoints
+    rows: pa.Table,
+    swap: Flags,
+    wallets: int,
+    *,
+    stable_symbols: frozenset[str],
+    points: TokenPoints,
 ) -> Floats:
     """Points for the distinct symbols on both legs of all swaps."""
     codes, names = _codes(rows["leg0_symbol"], rows["leg1_symbol"])

@@ -41,7 +41,7 @@ class DexV1:
         """Score every wallet of a batch.
 
         Args:
-            rows: exploded transactions (`SCORING_ROWS` or more), `message` ascending from 0.
+            rows: flat transactions (`MODEL_ROWS` or more), `message` ascending from 0.
             as_of: int64[n], unix seconds.
 
         Returns:
@@ -50,9 +50,9 @@ class DexV1:
         features = wallet_features(
             rows,
             as_of,
-            self.config.stable_symbols,
-            self.config.swap.tokens,
-            self.config.swap.activity,
+            stable_symbols=self.config.stable_symbols,
+            tokens=self.config.swap.tokens,
+            activity=self.config.swap.activity,
         )
         values = {name: np.asarray(features[name]) for name in features.column_names}
         with np.errstate(over="ignore", invalid="ignore"):
