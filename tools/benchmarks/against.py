@@ -110,8 +110,8 @@ def _stream(
             folder=_folder(site),
         )
         seconds.append(run(case))
-    found = topic_scores(case.bootstrap_servers, case.success_topic)
-    _refuse_others(name, found, records)
+    scores = topic_scores(case.bootstrap_servers, case.success_topic)
+    _refuse_others(name, scores, records)
     return PeerRates(name, "stream", len(records), [len(records) / s for s in seconds[1:]])
 
 
@@ -131,15 +131,17 @@ def _folder(site: Site) -> Path:
     return folder
 
 
-def _refuse_others(name: str, found: Mapping[str, float], records: Sequence[Record]) -> None:
+def _refuse_others(name: str, peer_scores: Mapping[str, float], records: Sequence[Record]) -> None:
     values = [record.value for record in records]
     scored = score_messages(
         values, np.full(len(values), AS_OF), scoring_model(), include_transactions=False
     )
     wallets, finals = (scored.scores[c].to_pylist() for c in ("wallet_address", "final_score"))
     expected = dict(zip(wallets, finals, strict=True))
-    if found.keys() != expected.keys():
-        raise ValueError(f"{name}: {len(found)} wallets scored, not the {len(expected)} there are")
-    wrong = [w for w in expected if not math.isclose(found[w], expected[w], rel_tol=RELATIVE)]
+    if peer_scores.keys() != expected.keys():
+        raise ValueError(
+            f"{name}: {len(peer_scores)} wallets scored, not the {len(expected)} there are"
+        )
+    wrong = [w for w in expected if not math.isclose(peer_scores[w], expected[w], rel_tol=RELATIVE)]
     if wrong:
         raise ValueError(f"{name}: {len(wrong)} scores are not ours, {wrong[0]} for one")

@@ -73,12 +73,12 @@ def _removed_actions(number: int, moment: int) -> dict[str, object]:
     return {"remove": {"path": path, "dataChange": False, "deletionTimestamp": moment}}
 
 
-def _copy_checkpoint(log: Path, made: int, versions: list[int]) -> None:
+def _copy_checkpoint(log: Path, source_version: int, versions: list[int]) -> None:
     """What the first says is what later ones would say, but for the mark."""
     for version in versions:
-        if version > made:
+        if version > source_version:
             name = "{:020}.checkpoint.parquet"
-            shutil.copy(log / name.format(made), log / name.format(version))
+            shutil.copy(log / name.format(source_version), log / name.format(version))
             note = json.loads((log / "_last_checkpoint").read_text(encoding="utf-8"))
             text = json.dumps(note | {"version": version})
             (log / "_last_checkpoint").write_text(text, encoding="utf-8")
@@ -86,14 +86,14 @@ def _copy_checkpoint(log: Path, made: int, versions: list[int]) -> None:
 
 def commit_all(warehouse: Warehouse) -> dict[str, object]:
     """Milliseconds of commits, one after the other, and the process's memory."""
-    taken = []
+    durations = []
     begin = warehouse.transaction_version(TRANSACTIONS, RUN) or 0
     before = resident()
     for number in range(1, MEASURED + 1):
         started = time.perf_counter()
         warehouse.mark(TRANSACTIONS, (RUN, begin + number))
-        taken.append((time.perf_counter() - started) * 1000)
-    return {"milliseconds": taken, "megabytes": resident() - before}
+        durations.append((time.perf_counter() - started) * 1000)
+    return {"milliseconds": durations, "megabytes": resident() - before}
 
 
 def resident() -> float:

@@ -90,9 +90,9 @@ class _Memory:
 
     def watch(self, done: threading.Event) -> None:
         while not done.wait(SAMPLE_SECONDS):
-            found = resident_megabytes(self.pid)
-            self.jvm = max(self.jvm, found["jvm"])
-            self.python = max(self.python, found["python"])
+            memory = resident_megabytes(self.pid)
+            self.jvm = max(self.jvm, memory["jvm"])
+            self.python = max(self.python, memory["python"])
 
 
 def backfill(site: Site, wallets: int) -> dict[str, float]:

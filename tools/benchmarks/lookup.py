@@ -133,10 +133,10 @@ def time_runs(lookup: Lookup, wallets: list[str]) -> list[float]:
     milliseconds = []
     for wallet in wallets:
         started = time.perf_counter()
-        found = lookup(wallet)
+        count = lookup(wallet)
         milliseconds.append((time.perf_counter() - started) * 1000)
-        if found != WALLET_ROWS:
-            raise RuntimeError(f"{found} rows of {wallet}, expected {WALLET_ROWS}")
+        if count != WALLET_ROWS:
+            raise RuntimeError(f"{count} rows of {wallet}, expected {WALLET_ROWS}")
     return milliseconds
 
 

@@ -86,8 +86,8 @@ def fill(settings: Settings, records: Sequence[Record], partitions: int) -> None
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """The settings as environment variables of a process."""
-    given = settings.model_dump(exclude_defaults=True, exclude_none=True)
-    return os.environ | {name.upper(): str(value) for name, value in given.items()}
+    values = settings.model_dump(exclude_defaults=True, exclude_none=True)
+    return os.environ | {name.upper(): str(value) for name, value in values.items()}
 
 
 def size_of(records: Sequence[Record]) -> float:
@@ -101,12 +101,12 @@ def median(values: Sequence[float]) -> float:
 
 def resident_megabytes(pid: int) -> dict[str, float]:
     """Resident memory of a process and its children: JVMs, and everything else together."""
-    found = {"jvm": 0.0, "python": 0.0}
+    megabytes = {"jvm": 0.0, "python": 0.0}
     root = psutil.Process(pid)
     for process in [root, *root.children(recursive=True)]:
         try:
             kind = "jvm" if "java" in process.name() else "python"
-            found[kind] += process.memory_info().rss / MEGABYTE
+            megabytes[kind] += process.memory_info().rss / MEGABYTE
         except psutil.NoSuchProcess:
             continue
-    return found
+    return megabytes

@@ -183,9 +183,9 @@ def _drains(site: Site, results: Results) -> None:
 
 
 def _drain(site: Site, size: Size, options: dict[str, object]) -> dict[str, Any]:
-    given = {"messages": size.messages, "repeats": size.repeats} | options
+    flags = {"messages": size.messages, "repeats": size.repeats} | options
     arguments = [f"--bootstrap-servers={site.bootstrap_servers}"]
-    for name, value in given.items():
+    for name, value in flags.items():
         arguments.append(f"--{name}" if value is True else f"--{name}={value}")
     return run_json("tools.benchmarks.drain", f"--folder={site.folder}", *arguments)
 
@@ -234,8 +234,8 @@ def _long(site: Site, results: Results) -> None:
 def _restarts(site: Site, results: Results) -> None:
     for rows in results.size.restart_rows:
         folder = site.folder / f"restart-{rows}"
-        given = (f"--folder={folder}", f"--rows={rows}")
-        results.restarts.append(run_json("tools.benchmarks.restart", *given))
+        arguments = (f"--folder={folder}", f"--rows={rows}")
+        results.restarts.append(run_json("tools.benchmarks.restart", *arguments))
         shutil.rmtree(folder)
 
 
@@ -250,7 +250,7 @@ def _models(site: Site, results: Results) -> None:
 
 def _aged(site: Site, results: Results) -> None:
     for commits, removed in results.size.aged:
-        given = (f"--folder={site.folder}", f"--commits={commits}", f"--removed={removed}")
-        before = run_json("tools.benchmarks.aged", *given)
-        after = run_json("tools.benchmarks.aged", *given, "--tidy")
+        arguments = (f"--folder={site.folder}", f"--commits={commits}", f"--removed={removed}")
+        before = run_json("tools.benchmarks.aged", *arguments)
+        after = run_json("tools.benchmarks.aged", *arguments, "--tidy")
         results.aged.append((before, after))

@@ -66,18 +66,18 @@ def _facts(results: Results) -> dict[str, object]:
 
 
 def _goals(results: Results) -> str:
-    dropped, kept = (_rate_of(results, name) for name in (PARSER, PARSER_KEPT))
-    found = {
+    dropped, held_rate = (_rate_of(results, name) for name in (PARSER, PARSER_KEPT))
+    goals = {
         "stream": _rates(results.drains["stream"]),
         "files": _rates(results.backfill, "files"),
         "history": _rates(results.backfill, "history"),
     }
     rows = []
     for name, key, least, aim in GOALS:
-        rate = statistics.median(found[key])
+        rate = statistics.median(goals[key])
         goal = f"{least:g}" if least == aim else f"{least:g}, aim {aim:g}"
         rows.append(
-            [name, _spread(found[key]), f"{rate / dropped:.2f}", f"{rate / kept:.2f}", goal]
+            [name, _spread(goals[key]), f"{rate / dropped:.2f}", f"{rate / held_rate:.2f}", goal]
         )
     return _table(["what", "MB/s", "of dropped", "of kept", "goal"], rows)
 
@@ -118,8 +118,8 @@ def _latencies(results: Results) -> str:
     return _table(["load", "a minute", "mean", "p50", "p95", "p99", "max", "memory, MB"], rows)
 
 
-def _memory(found: Mapping[str, float]) -> str:
-    return f"JVM {found['jvm']:,.0f}, Python {found['python']:,.0f}"
+def _memory(memory: Mapping[str, float]) -> str:
+    return f"JVM {memory['jvm']:,.0f}, Python {memory['python']:,.0f}"
 
 
 def _peers(results: Results) -> str:
@@ -169,10 +169,10 @@ def _restarts(results: Results) -> str:
     return _table(head, rows)
 
 
-def _models(found: Mapping[str, Any]) -> str:
-    a_wallet = 1e6 / found["wallets"]
-    rows = [["scoring alone", f"{found['scoring'] * a_wallet:,.0f}", "", ""]]
-    for name, each in found["models"].items():
+def _models(figures: Mapping[str, Any]) -> str:
+    a_wallet = 1e6 / figures["wallets"]
+    rows = [["scoring alone", f"{figures['scoring'] * a_wallet:,.0f}", "", ""]]
+    for name, each in figures["models"].items():
         costs = [seconds * a_wallet for seconds in each["seconds"]]
         rows.append([name, _spread(costs), f"{each['first']:.1f}", f"{each['megabytes']:,.0f}"])
     return _table(["model", "µs a wallet", "first call, s", "MB a worker"], rows)
@@ -187,10 +187,10 @@ def _aged(results: Results) -> str:
     return _table(["commits made", "files joined", *figures, *figures], rows)
 
 
-def _commits(found: Mapping[str, Any]) -> list[str]:
-    taken = found["milliseconds"]
-    figures = (statistics.median(taken), max(taken), found["megabytes"])
-    return [f"{found['entries']:,}", *(f"{figure:,.0f}" for figure in figures)]
+def _commits(results: Mapping[str, Any]) -> list[str]:
+    durations = results["milliseconds"]
+    figures = (statistics.median(durations), max(durations), results["megabytes"])
+    return [f"{results['entries']:,}", *(f"{figure:,.0f}" for figure in figures)]
 
 
 def _rate_of(results: Results, name: str) -> float:

@@ -57,9 +57,9 @@ def _add(warehouse: Warehouse, rows: pa.Table) -> None:
 def record(warehouse: Warehouse, delivered: int) -> None:
     """Record that offsets are delivered, and that the tables hold nothing else."""
     records = CoverageTable(warehouse, TOPIC)
-    found = records.believed(0) or Coverage(TOPIC, "id")
+    coverage = records.believed(0) or Coverage(TOPIC, "id")
     spans = {0: Span(0, delivered)}
-    records.write(found.with_delivered(spans).next(records.tables(0), settled=True))
+    records.write(coverage.with_delivered(spans).next(records.tables(0), settled=True))
 
 
 def _rows(numbers: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> pa.Table:
@@ -118,14 +118,14 @@ def first_batch(stored: Stored, ranges: list[OffsetRange]) -> int:
 
 def restart(warehouse: Warehouse, end: int) -> dict[str, dict[str, float]]:
     """A start, and the batch of the offsets up to `end`."""
-    held, starting = measure_read(lambda: start(warehouse))
+    stored_rows, starting = measure_read(lambda: start(warehouse))
     ranges = [OffsetRange(TOPIC, 0, end - BATCH, end)]
-    stored = held.of(ranges)
+    stored = stored_rows.of(ranges)
     if stored is None:
         raise RuntimeError("nothing is stored of the newest batch")
-    found, batch = measure_read(lambda: first_batch(stored, ranges))
-    if found != BATCH:
-        raise RuntimeError(f"{found} rows of {BATCH}")
+    found_rows, batch = measure_read(lambda: first_batch(stored, ranges))
+    if found_rows != BATCH:
+        raise RuntimeError(f"{found_rows} rows of {BATCH}")
     return {"start": starting, "batch": batch}
 
 
@@ -139,13 +139,13 @@ def main() -> None:
     warehouse.create_tables()
     record(warehouse, rows - BATCH)
     make_table(warehouse, rows)
-    told = {"rows": rows, "megabytes": warehouse.size(SCORES) / 1e6}
-    told["files"] = warehouse.file_count(SCORES)
+    output = {"rows": rows, "megabytes": warehouse.size(SCORES) / 1e6}
+    output["files"] = warehouse.file_count(SCORES)
     clustered = restart(warehouse, rows)
     record(warehouse, rows)
     newest = np.arange(rows, rows + BATCH)
     _add(warehouse, _rows(newest, newest))
-    print(json.dumps(told | {"usual": restart(warehouse, rows + BATCH), "clustered": clustered}))
+    print(json.dumps(output | {"usual": restart(warehouse, rows + BATCH), "clustered": clustered}))
 
 
 if __name__ == "__main__":

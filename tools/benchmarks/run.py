@@ -19,5 +19,5 @@ def run_json(module: str, *arguments: str) -> dict[str, Any]:
         text=True,
         check=True,
     )
-    said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return said
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result

@@ -48,17 +48,17 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--wallets", type=int, default=1500)
     parser.add_argument("--trials", type=int, default=2)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rows = []
-    for seed in range(FIRST_SEED, FIRST_SEED + given.pairs):
-        table = pair(seed, given.wallets)
+    for seed in range(FIRST_SEED, FIRST_SEED + arguments.pairs):
+        table = pair(seed, arguments.wallets)
         for name in MODELS:
-            for what, metrics in evaluate_model(name, table, given.trials):
-                rows.append({"model": name, "judged": what, **metrics})
+            for kind, metrics in evaluate_model(name, table, arguments.trials):
+                rows.append({"model": name, "judged": kind, **metrics})
         print(f"seed {seed} done", flush=True)
-    found = pd.DataFrame(rows).groupby(["model", "judged"], sort=False).agg(["mean", "std"])
-    print(found.round(3).T.unstack().T.to_string())
+    summary = pd.DataFrame(rows).groupby(["model", "judged"], sort=False).agg(["mean", "std"])
+    print(summary.round(3).T.unstack().T.to_string())
 
 
 def pair(seed: int, wallets: int) -> pa.Table:
@@ -76,9 +76,9 @@ def pair(seed: int, wallets: int) -> pa.Table:
 def examples(seed: int, wallets: int) -> pa.Table:
     """Examples of generated wallets, whose keys are those of their seed alone."""
     model = load_scoring_model(CONF, "dex-v1", load_conf_reference(CONF).stable_symbols)
-    found = drawn_examples(Drawing(wallets, 180, UNTIL, seed), CUTOFFS, model)
-    keys = pc.binary_join_element_wise(str(seed), found["wallet_key"], "/")
-    return found.set_column(0, "wallet_key", keys)
+    table = drawn_examples(Drawing(wallets, 180, UNTIL, seed), CUTOFFS, model)
+    keys = pc.binary_join_element_wise(str(seed), table["wallet_key"], "/")
+    return table.set_column(0, "wallet_key", keys)
 
 
 def evaluate_model(name: str, table: pa.Table, trials: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -90,8 +90,8 @@ def evaluate_model(name: str, table: pa.Table, trials: int) -> Iterator[tuple[st
     margin = model.margin(context.held_out_examples.features)
     metrics = evaluate(context.card, context.held_out_examples.truth, margin)
     yield "model", metrics | flagged_shares(context, margin)
-    for baseline, found in evaluate_baselines(context).items():
-        yield baseline, dict(found)
+    for baseline, baseline_metrics in evaluate_baselines(context).items():
+        yield baseline, dict(baseline_metrics)
 
 
 def best(context: TrainingContext) -> Learner:

@@ -53,11 +53,11 @@ class Workload:
     def _records(self) -> Iterator[Record]:
         random = np.random.default_rng(self.seed)
         counts = self._counts(random)
-        every = round(1 / self.corrupt) if self.corrupt else 0
+        interval = round(1 / self.corrupt) if self.corrupt else 0
         for number, count in enumerate(counts):
             wallet = f"0x{random.bytes(20).hex()}"
             value = json.dumps(_message(random, wallet, int(count)), separators=(",", ":")).encode()
-            if every and number % every == every - 1:
+            if interval and number % interval == interval - 1:
                 value = value[: len(value) // 2]
             yield Record(wallet.encode(), value, AS_OF * 1000)
 

@@ -78,9 +78,9 @@ def small_disk(folder: Path, size: str) -> Iterator[SmallDisk]:
     except FileNotFoundError as error:
         raise Skipped(f"no {error.filename} here") from None
     try:
-        said = holder.stdout.readline() if holder.stdout else b""
-        if said != b"ready\n":
-            raise Skipped(f"no file system may be mounted here ({said.decode().strip()})")
+        answer = holder.stdout.readline() if holder.stdout else b""
+        if answer != b"ready\n":
+            raise Skipped(f"no file system may be mounted here ({answer.decode().strip()})")
         yield SmallDisk(folder, holder.pid)
     finally:
         holder.kill()

@@ -58,7 +58,7 @@ class Job:
 
     def wait_for(
         self,
-        what: str,
+        event: str,
         condition: Callable[[], bool],
         seconds: float,
         pause: float = POLL_SECONDS,
@@ -70,8 +70,8 @@ class Job:
         """
         deadline = time.monotonic() + seconds
         while not condition():
-            assert self.is_running, f"the job ended before {what}:\n{self.output[-4000:]}"
-            assert time.monotonic() < deadline, f"{what} did not come:\n{self.output[-4000:]}"
+            assert self.is_running, f"the job ended before {event}:\n{self.output[-4000:]}"
+            assert time.monotonic() < deadline, f"{event} did not come:\n{self.output[-4000:]}"
             time.sleep(pause)
 
     def linger(self, seconds: float) -> None:
@@ -108,11 +108,11 @@ class Job:
 
     def kill(self) -> None:
         """Kill everything of it at once."""
-        found = self._processes()
+        processes = self._processes()
         if self.is_running:
             # With what it has started since: of those in groups of their own the list tells.
             os.killpg(self.process.pid, signal.SIGKILL)
-        for each in found:
+        for each in processes:
             kill_process(each)
         self.process.wait()
 

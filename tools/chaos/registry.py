@@ -30,19 +30,19 @@ from tools.local.ports import HOST, free_port
 Asked = dict[str, str]
 
 
-def _by_alias(client: MlflowClient, asked: Asked) -> str:
-    found: Any = client.get_model_version_by_alias(asked["name"], asked["alias"])
-    answer = GetModelVersionByAlias.Response(model_version=found.to_proto())
+def _by_alias(client: MlflowClient, parameters: Asked) -> str:
+    version: Any = client.get_model_version_by_alias(parameters["name"], parameters["alias"])
+    answer = GetModelVersionByAlias.Response(model_version=version.to_proto())
     return str(message_to_json(answer))
 
 
-def _registered(client: MlflowClient, asked: Asked) -> str:
-    found: Any = client.get_registered_model(asked["name"])
-    return str(message_to_json(GetRegisteredModel.Response(registered_model=found.to_proto())))
+def _registered(client: MlflowClient, parameters: Asked) -> str:
+    model: Any = client.get_registered_model(parameters["name"])
+    return str(message_to_json(GetRegisteredModel.Response(registered_model=model.to_proto())))
 
 
-def _place(client: MlflowClient, asked: Asked) -> str:
-    uri = client.get_model_version_download_uri(asked["name"], asked["version"])
+def _place(client: MlflowClient, parameters: Asked) -> str:
+    uri = client.get_model_version_download_uri(parameters["name"], parameters["version"])
     return str(message_to_json(GetModelVersionDownloadUri.Response(artifact_uri=uri)))
 
 
@@ -61,10 +61,12 @@ def registry_behind_proxy(settings: Settings) -> Iterator[Proxy]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+            parameters = {name: values[0] for name, values in parse_qs(url.query).items()}
             answer = _ANSWERS.get(url.path.partition("/mlflow/")[2])
             try:
-                self._say(404, "{}") if answer is None else self._say(200, answer(client, asked))
+                self._say(404, "{}") if answer is None else self._say(
+                    200, answer(client, parameters)
+                )
             except MlflowException as error:
                 self._say(404, json.dumps({"error_code": error.error_code, "message": str(error)}))
 

@@ -43,8 +43,8 @@ class Outcome:
     @property
     def line(self) -> str:
         """In one line."""
-        what = f"FAILED: {self.error.strip().splitlines()[-1]}" if self.error else self.seen
-        return f"{self.seconds:.0f} s: {what}"
+        summary = f"FAILED: {self.error.strip().splitlines()[-1]}" if self.error else self.seen
+        return f"{self.seconds:.0f} s: {summary}"
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,8 @@ class Site:
 
     def faulted_processes(self) -> list[int]:
         """The processes in which injected faults have happened so far."""
-        found = (path.read_text(encoding="ascii") for path in self.folder.glob("fault-*"))
-        return [int(text) for text in found if text]
+        contents = (path.read_text(encoding="ascii") for path in self.folder.glob("fault-*"))
+        return [int(text) for text in contents if text]
 
     def finish(self, job: Job) -> None:
         """Stop a job in peace."""

@@ -117,7 +117,7 @@ def main() -> int:
     return _report(samples, arguments.compact_minutes)
 
 
-def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments; ends with 2 where they give too few blocks for a trend."""
     parser = argparse.ArgumentParser(prog="python -m tools.chaos.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -128,7 +128,7 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"from one to the next, also the blocks of the trend (default: minutes/{BLOCKS})",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="samples as JSON lines")
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_args(command_line)
     if arguments.compact_minutes is None:
         arguments.compact_minutes = arguments.minutes / BLOCKS
     if arguments.minutes < MIN_BLOCKS * arguments.compact_minutes:

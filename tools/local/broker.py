@@ -173,14 +173,14 @@ class LocalBroker:
             raise KafkaError(f"no broker in {self.jars}: run `make setup`")
 
     def _require_ports(self) -> None:
-        taken = [
+        used_ports = [
             port
             for port in (self.port, controller_port(self.port))
             if not _wait(partial(is_free, port), _PORTS_RELEASED_SECONDS)
         ]
-        if taken:
+        if used_ports:
             raise KafkaError(
-                f"port {' and '.join(map(str, taken))} of {HOST} is taken by another process: "
+                f"port {' and '.join(map(str, used_ports))} of {HOST} is taken by another process: "
                 f"stop that, or set KAFKA_PORT (now {self.port}; the next port is needed too)"
             )
 
@@ -218,10 +218,10 @@ class LocalBroker:
         admin = AdminClient({**self._quiet_client(), **self.client})
         if _wait(lambda: self.pid is None or _answers(admin), timeout) and self.pid is not None:
             return
-        what = "ended at its start" if self.pid is None else f"did not answer in {timeout:g} s"
+        problem = "ended at its start" if self.pid is None else f"did not answer in {timeout:g} s"
         self._stop(timeout=5)
         raise KafkaError(
-            f"the broker on {self.bootstrap_servers} {what}; the end of {self.log}:\n"
+            f"the broker on {self.bootstrap_servers} {problem}; the end of {self.log}:\n"
             f"{_tail(self._log_since(log_size))}"
         )
 
@@ -278,11 +278,11 @@ def _java(jars: Path, options: Sequence[str], main_class: str) -> list[str]:
 
 def _executable() -> str:
     home = os.environ.get("JAVA_HOME")
-    found = shutil.which(f"{home}/bin/java" if home else "java")
-    if found is None:
+    path = shutil.which(f"{home}/bin/java" if home else "java")
+    if path is None:
         where = f"in JAVA_HOME={home}" if home else "on the PATH, and JAVA_HOME is not set"
         raise KafkaError(f"the broker needs Java 17 or newer: there is none {where}")
-    return found
+    return path
 
 
 def _answers(admin: AdminClient) -> bool:

@@ -90,10 +90,10 @@ def _start(
     folder: Path, environment: Mapping[str, str], main: str, *arguments: str
 ) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True)
-    found = importlib.util.find_spec("pyspark")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("pyspark")
+    if spec is None or not spec.submodule_search_locations:
         raise ScorestreamError("no pyspark")
-    home = found.submodule_search_locations[0]
+    home = spec.submodule_search_locations[0]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [f"{home}/bin/spark-class", main, *arguments],

@@ -83,9 +83,9 @@ def show_models(
 ) -> None:
     """Print the wallets with the highest values since a moment (unix seconds), and why."""
     for name in CONFIGURATIONS:
-        found = sql.sql(_HIGHEST, params=[name, since, SHOWN]).to_arrow_table()
+        rows = sql.sql(_HIGHEST, params=[name, since, SHOWN]).to_arrow_table()
         table = Table("wallet", "value", "why", title=f"highest {name}", title_justify="left")
-        for row in _describe_values(settings, name, found):
+        for row in _describe_values(settings, name, rows):
             table.add_row(*map(cell, row))
         console.print(table)
 

@@ -33,10 +33,10 @@ AGAIN = 20
 @contextmanager
 def open_warehouse(spark: SparkSession, folder: Path) -> Iterator[Warehouse]:
     """An empty warehouse, its tables and views known to Spark."""
-    made = Warehouse(str(folder / "warehouse"), CATALOG)
-    made.create_tables()
-    register(spark, made)
-    yield made
+    opened = Warehouse(str(folder / "warehouse"), CATALOG)
+    opened.create_tables()
+    register(spark, opened)
+    yield opened
     for view in VIEWS:
         spark.sql(f"DROP VIEW {view.name}")
     for table in TABLES:

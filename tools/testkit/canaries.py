@@ -118,8 +118,8 @@ def look_at_rest(start: str, leaks: Leaks) -> None:
     """Spark's REST interface, whatever it has of the one application."""
     applications = urljoin(start, "api/v1/applications")
     [application] = json.loads(fetch(applications))
-    for what in REST:
-        leaks.look(f"REST {what}", fetch(f"{applications}/{application['id']}/{what}"))
+    for page in REST:
+        leaks.look(f"REST {page}", fetch(f"{applications}/{application['id']}/{page}"))
 
 
 SCRIPTED = (

@@ -111,7 +111,7 @@ def check_every_offset_once(installation: Installation) -> None:
     check_offsets_and_topics(collect(installation))
 
 
-def check(found: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
+def check(collected: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
     """Check all invariants.
 
     1. Input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta.
@@ -120,10 +120,10 @@ def check(found: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
     3. Every transaction of a message that is scored, or not yet, is in `transactions`, once.
     """
     # 1.
-    check_offsets_and_topics(found, expected)
+    check_offsets_and_topics(collected, expected)
     # 2.
-    inputs = {offset_of(row): found.inputs[offset_of(row)] for row in found.answered}
-    pairs = [(row, inputs[offset_of(row)]) for row in found.answered]
+    inputs = {offset_of(row): collected.inputs[offset_of(row)] for row in collected.answered}
+    pairs = [(row, inputs[offset_of(row)]) for row in collected.answered]
     results = core_results(pairs, expected)
     wrong = [
         f"{source_of(row)}: {text}"
@@ -132,28 +132,28 @@ def check(found: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
             _wrong_source(row, message), find_differences(row, message, core, expected)
         )
     ]
-    wrong += _wrong_elsewhere(found, expected)
+    wrong += _wrong_elsewhere(collected, expected)
     assert wrong == [], (len(wrong), wrong[:20])
     # 3.
-    if found.transactions is not None:
-        check_transactions(found, results, expected)
-    scores, rejects = len(found.scores), len(found.rejects)
-    published = len(found.successes) + len(found.failures)
+    if collected.transactions is not None:
+        check_transactions(collected, results, expected)
+    scores, rejects = len(collected.scores), len(collected.rejects)
+    published = len(collected.successes) + len(collected.failures)
     return Delivered(scores, rejects, published - scores - rejects)
 
 
 def _wrong_source(row: Row, message: Input) -> Iterator[str]:
     """What a row says of the record that it came of, and is not so."""
-    [told] = records_of([Record(None, None, message.timestamp)]).storable_timestamps
-    if round(row["source_timestamp"].timestamp() * 1000) != told:
+    [expected_time] = records_of([Record(None, None, message.timestamp)]).storable_timestamps
+    if round(row["source_timestamp"].timestamp() * 1000) != expected_time:
         yield f"source_timestamp: {row['source_timestamp']}, not {message.timestamp}"
     if "value" in row and (row["key"], row["value"]) != (message.key, message.value):
         yield "key or value is not the message's"
 
 
-def _wrong_elsewhere(found: Collected, expected: Expected) -> list[str]:
+def _wrong_elsewhere(collected: Collected, expected: Expected) -> list[str]:
     """What of a backfill's rows, which are of golden messages, is wrong."""
-    pairs = [(row, golden_message(row)) for row in found.elsewhere]
+    pairs = [(row, golden_message(row)) for row in collected.elsewhere]
     unknown = [f"{source_of(row)}: no golden wallet" for row, message in pairs if message is None]
     known = [(row, message) for row, message in pairs if message is not None]
     results = core_results(known, expected)
@@ -164,18 +164,18 @@ def _wrong_elsewhere(found: Collected, expected: Expected) -> list[str]:
     ]
 
 
-def check_transactions(found: Collected, results: list[Row], expected: Expected) -> None:
+def check_transactions(collected: Collected, results: list[Row], expected: Expected) -> None:
     """Every transaction of a message that is scored, or not yet, is there, once.
 
     Args:
-        found: all of an installation.
+        collected: all of an installation.
         results: what the core gives for each row of the input topic's messages.
         expected: which messages have no transactions.
     """
-    exploded = Counter(offsets_of(found.streamed(found.transactions or [])))
+    exploded = Counter(offsets_of(collected.streamed(collected.transactions or [])))
     counts = {
         offset_of(row): core["transaction_count"]
-        for row, core in zip(found.answered, results, strict=True)
+        for row, core in zip(collected.answered, results, strict=True)
         if result_code(row) == "score" or expected.is_early(row)
         if offset_of(row) not in expected.without_history
     }
@@ -183,15 +183,15 @@ def check_transactions(found: Collected, results: list[Row], expected: Expected)
     assert exploded == due, f"lost {due - exploded}, made up {exploded - due}"
 
 
-def check_offsets_and_topics(found: Collected, expected: Expected = AS_DEX_V1) -> None:
+def check_offsets_and_topics(collected: Collected, expected: Expected = AS_DEX_V1) -> None:
     """Input offsets = scores ∪ rejects, disjoint, each once; Kafka equals Delta."""
-    stored = Counter(offsets_of(found.answered))
-    offsets = found.offsets
+    stored = Counter(offsets_of(collected.answered))
+    offsets = collected.offsets
     assert set(stored) == offsets, f"lost {offsets - set(stored)}, made up {set(stored) - offsets}"
     assert set(stored.values()) <= {1}, f"not once: {stored - Counter(set(stored))}"
     for messages, rows, schema in (
-        (found.successes, found.scores, "wallet-scores-success"),
-        (found.failures, found.rejects, "wallet-scores-failure"),
+        (collected.successes, collected.scores, "wallet-scores-success"),
+        (collected.failures, collected.rejects, "wallet-scores-failure"),
     ):
         problems = [e for m in messages for e in validator(schema).iter_errors(m.value)]
         assert problems == []

@@ -93,13 +93,13 @@ def core_results(rows: Sequence[tuple[Row, Input]], expected: Expected) -> list[
     Each distinct message is scored once; not at all where it may be unscorable: then the row
     stands for it.
     """
-    found: Results = defaultdict(dict)
+    results: Results = defaultdict(dict)
     for row, message in rows:
         if not expected.permits(row, message):
-            found[expected.config_hash(row)][message.moment] = {}
-    for name, messages in found.items():
+            results[expected.config_hash(row)][message.moment] = {}
+    for name, messages in results.items():
         _score(expected.by_hash[name], messages)
-    return [found[expected.config_hash(row)].get(message.moment, row) for row, message in rows]
+    return [results[expected.config_hash(row)].get(message.moment, row) for row, message in rows]
 
 
 def _score(model: DexV1, messages: dict[Moment, Row]) -> None:

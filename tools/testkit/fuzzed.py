@@ -40,11 +40,11 @@ def check_nothing_breaks(engine: str, seconds: int, findings: Path) -> None:
 
 def check_bombs(megabytes: int) -> None:
     """Decode every bomb of a size, with little memory."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(PROJECT_ROOT / "tools" / "testkit" / "bombs.py"), str(megabytes)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == {name: code for name, (_, code) in BOMBS.items()}
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {name: code for name, (_, code) in BOMBS.items()}

@@ -18,15 +18,15 @@ def dexes(golden: Golden) -> list[dict[str, Any]]:
 
 def eligible() -> list[Golden]:
     """Golden wallets with distinct transactions, in parts that end at moments of their own."""
-    found = {}
+    by_wallet = {}
     for golden in golden_wallets():
         rows = dexes(golden)
         if len({t["document_id"] for t in rows}) == len(rows) >= PARTS:
             first, second, third = (int(part[-1]["timestamp"]) for part in parts(golden))
             if first < second < golden.as_of and third <= golden.as_of:
-                found[golden.wallet.lower()] = golden
-    assert len(found) > 20
-    return list(found.values())
+                by_wallet[golden.wallet.lower()] = golden
+    assert len(by_wallet) > 20
+    return list(by_wallet.values())
 
 
 def parts(golden: Golden) -> list[list[dict[str, Any]]]:

@@ -168,8 +168,8 @@ class Installation:
         same = {message.value: message.value for message in self._inputs.values()}
         for m in self.cluster.consume(self.input_topic, None, ends):
             value = same.setdefault(m.value(), m.value())
-            found = Input(m.key(), value, m.timestamp()[1])
-            self._inputs.setdefault((m.partition() or 0, m.offset() or 0), found)
+            record = Input(m.key(), value, m.timestamp()[1])
+            self._inputs.setdefault((m.partition() or 0, m.offset() or 0), record)
 
 
 def offsets_of(rows: list[dict[str, Any]]) -> list[Offset]:

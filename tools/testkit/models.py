@@ -45,8 +45,8 @@ def train(
     append: Path | None = None,
 ) -> None:
     """Train as the job does."""
-    given = (str(data) if data else None, str(append) if append else None)
-    train_model(TrainOptions(config, *given, changes), settings, CATALOG)
+    paths = (str(data) if data else None, str(append) if append else None)
+    train_model(TrainOptions(config, *paths, changes), settings, CATALOG)
 
 
 def registry_of(settings: Settings) -> Registry:

@@ -36,9 +36,9 @@ def has_server() -> bool:
 @contextmanager
 def any_server() -> Iterator[str]:
     """The URL of MONGODB_TEST_URL's server, else of one of our own."""
-    given = os.environ.get("MONGODB_TEST_URL")
-    if given:
-        yield given
+    configured = os.environ.get("MONGODB_TEST_URL")
+    if configured:
+        yield configured
     else:
         with own_server() as url:
             yield url

@@ -83,7 +83,7 @@ def register(
             code_paths=[str(module) for module in modules] or None,
         )
     registry = Registry(store)
-    made = registry.register(name, logged.model_uri, made_in, name, tags={})
+    registered = registry.register(name, logged.model_uri, made_in, name, tags={})
     if promote:
-        registry.promote(made)
-    return made
+        registry.promote(registered)
+    return registered

@@ -98,7 +98,7 @@ def _arguments(
     headers = library.rd_kafka_headers_new(len(record.headers))
     for name, value in record.headers:
         library.rd_kafka_header_add(headers, name, len(name), value, len(value or b""))
-    given = (
+    values = (
         (_TOPIC, _Content(text=topic.encode())),
         (_PARTITION, _Content(number=record.partition)),
         (_VALUE, _memory(record.value)),
@@ -107,8 +107,8 @@ def _arguments(
         (_TIMESTAMP, _Content(long=record.timestamp)),
         (_HEADERS, _Content(handle=headers)),
     )
-    arguments = (_Argument * len(given))(*(_Argument(*each) for each in given))
-    return byref(arguments), len(given)
+    arguments = (_Argument * len(values))(*(_Argument(*each) for each in values))
+    return byref(arguments), len(values)
 
 
 def _memory(content: bytes | None) -> _Content:

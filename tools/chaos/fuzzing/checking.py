@@ -157,11 +157,11 @@ class Checker:
             _require(
                 row[1] == records.values[row[0]], "a reject has another value than its message"
             )
-        made = (
+        published = (
             ("wallet-scores-success", success_records(rows[SCORES]), rows[SCORES].num_rows),
             ("wallet-scores-failure", failure_records(rows[REJECTS]), rows[REJECTS].num_rows),
         )
-        for topic, results, count in made:
+        for topic, results, count in published:
             values = [
                 json.loads(result.value or b"", parse_constant=_refuse_constant)
                 for result in results
@@ -269,8 +269,11 @@ def _check_history(scored: Scored, *, exact: bool = True) -> None:
     counts = np.bincount(np.asarray(history["position"]), minlength=1)
     scores = scored.scores
     for position, count in zip(*(scores[n].to_pylist() for n in _COUNT), strict=True):
-        found = counts[position] if position < len(counts) else 0
-        _require(found == count if exact else found >= 1, f"{found} rows for a score of {count}")
+        row_count = counts[position] if position < len(counts) else 0
+        _require(
+            row_count == count if exact else row_count >= 1,
+            f"{row_count} rows for a score of {count}",
+        )
     seconds = np.asarray(history["timestamp"])
     _require(((seconds >= MIN_SECONDS) & (seconds <= MAX_SECONDS)).all(), "a time is off")
     for name in ("token0", "token1", "token_in", "token_out"):
@@ -295,8 +298,8 @@ def _check_parsers(values: Sequence[bytes | None]) -> None:
 
 def _describe(decoded: Decoded) -> dict[int, object]:
     accepted = zip(decoded.wallets, decoded.counts.tolist(), strict=True)
-    told: dict[int, object] = dict(zip(decoded.positions.tolist(), accepted, strict=True))
-    return told | {reject.position: reject for reject in decoded.rejects}
+    by_position: dict[int, object] = dict(zip(decoded.positions.tolist(), accepted, strict=True))
+    return by_position | {reject.position: reject for reject in decoded.rejects}
 
 
 def _sort_by_message(decoded: Decoded) -> pa.Table:
@@ -308,5 +311,7 @@ def _sort_by_message(decoded: Decoded) -> pa.Table:
 
 def _outcomes(scored: Scored, messages: int) -> list[Outcome]:
     rejects = (scored.rejects[n].to_pylist() for n in ("position", "error_code", "error"))
-    found = {position: Outcome(code, error) for position, code, error in zip(*rejects, strict=True)}
-    return [found.get(position, Outcome(SCORED)) for position in range(messages)]
+    by_position = {
+        position: Outcome(code, error) for position, code, error in zip(*rejects, strict=True)
+    }
+    return [by_position.get(position, Outcome(SCORED)) for position in range(messages)]

@@ -52,8 +52,8 @@ def main() -> None:
 
 
 def _arguments(plan: Plan) -> list[str]:
-    found = Path(plan.work) / "corpus"
-    found.mkdir()
+    corpus_folder = Path(plan.work) / "corpus"
+    corpus_folder.mkdir()
     Path(plan.findings).mkdir(parents=True, exist_ok=True)
     options = {
         "max_total_time": plan.seconds,
@@ -66,8 +66,8 @@ def _arguments(plan: Plan) -> list[str]:
         "dict": DICTIONARY,
         "artifact_prefix": f"{plan.findings}/",
     }
-    given = [f"-{name}={value}" for name, value in options.items()]
-    return ["guided", *given, str(found), plan.corpus]
+    flags = [f"-{name}={value}" for name, value in options.items()]
+    return ["guided", *flags, str(corpus_folder), plan.corpus]
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ def _insert(value: bytes, at: int, piece: bytes) -> bytes:
 def _span(pattern: re.Pattern[bytes], value: bytes, random: Random) -> tuple[int, int]:
     """Where the pattern is found next behind a place of chance, else that place."""
     at = _at(value, random)
-    found = pattern.search(value, at) or pattern.search(value)
-    return found.span() if found else (at, at)
+    match = pattern.search(value, at) or pattern.search(value)
+    return match.span() if match else (at, at)
 
 
 def _hostile(random: Random) -> bytes:

@@ -74,9 +74,9 @@ def _progress(plan: Plan, seconds: float) -> str:
         f"{tally.outcomes.get('scored', 0)} scored",
         f"{tally.kinds} kinds of outcomes",
     ]
-    found = _COVERAGE.findall(_log(plan).read_text(errors="replace"))
-    if found:
-        parts.append(f"coverage {found[-1][0]}, corpus {found[-1][1]}")
+    matches = _COVERAGE.findall(_log(plan).read_text(errors="replace"))
+    if matches:
+        parts.append(f"coverage {matches[-1][0]}, corpus {matches[-1][1]}")
     return ", ".join(parts)
 
 

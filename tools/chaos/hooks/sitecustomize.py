@@ -39,16 +39,16 @@ from typing import Any
 class Fault:
     """One fault; how often it happened is counted in files, which outlive the processes."""
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.module, _, self.name = given["point"].partition(":")
-        self.before = given.get("when", "before") == "before"
-        self.call = given.get("call", 1)
-        self.action = given["action"]
-        self.error = given.get("error", "builtins:OSError")
-        self.times = given.get("times", 1)
-        self._holding = given.get("holding", "").encode()
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.module, _, self.name = options["point"].partition(":")
+        self.before = options.get("when", "before") == "before"
+        self.call = options.get("call", 1)
+        self.action = options["action"]
+        self.error = options.get("error", "builtins:OSError")
+        self.times = options.get("times", 1)
+        self._holding = options.get("holding", "").encode()
         self._calls = 0
-        name = "fault-" + re.sub(r"\W+", "-", json.dumps(given))
+        name = "fault-" + re.sub(r"\W+", "-", json.dumps(options))
         folder = Path(os.environ["CHAOS_FOLDER"])
         self._marks = [folder / f"{name}{i}" for i in range(self.times)]
 
@@ -79,11 +79,11 @@ class Fault:
             return True
         for mark in self._marks:
             try:
-                made = os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                descriptor = os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             except FileExistsError:
                 continue
-            os.write(made, str(os.getpid()).encode())
-            os.close(made)
+            os.write(descriptor, str(os.getpid()).encode())
+            os.close(descriptor)
             return True
         return False
 

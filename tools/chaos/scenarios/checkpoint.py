@@ -108,7 +108,7 @@ def damaged(site: Site) -> str:
     for file, content in ((planned, whole[: len(whole) // 2]), (site.checkpoint / "metadata", b"")):
         file.write_bytes(content)
         (file.parent / f".{file.name}.crc").unlink(missing_ok=True)
-        said = site.wait_for_refusal(
+        line = site.wait_for_refusal(
             site.start(), 3, "CheckpointError", str(file), "a new --checkpoint"
         )
         planned.write_bytes(whole)
@@ -116,7 +116,7 @@ def damaged(site: Site) -> str:
     site.mark_fault()
     site.drain("--checkpoint", str(site.folder / "another"))
     site.check()
-    return said
+    return line
 
 
 @scenario(
@@ -129,12 +129,12 @@ def two_copies(site: Site) -> str:
     first = site.start()
     first.wait_for_batch()
     site.mark_fault()
-    said = site.wait_for_refusal(site.start(), 3, "InUseError", "in use by another process")
+    line = site.wait_for_refusal(site.start(), 3, "InUseError", "in use by another process")
     site.publish(20)
     site.catch_up(first)
     site.finish(first)
     site.check()
-    return said
+    return line
 
 
 @scenario(
@@ -149,7 +149,7 @@ def two_machines(site: Site) -> str:
     ours = ("--checkpoint", str(site.folder / "checkpoint"), *BATCHES)
     first = site.start(*ours, inject=[{"point": COMMIT, "call": 2, "action": "stop"}])
     first.wait_for_batch()
-    said = site.wait_for_refusal(_elsewhere(site), 3, "InUseError", "is in use by process")
+    line = site.wait_for_refusal(_elsewhere(site), 3, "InUseError", "is in use by process")
 
     site.publish(20)
     first.wait_for("the stop", lambda: bool(site.faulted_processes()), START_SECONDS)
@@ -161,7 +161,7 @@ def two_machines(site: Site) -> str:
     site.publish(20)
     site.drain(*ours)
     site.check()
-    return said
+    return line
 
 
 def _elsewhere(site: Site) -> Job:
@@ -210,13 +210,13 @@ def another_warehouse(site: Site) -> str:
     shutil.rmtree(site.warehouse)
     older[0].rename(site.warehouse)
     lost = site.find_unstored()
-    said = site.wait_for_refusal(
+    line = site.wait_for_refusal(
         site.start(*ours), 3, "CheckpointError", "the warehouse is an older copy"
     )
     site.mark_fault()
     site.drain("--checkpoint", str(site.folder / "new"))
     site.check(Expected(made_anew=lost))
-    return said
+    return line
 
 
 def _copy(folder: Path) -> Path:
@@ -249,12 +249,12 @@ def other_settings(site: Site) -> str:
     _check_who_scored(site, before)
 
     job = site.start(KAFKA_INPUT_TOPIC=f"{site.installation.input_topic}-other")
-    said = site.wait_for_refusal(job, 3, "CheckpointError", "KAFKA_INPUT_TOPIC is")
+    line = site.wait_for_refusal(job, 3, "CheckpointError", "KAFKA_INPUT_TOPIC is")
     lean = _go_without_transactions(site)
     parted = _go_on_with_increments(site, [*parts[1], *parts[2]])
     site.check(Expected(_models(conf), increments=parted, without_history=lean))
     assert len({row["run_id"] for row in site.installation.rows("scores")}) == 1
-    return said
+    return line
 
 
 def _check_who_scored(site: Site, before: set[Offset]) -> None:

@@ -115,13 +115,13 @@ def conflicts(site: Site) -> str:
     job = site.start(*BATCHES, inject=[refused, unanswered, lost])
     job.wait_for_batch(1)
     with _changed_properties(site.warehouse / "scores") as changes:
-        said = site.wait_for_refusal(job, 1, "the stream failed", "the answer is lost")
+        line = site.wait_for_refusal(job, 1, "the stream failed", "the answer is lost")
     site.mark_fault()
     site.drain()
     site.check()
     assert len(site.faulted_processes()) == CONFLICTS + 2
     assert changes, "nothing was changed meanwhile"
-    return f"{len(changes)} changes of properties; {said}"
+    return f"{len(changes)} changes of properties; {line}"
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def full_disk(site: Site) -> str:
             job.wait_for_batch()
             disk.fill(left)
             site.publish(200)
-            said = site.wait_for_refusal(
+            line = site.wait_for_refusal(
                 job, 1, "DiskFullError", "no space left", str(site.warehouse)
             )
             disk.free()
@@ -170,7 +170,7 @@ def full_disk(site: Site) -> str:
         site.drain(prefix=disk.prefix)
         disk.copy_out()
     site.check()
-    return said
+    return line
 
 
 @scenario(
@@ -195,13 +195,13 @@ def damaged_log(site: Site) -> str:
     commit = _newest_commit(site.warehouse / "transactions")
     commit.write_bytes(bytes(commit.stat().st_size))
     site.installation.publish(golden[60:])
-    said = site.wait_for_refusal(job, 3, "DamagedTableError", str(commit))
+    line = site.wait_for_refusal(job, 3, "DamagedTableError", str(commit))
 
     _move_away(commit)
     site.mark_fault()
     site.drain("--checkpoint", str(site.folder / "third"))
     site.check(Expected(made_anew=lost))
-    return said
+    return line
 
 
 def _newest_commit(table: Path) -> Path:

@@ -93,13 +93,13 @@ def late(site: Site) -> str:
     for records in parts:
         site.installation.publish(records)
         site.catch_up(job)
-    found = _metric(port, "scorestream_late_transactions_total")
+    value = _metric(port, "scorestream_late_transactions_total")
     site.finish(job)
     delivered = site.check(Expected(increments=site.installation.offsets()))
     assert delivered.rejects == len(parts[1])
     check_last_scores(_last_published(site, len(parts[-1])))
-    assert found > 0
-    return f"{found:.0f} late transactions counted"
+    assert value > 0
+    return f"{value:.0f} late transactions counted"
 
 
 def _last_published(site: Site, count: int) -> list[dict[str, Any]]:
@@ -112,9 +112,9 @@ def _last_published(site: Site, count: int) -> list[dict[str, Any]]:
 
 def _metric(port: int, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        found = re.search(rf"^{name} (.+)$", answer.read().decode(), re.MULTILINE)
-    assert found, f"no metric {name}"
-    return float(found[1])
+        match = re.search(rf"^{name} (.+)$", answer.read().decode(), re.MULTILINE)
+    assert match, f"no metric {name}"
+    return float(match[1])
 
 
 @scenario(

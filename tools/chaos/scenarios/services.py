@@ -168,9 +168,9 @@ def _cut(registry: Proxy) -> None:
 
 def _versions(site: Site) -> set[str]:
     """The versions of the model that scores have; every one has its value."""
-    found = [dict(row["models"])["swaps"] for row in site.installation.rows("scores")]
-    assert all(each["value"] is not None for each in found)
-    return {each["version"] for each in found}
+    entries = [dict(row["models"])["swaps"] for row in site.installation.rows("scores")]
+    assert all(each["value"] is not None for each in entries)
+    return {each["version"] for each in entries}
 
 
 def _fill(url: str) -> None:

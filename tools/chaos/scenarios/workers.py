@@ -229,14 +229,14 @@ def _latency(job: Job, before: int, beside: int) -> str:
 
 
 def _kill_a_worker(site: Site, job: Job) -> None:
-    found: list[psutil.Process] = []
+    running: list[psutil.Process] = []
 
     def look() -> bool:
-        found[:] = job.workers()
-        return bool(found)
+        running[:] = job.workers()
+        return bool(running)
 
     job.wait_for("a worker", look, 300)
-    victim = site.chance.choice(found)
+    victim = site.chance.choice(running)
     kill_process(victim)
     victim.wait(END_SECONDS)
 
