@@ -1,11 +1,16 @@
-"""`make soak`: the stream at a steady load for an hour, and whether anything of it grows."""
+"""`make soak`: the stream at a steady load for an hour, and whether anything of it grows.
+
+It needs a JDK: `jcmd` has the JVM collect its garbage, so that what is left can be told to 10 MB.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import random
+import re
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +34,7 @@ from tools.chaos.site import Site
 
 WARM_UP_SECONDS: Final = 120.0
 SAMPLE_SECONDS: Final = 5.0
+COLLECT_SECONDS: Final = 60.0
 TRIGGER: Final = "2 seconds"
 # A JVM takes what it is given before it collects: little, so that it is at its limit early.
 MEMORY: Final = "--driver-memory 640m"
@@ -38,6 +44,11 @@ CONFIDENCE: Final = 0.95
 # A line through two points has no error: nothing would ever grow.
 MIN_BLOCKS: Final = 3
 BLOCKS: Final = 12
+# More than this is growth: in MB an hour, of other figures in parts of their median.
+GROWTH_MB: Final = 10.0
+GROWTH_SHARE: Final = 0.05
+# The last line of a class histogram: objects that are alive, and their bytes.
+_LIVE: Final = re.compile(r"^Total +\d+ +(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,7 @@ class Sample:
     Attributes:
         minute: minutes since the end of the warm-up.
         batch_seconds: duration of the last batch.
+        heap_mb: objects of the JVM that are alive, in MB.
         jvm_mb: resident memory of the JVM, in MB.
         python_mb: resident memory of all Python processes of the job, in MB.
         files: data files of all tables that are in use.
@@ -55,6 +67,7 @@ class Sample:
 
     minute: float
     batch_seconds: float
+    heap_mb: float
     jvm_mb: float
     python_mb: float
     files: int
@@ -75,10 +88,11 @@ class Trend:
     slope: float
     error: float
 
-    @property
-    def grows(self) -> bool:
-        """Whether the whole interval is above zero, by more than a twentieth of the median."""
-        return self.slope - self.error > 0 and self.slope > 0.05 * self.median
+    def grows(self, limit: float) -> bool | None:
+        """Whether it grows by more than a limit an hour; None: that cannot be told."""
+        if self.slope - self.error > 0 and self.slope > limit:
+            return True
+        return False if self.slope + self.error < limit else None
 
 
 def trend(minutes: Sequence[float], values: Sequence[float], block_minutes: float) -> Trend:
@@ -144,9 +158,10 @@ def _soak(site: Site, arguments: argparse.Namespace) -> list[Sample]:
         job.linger(WARM_UP_SECONDS)
         began = time.monotonic()
         upkeep = _Compactions(site, arguments.compact_minutes * 60)
+        heap = _Heap(job)
         while (minute := (time.monotonic() - began) / 60) < arguments.minutes:
             upkeep.look()
-            samples.append(_sample(site, job, minute))
+            samples.append(_sample(site, job, heap, minute))
             print(json.dumps(asdict(samples[-1])), flush=True)
             job.linger(SAMPLE_SECONDS)
     upkeep.finish()
@@ -180,12 +195,33 @@ class _Compactions:
             self._running = None
 
 
-def _sample(site: Site, job: Job, minute: float) -> Sample:
+class _Heap:
+    """What the JVM of a job holds, looked at once a minute: to collect its garbage stops it."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._due = time.monotonic()
+        self._megabytes = 0.0
+
+    def megabytes(self) -> float:
+        """What it held when it was looked at last, in MB."""
+        if time.monotonic() >= self._due:
+            self._due += COLLECT_SECONDS
+            self._megabytes = int(_LIVE.findall(self._histogram())[0]) / 1e6
+        return self._megabytes
+
+    def _histogram(self) -> str:
+        command = ["jcmd", str(self._job.jvm().pid), "GC.class_histogram"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _sample(site: Site, job: Job, heap: _Heap, minute: float) -> Sample:
     tables = [path for path in site.warehouse.iterdir() if DeltaTable.is_deltatable(str(path))]
     files = sum(len(DeltaTable(str(path)).file_uris()) for path in tables)
     jvm, python = _memory(job)
     last = job.events("batch")[-1]
-    return Sample(minute, last["seconds"], jvm, python, files, site.published() - site.count_rows())
+    lag = site.published() - site.count_rows()
+    return Sample(minute, last["seconds"], heap.megabytes(), jvm, python, files, lag)
 
 
 def _memory(job: Job) -> tuple[float, float]:
@@ -200,16 +236,17 @@ def _memory(job: Job) -> tuple[float, float]:
 
 
 def _report(samples: Sequence[Sample], block_minutes: float) -> int:
-    names = ("batch_seconds", "jvm_mb", "python_mb", "files", "lag")
+    names = ("batch_seconds", "heap_mb", "jvm_mb", "python_mb", "files", "lag")
     minutes = [sample.minute for sample in samples]
     shown = Table("figure", "median", "slope an hour", "95 % interval", "grows")
     growing = False
     for name in names:
         each = trend(minutes, [getattr(sample, name) for sample in samples], block_minutes)
         interval = f"{each.slope - each.error:+.2f} to {each.slope + each.error:+.2f}"
-        grows = "YES" if each.grows else "no"
-        shown.add_row(name, f"{each.median:.2f}", f"{each.slope:+.2f}", interval, grows)
-        growing |= each.grows
+        grows = each.grows(GROWTH_MB if name.endswith("_mb") else GROWTH_SHARE * each.median)
+        told = {True: "YES", False: "no", None: "cannot be told"}[grows]
+        shown.add_row(name, f"{each.median:.2f}", f"{each.slope:+.2f}", interval, told)
+        growing |= grows is True
     Console(width=None if sys.stdout.isatty() else 120).print(shown)
     return int(growing)
 

@@ -18,21 +18,26 @@ def noisy(slope: float) -> list[float]:
     return [100 + slope * minute / 60 + chance.gauss(0, 5) for minute in MINUTES]
 
 
-@pytest.mark.parametrize(("slope", "grows"), [(0, False), (-30, False), (2, False), (30, True)])
-def test_only_what_surely_grows_is_said_to_grow(slope: float, *, grows: bool) -> None:
+@pytest.mark.parametrize(
+    ("slope", "limit", "grows"),
+    [(0, 5, False), (-30, 5, False), (2, 5, False), (30, 5, True), (10, 5, True), (0, 0.1, None)],
+)
+def test_only_what_surely_grows_is_said_to_grow(
+    slope: float, limit: float, *, grows: bool | None
+) -> None:
     found = trend(MINUTES, noisy(slope), 5.0)
-    assert found.grows == grows
+    assert found.grows(limit) == grows
     assert found.slope == pytest.approx(slope, abs=found.error + 1)
     assert 0 < found.error < 10
 
 
 def test_ups_and_downs_within_blocks_are_no_growth() -> None:
     saw = [minute % 5 for minute in MINUTES]
-    assert not trend(MINUTES, saw, 5.0).grows
+    assert trend(MINUTES, saw, 5.0).grows(0.1) is False
 
 
 def test_three_blocks_tell_growth_and_two_nothing() -> None:
-    assert trend(MINUTES, MINUTES, 20.0).grows
+    assert trend(MINUTES, MINUTES, 20.0).grows(10)
     with pytest.raises(InputError, match="2 blocks of 30 minutes tell no trend"):
         trend(MINUTES, MINUTES, 30.0)
 
