@@ -42,9 +42,3 @@ def test_every_job_and_make_target_it_names_is_there() -> None:
     makefile = "\n".join(file.read_text(encoding="utf-8") for file in files)
     for target in set(re.findall(r"`?make ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_every_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)", README)
-    missing = [link for link in links if not (PROJECT_ROOT / link).exists()]
-    assert missing == []
