@@ -77,23 +77,23 @@ class Shell:
 
 
 def _print_json(rows: duckdb.DuckDBPyConnection, out: TextIO) -> None:
-    out.writelines(f"{line}\n" for (line,) in _streamed(rows))
+    out.writelines(f"{line}\n" for (line,) in _stream(rows))
 
 
 def _print_csv(rows: duckdb.DuckDBPyConnection, out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(name for name, *_ in rows.description)
-    writer.writerows(_streamed(rows))
+    writer.writerows(_stream(rows))
 
 
 def _print_sheet(rows: duckdb.DuckDBPyConnection, out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(spreadsheet_text(name) for name, *_ in rows.description)
-    for row in _streamed(rows):
+    for row in _stream(rows):
         writer.writerow(None if value is None else spreadsheet_text(value) for value in row)
 
 
-def _streamed(rows: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+def _stream(rows: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
     while some := rows.fetchmany(FETCHED_ROWS):
         yield from some
 

@@ -20,7 +20,7 @@ def register(spark: SparkSession, warehouse: Warehouse) -> None:
     catalog = warehouse.catalog
 
     def register_table(table: Table) -> None:
-        location = _quoted(warehouse.path(table))
+        location = _quote(warehouse.path(table))
         spark.sql(f"CREATE TABLE IF NOT EXISTS {table.name} USING delta LOCATION {location}")
 
     # Mostly waiting; one after the other they take seconds.
@@ -33,15 +33,15 @@ def register(spark: SparkSession, warehouse: Warehouse) -> None:
 def _register_view(spark: SparkSession, view: View) -> None:
     # No temporary view: Spark forgets the comment of one.
     columns = ", ".join(
-        f"{name} COMMENT {_quoted(view.column_comments[name])}"
+        f"{name} COMMENT {_quote(view.column_comments[name])}"
         for name in spark.sql(view.sql).columns
     )
     spark.sql(
         f"CREATE OR REPLACE VIEW {view.name} ({columns}) "
-        f"COMMENT {_quoted(view.comment)} AS {view.sql}"
+        f"COMMENT {_quote(view.comment)} AS {view.sql}"
     )
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -103,11 +103,11 @@ def read_table_batches(log: DeltaTable, columns: Sequence[str] | None = None) ->
         for batch in arrow_dataset(log).to_batches(columns=names, batch_size=BATCH_ROWS):
             yield pa.Table.from_batches([batch])
         return
-    for batch in _scanned(log, names):
+    for batch in _scan(log, names):
         yield pa.Table.from_batches([pa.record_batch(batch)]).cast(schema)
 
 
-def _scanned(log: DeltaTable, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _scan(log: DeltaTable, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """What delta-rs's own engine reads; in one partition, which keeps rows in their order."""
     wanted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     try:

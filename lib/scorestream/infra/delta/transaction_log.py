@@ -46,7 +46,7 @@ def read_logged_names(table_uri: str) -> LoggedNames:
                 names[kind].add(action["path"])
     for uri in _checkpoints(table_uri):
         for kind in _NAMING:
-            names[kind] |= set(_of_files(uri, kind, "path"))
+            names[kind] |= set(_read_file_entries(uri, kind, "path"))
     return LoggedNames(*(frozenset(names[kind]) for kind in _NAMING))
 
 
@@ -134,11 +134,11 @@ def _checkpoint_has(uri: str, holds: Callable[[str], bool]) -> bool:
     return any(
         _has(json.loads(stats), holds)
         for kind in _NAMING
-        for stats in _of_files(uri, kind, "stats")
+        for stats in _read_file_entries(uri, kind, "stats")
     )
 
 
-def _of_files(checkpoint: str, kind: str, part: str) -> Iterator[str]:
+def _read_file_entries(checkpoint: str, kind: str, part: str) -> Iterator[str]:
     """What a checkpoint says of each data file added, or removed: its path, or the statistics."""
     filesystem, path = filesystem_of(checkpoint)
     with pq.ParquetFile(path, filesystem=filesystem) as file:

@@ -34,7 +34,7 @@ def vacuum(warehouse: Warehouse, table: Table, hours: int | None) -> int | None:
     noted no more. None for hours: delete nothing.
     """
     now = time.time()
-    unneeded = _unneeded(warehouse, table)
+    unneeded = _find_unneeded(warehouse, table)
     noted = _read_marks(warehouse, table)
     since = {name: min(noted.get(name, now), now) for name in unneeded}
     limit = 0.0 if hours is None else now - hours * _HOUR
@@ -44,7 +44,7 @@ def vacuum(warehouse: Warehouse, table: Table, hours: int | None) -> int | None:
     return None if hours is None else len(gone)
 
 
-def _unneeded(warehouse: Warehouse, table: Table) -> list[str]:
+def _find_unneeded(warehouse: Warehouse, table: Table) -> list[str]:
     """Data files on the disk that are not of the newest version."""
     # In this order: what is committed between the two is known for what it is.
     uris = [uri for uri, _ in list_modified_files(warehouse.path(table), ".parquet")]

@@ -119,7 +119,7 @@ class Warehouse:
                 Path(path).mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
                 path,
-                pa.schema([_commented(table, field) for field in table.columns]),
+                pa.schema([_add_comment(table, field) for field in table.columns]),
                 mode="ignore",
                 name=table.name,
                 description=table.comment,
@@ -130,7 +130,7 @@ class Warehouse:
         missing = find_missing_columns(pa.schema(present.schema()), table)
         if missing:
             present.alter.add_columns(
-                [DeltaField.from_arrow(_commented(table, field)) for field in missing]
+                [DeltaField.from_arrow(_add_comment(table, field)) for field in missing]
             )
         properties = find_missing_properties(present.metadata().configuration, table)
         if properties:
@@ -470,6 +470,6 @@ def _add_action(file: DataFile, *, changed: bool = True) -> AddAction:
     )
 
 
-def _commented(table: Table, field: pa.Field) -> pa.Field:
+def _add_comment(table: Table, field: pa.Field) -> pa.Field:
     comment = table.column_comments.get(field.name)
     return field.with_metadata({"comment": comment}) if comment else field

@@ -139,14 +139,14 @@ class KafkaCluster:
         self._refusals.forget(self._admin)
         with wrap_failures(f"topic {topic} cannot be described"):
             try:
-                ask = partial(self._described, topic, seconds)
+                ask = partial(self._describe_topic, topic, seconds)
                 return str(retry_query(ask, UNKNOWN_SECONDS).topic_id)
             except KafkaException as error:
                 if error.args[0].code() != Errors.UNKNOWN_TOPIC_OR_PART:
                     raise
                 raise LostOffsetsError(_is_deleted(topic)) from None
 
-    def _described(self, topic: str, seconds: float) -> Any:
+    def _describe_topic(self, topic: str, seconds: float) -> Any:
         futures = self._admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
         return futures[topic].result(timeout=seconds)
 
@@ -167,9 +167,11 @@ class KafkaCluster:
 
     def _ends(self, topic: str, level: IsolationLevel) -> Offsets:
         with wrap_failures(f"the offsets of {topic} cannot be read"):
-            return retry_query(partial(self._listed, topic, self._numbers(topic), level))
+            return retry_query(
+                partial(self._list_offsets, topic, self._list_partitions(topic), level)
+            )
 
-    def _listed(self, topic: str, partitions: list[int], level: IsolationLevel) -> Offsets:
+    def _list_offsets(self, topic: str, partitions: list[int], level: IsolationLevel) -> Offsets:
         wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}  # type: ignore[no-untyped-call]
         futures = self._admin.list_offsets(
             wanted, isolation_level=level, request_timeout=ANSWER_SECONDS
@@ -202,7 +204,7 @@ class KafkaCluster:
                 "KAFKA_ISOLATION_LEVEL=read_uncommitted until then"
             )
 
-    def _numbers(self, topic: str) -> list[int]:
+    def _list_partitions(self, topic: str) -> list[int]:
         """The partitions of a topic."""
         metadata = self._metadata().topics.get(topic)
         if metadata is None:

@@ -130,11 +130,11 @@ def _jaas(settings: Settings) -> str | None:
     user, password = settings.kafka_sasl_username, _clear(settings.kafka_sasl_password)
     return (
         f"org.apache.kafka.common.security.{module} required "
-        f"username={_quoted(user)} password={_quoted(password)};"
+        f"username={_quote(user)} password={_quote(password)};"
     )
 
 
-def _quoted(text: str | None) -> str:
+def _quote(text: str | None) -> str:
     escaped = (text or "").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

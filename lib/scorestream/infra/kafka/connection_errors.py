@@ -64,7 +64,9 @@ class ConnectionProblems:
                 if error.code() in codes and re.search(sign, reason):
                     return self._sentence(server, explain(self._settings, server, reason))
         if self._errors and self.reason is None:
-            return self._sentence(self._settings.kafka_bootstrap_servers, _closed(self._settings))
+            return self._sentence(
+                self._settings.kafka_bootstrap_servers, _explain_closed(self._settings)
+            )
         return None
 
     def _sentence(self, server: str, refusal: ConnectionProblem) -> str:
@@ -79,7 +81,7 @@ def _parts(error: Errors) -> tuple[str, str]:
     return server, " ".join(_WHEN.sub("", reason).split())
 
 
-def _login(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
+def _explain_login(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
     user, mechanism = settings.kafka_sasl_username, settings.kafka_sasl_mechanism
     return ConnectionProblem(
         f"the login of {user!r} with {mechanism} is refused ({reason})",
@@ -87,11 +89,11 @@ def _login(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
     )
 
 
-def _no_login(settings: Settings, _server: str, _reason: str) -> ConnectionProblem:
-    return _other_protocol(settings, "it takes no login")
+def _explain_no_login(settings: Settings, _server: str, _reason: str) -> ConnectionProblem:
+    return _explain_protocol(settings, "it takes no login")
 
 
-def _untrusted(settings: Settings, server: str, reason: str) -> ConnectionProblem:
+def _explain_untrusted(settings: Settings, server: str, reason: str) -> ConnectionProblem:
     why = certificate_problem(server, settings) or reason
     return ConnectionProblem(
         f"its certificate is not trusted ({why})",
@@ -99,18 +101,18 @@ def _untrusted(settings: Settings, server: str, reason: str) -> ConnectionProble
     )
 
 
-def _no_tls(settings: Settings, _server: str, _reason: str) -> ConnectionProblem:
-    return _other_protocol(settings, "it does not speak TLS")
+def _explain_no_tls(settings: Settings, _server: str, _reason: str) -> ConnectionProblem:
+    return _explain_protocol(settings, "it does not speak TLS")
 
 
-def _other_protocol(settings: Settings, problem: str) -> ConnectionProblem:
+def _explain_protocol(settings: Settings, problem: str) -> ConnectionProblem:
     protocol = settings.kafka_security_protocol
     return ConnectionProblem(
         f"{problem}, KAFKA_SECURITY_PROTOCOL is {protocol}", "KAFKA_SECURITY_PROTOCOL, or the port"
     )
 
 
-def _client_certificate(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
+def _explain_client_certificate(settings: Settings, _server: str, reason: str) -> ConnectionProblem:
     path = settings.kafka_ssl_certfile
     detail = "and none is given" if path is None else f"and {path} is none"
     return ConnectionProblem(
@@ -119,13 +121,13 @@ def _client_certificate(settings: Settings, _server: str, reason: str) -> Connec
     )
 
 
-def _tls(_settings: Settings, _server: str, reason: str) -> ConnectionProblem:
+def _explain_tls(_settings: Settings, _server: str, reason: str) -> ConnectionProblem:
     return ConnectionProblem(
         f"no TLS connection ({reason})", "the KAFKA_SSL_… settings, or the port"
     )
 
 
-def _closed(settings: Settings) -> ConnectionProblem:
+def _explain_closed(settings: Settings) -> ConnectionProblem:
     protocol = settings.kafka_security_protocol
     problem = f"every connection is closed at once: it does not speak {protocol}, it seems"
     return ConnectionProblem(problem, "KAFKA_SECURITY_PROTOCOL, or the port")
@@ -137,12 +139,12 @@ _LOGIN: Final = frozenset({Errors._AUTHENTICATION})
 _KNOWN: Final[
     tuple[tuple[frozenset[int], str, Callable[[Settings, str, str], ConnectionProblem]], ...]
 ] = (
-    (_LOGIN, r"current SASL state", _no_login),
-    (_LOGIN, r"", _login),
-    (_CONNECTION, r"certificate verify failed", _untrusted),
-    (_CONNECTION, r"PLAINTEXT broker listener|wrong version number", _no_tls),
-    (_CONNECTION, r"SSL alert|tls alert", _client_certificate),
-    (frozenset({Errors._SSL}), r"", _tls),
+    (_LOGIN, r"current SASL state", _explain_no_login),
+    (_LOGIN, r"", _explain_login),
+    (_CONNECTION, r"certificate verify failed", _explain_untrusted),
+    (_CONNECTION, r"PLAINTEXT broker listener|wrong version number", _explain_no_tls),
+    (_CONNECTION, r"SSL alert|tls alert", _explain_client_certificate),
+    (frozenset({Errors._SSL}), r"", _explain_tls),
 )
 
 

@@ -60,9 +60,9 @@ class Registry:
         name, version = match["name"], match["version"]
         with self._store.errors(f"model {reference}"):
             if version is not None:
-                return self._of(self._client.get_model_version(name, version))
+                return self._build(self._client.get_model_version(name, version))
             alias = match["alias"] or CHAMPION
-            return self._of(self._client.get_model_version_by_alias(name, alias))
+            return self._build(self._client.get_model_version_by_alias(name, alias))
 
     def champion(self, name: str) -> RegisteredVersion | None:
         """The champion of a model; None if there is none."""
@@ -75,7 +75,7 @@ class Registry:
             if not self._client.search_registered_models(f"name = '{name}'"):
                 return []
             aliases = self._client.get_registered_model(name).aliases
-            found = [self._of(v, aliases) for v in self._pages(name)]
+            found = [self._build(v, aliases) for v in self._list_pages(name)]
         return sorted(found, key=lambda v: -v.version)
 
     def register(
@@ -88,7 +88,7 @@ class Registry:
             created = self._client.create_model_version(
                 name, source, run_id, tags=dict(tags), description=description
             )
-            return self._of(created)
+            return self._build(created)
 
     def challenge(self, model: RegisteredVersion) -> None:
         """Make a version the challenger."""
@@ -97,10 +97,10 @@ class Registry:
 
     def promote(self, model: RegisteredVersion) -> None:
         """Make a version the champion."""
-        served = self._served(model.name)
-        if not served or served[-1] != model.version:
-            served = [*served, model.version][-_MAX_SERVED:]
-        self._serve(model.name, served)
+        champions = self._read_previous(model.name)
+        if not champions or champions[-1] != model.version:
+            champions = [*champions, model.version][-_MAX_SERVED:]
+        self._set_champion(model.name, champions)
 
     def rollback(self, name: str) -> tuple[RegisteredVersion, RegisteredVersion]:
         """Make the previous champion the champion again; returns the old and the new one.
@@ -108,33 +108,33 @@ class Registry:
         Raises:
             ModelError: there is none.
         """
-        served = self._served(name)
-        if len(served) < 2:
+        champions = self._read_previous(name)
+        if len(champions) < 2:
             raise ModelError(
                 f"model {name}: no version served before the present one: promote another with "
                 "--version"
             )
-        before = self.resolve(f"{name}/{served[-1]}")
-        self._serve(name, served[:-1])
+        before = self.resolve(f"{name}/{champions[-1]}")
+        self._set_champion(name, champions[:-1])
         return before, self.resolve(f"{name}@{CHAMPION}")
 
-    def _serve(self, name: str, served: Sequence[int]) -> None:
+    def _set_champion(self, name: str, champions: Sequence[int]) -> None:
         """Record the old champion, then switch: a switch that failed can be repeated."""
-        version = str(served[-1])
+        version = str(champions[-1])
         with self._store.errors(f"model {name}/{version}"):
             self._client.get_model_version(name, version)
-            self._client.set_registered_model_tag(name, _SERVED, ",".join(map(str, served)))
+            self._client.set_registered_model_tag(name, _SERVED, ",".join(map(str, champions)))
             self._client.set_registered_model_alias(name, CHAMPION, version)
             challenger = self._client.get_registered_model(name).aliases.get(CHALLENGER)
             if str(challenger) == version:
                 self._client.delete_registered_model_alias(name, CHALLENGER)
 
-    def _served(self, name: str) -> list[int]:
+    def _read_previous(self, name: str) -> list[int]:
         with self._store.errors(f"model {name}"):
             text = self._client.get_registered_model(name).tags.get(_SERVED, "")
         return [int(version) for version in text.split(",") if version]
 
-    def _pages(self, name: str) -> list[ModelVersion]:
+    def _list_pages(self, name: str) -> list[ModelVersion]:
         all_versions: list[ModelVersion] = []
         token: str | None = None
         while True:
@@ -144,7 +144,7 @@ class Registry:
             if not token:
                 return all_versions
 
-    def _of(
+    def _build(
         self, found: ModelVersion, aliases: Mapping[str, str] | None = None
     ) -> RegisteredVersion:
         named = found.aliases

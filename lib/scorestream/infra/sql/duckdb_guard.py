@@ -120,7 +120,7 @@ def _refuse_what_does_not_read(
     if parsed["error"]:
         raise QueryError(f"sql only reads tables and views: {parsed['error_message']}")
     nodes = list(_nodes(parsed["statements"]))
-    known = {*relations, *_named_queries(nodes)}
+    known = {*relations, *_find_named_queries(nodes)}
     for node in nodes:
         refused = _find_forbidden(node, known)
         if refused:
@@ -146,7 +146,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(part)
 
 
-def _named_queries(nodes: Collection[dict[str, Any]]) -> set[str]:
+def _find_named_queries(nodes: Collection[dict[str, Any]]) -> set[str]:
     """Names of WITH; those that could be a file's are left out."""
     named = (entry["key"] for node in nodes for entry in node.get("cte_map", {}).get("map", ()))
     return {name.lower() for name in named if re.fullmatch(r"\w+", name)}

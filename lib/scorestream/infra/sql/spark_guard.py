@@ -104,7 +104,7 @@ class ReadOnlySession:
             QueryError: it cannot be parsed or analysed, or would do something else than read.
         """
         with self._in_session():
-            analysed = self._analysed(self._parsed(lambda parser: parser.parsePlan(sql)))
+            analysed = self._analyse(self._parse(lambda parser: parser.parsePlan(sql)))
             rows = self._jvm.org.apache.spark.sql.classic.Dataset.ofRows(
                 self.session._jsparkSession, analysed
             )
@@ -121,27 +121,27 @@ class ReadOnlySession:
             QueryError: it cannot be parsed or analysed, or would do something else than compute.
         """
         with self._in_session():
-            parsed = self._parsed(lambda parser: parser.parseExpression(condition))
+            parsed = self._parse(lambda parser: parser.parseExpression(condition))
             expressions = self._jvm.org.apache.spark.sql.classic.ExpressionUtils
             return rows.where(ClassicColumn(expressions.column(parsed)))
 
-    def _parsed(self, parse: Callable[[Any], Any]) -> Any:
+    def _parse(self, parse: Callable[[Any], Any]) -> Any:
         """What Spark's parser makes of a text, if it has nothing in it that does not read."""
         parsed = parse(self._state.sqlParser())
         parts = list(self._parts(parsed))
-        known = {*self._relations, *_named_queries(parts)}
+        known = {*self._relations, *_find_named_queries(parts)}
         for kind, part in parts:
             forbidden = self._find_forbidden(kind, part, known)
             if forbidden:
                 raise QueryError(f"query only reads tables and views, and {forbidden} is none")
         return parsed
 
-    def _analysed(self, parsed: Any) -> Any:
+    def _analyse(self, parsed: Any) -> Any:
         """A plan with all names resolved; nothing has run."""
         modes = self._jvm.org.apache.spark.sql.execution.CommandExecutionMode
         plan = self._state.executePlan(parsed, modes.SKIP()).analyzed()
         if _class(plan) == f"{_SQL}execution.command.ExplainCommand":
-            self._analysed(plan.logicalPlan())
+            self._analyse(plan.logicalPlan())
         elif not is_instance_of(self._gateway, plan, f"{_LOGICAL}Command"):
             self._refuse_foreign_leaves(plan)
         return plan
@@ -220,7 +220,7 @@ def _keep(registry: Any, names: Collection[str]) -> None:
             registry.dropFunction(known)
 
 
-def _named_queries(parts: Collection[tuple[str, Any]]) -> Iterator[str]:
+def _find_named_queries(parts: Collection[tuple[str, Any]]) -> Iterator[str]:
     """Names of WITH; those that could be a file's are left out."""
     for kind, part in parts:
         if kind == f"{_LOGICAL}UnresolvedWith":

@@ -47,11 +47,11 @@ def csv_header(uri: str) -> list[str]:
             raise _explain(uri, error) from None
         with reader:
             names = list(reader.schema.names)
-    refuse_repeated(uri, names)
+    refuse_repeated_names(uri, names)
     return names
 
 
-def refuse_repeated(path: str, names: list[str]) -> None:
+def refuse_repeated_names(path: str, names: list[str]) -> None:
     """Refuse repeated column names.
 
     Raises:

@@ -194,12 +194,12 @@ def _await_turn(beats: Heartbeats, name: str, advice: str, wait: float) -> None:
         if alive is False:
             return
         if alive and time.monotonic() >= deadline:
-            raise InUseError(f"{name} is in use by {_described(seen)}: stop that one, or {advice}")
+            raise InUseError(f"{name} is in use by {_describe(seen)}: stop that one, or {advice}")
         if alive:
             watch.again()
         if not is_logged:
             is_logged = True
-            log.info("lease_awaited", lease=name, holder=_described(seen))
+            log.info("lease_awaited", lease=name, holder=_describe(seen))
         time.sleep(LOOK_SECONDS)
 
 
@@ -322,7 +322,7 @@ def _mortal_file() -> Iterator[str]:
 
 def _is_gone(seen: str) -> bool:
     """Whether a holder was a process of this machine that has ended: no need to watch it."""
-    text = _parsed(seen)
+    text = _parse(seen)
     if not machine_id() or text.get("machine") != machine_id():
         return False
     with contextlib.suppress(OSError, KeyError), Path(text["lock"]).open() as file:
@@ -345,8 +345,8 @@ def _file_id(status: os.stat_result) -> list[int]:
     return [status.st_dev, status.st_ino]
 
 
-def _described(seen: str | None) -> str:
-    text = _parsed(seen or "")
+def _describe(seen: str | None) -> str:
+    text = _parse(seen or "")
     return (
         f"process {text.get('process')} on {text.get('host')} since {text.get('since')}, last seen "
         f"{text.get('seen')}"
@@ -354,10 +354,10 @@ def _described(seen: str | None) -> str:
 
 
 def _epoch(seen: str | None) -> int:
-    return int(_parsed(seen or "").get("epoch", 0))
+    return int(_parse(seen or "").get("epoch", 0))
 
 
-def _parsed(seen: str) -> dict[str, Any]:
+def _parse(seen: str) -> dict[str, Any]:
     try:
         parsed = json.loads(seen)
     except ValueError:

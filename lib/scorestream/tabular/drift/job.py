@@ -62,7 +62,7 @@ def check_drift(options: DriftOptions, settings: Settings) -> None:
         _write(options.out, page, render_json(profile, reported, drifts))
     if rows.num_rows < count:
         print(f"a sample of {rows.num_rows:,} of {count:,} rows (collect_at_most)")
-    _tell(str(registered), drifts)
+    _print_summary(str(registered), drifts)
 
 
 def _limits(configured: Drift, options: DriftOptions) -> Drift:
@@ -79,7 +79,7 @@ def _write(out: str, page: str, numbers: str) -> None:
         raise InputError(f"--out {out}: cannot be written: {error}") from None
 
 
-def _tell(model: str, drifts: list[ColumnDrift]) -> None:
+def _print_summary(model: str, drifts: list[ColumnDrift]) -> None:
     for drift in drifts[:SHOWN]:
         print(f"{visible(drift.name)}: PSI {drift.psi:.4f}, missing {drift.missing:.2%}")
     drifted = [drift.name for drift in drifts if drift.drifted]

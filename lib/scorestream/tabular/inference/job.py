@@ -51,10 +51,10 @@ def score_table(options: ApplyOptions, settings: Settings) -> None:
     store = ModelStore.of(settings)
     model = load(store, Registry(store).resolve(options.model))
 
-    def scored(rows: pa.Table, first_row: int) -> pa.Table:
+    def score(rows: pa.Table, first_row: int) -> pa.Table:
         return add_predictions(model, rows, first_row)
 
-    rows = _apply(options, scored)
+    rows = _apply(options, score)
     print(f"{rows:,} rows of {options.input} scored by {model.registered}: {options.output}")
 
 
@@ -69,10 +69,10 @@ def explain_table(options: ApplyOptions, settings: Settings) -> None:
     model = load(store, Registry(store).resolve(options.model))
     tabular = model.tabular
 
-    def explained(rows: pa.Table, first_row: int) -> pa.Table:
+    def explain(rows: pa.Table, first_row: int) -> pa.Table:
         return add_reasons(tabular, rows, first_row, options.top)
 
-    rows = _apply(options, explained)
+    rows = _apply(options, explain)
     print(f"{rows:,} rows of {options.input} explained by {model.registered}: {options.output}")
 
 

@@ -34,7 +34,7 @@ class SimilarSamples:
         present = np.flatnonzero(
             np.logical_and.reduce([np.asarray(samples[key].is_valid()) for key in keys])
         )
-        nearest = self._numbers(samples[likeness.nearest].take(pa.array(present)))
+        nearest = self._to_numbers(samples[likeness.nearest].take(pa.array(present)))
         codes = [self._codes(samples[key].take(pa.array(present))) for key in likeness.same]
         by: list[Any] = [nearest, *codes[::-1]]
         order = np.lexsort(by)
@@ -65,7 +65,7 @@ class SimilarSamples:
         chosen = np.argsort(gaps, kind="stable")[:count]
         return self._samples.take(pa.array(first + chosen))
 
-    def _numbers(self, values: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _to_numbers(self, values: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         try:
             return np.asarray(values.cast(pa.float64()))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

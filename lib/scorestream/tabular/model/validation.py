@@ -91,7 +91,7 @@ def check_features(
         )
     arrays, problems = [], []
     for name, column in columns.items():
-        check = _numbers if column.kind == "number" else _texts
+        check = _check_numbers if column.kind == "number" else _check_texts
         values, wrong = check(decode_values(table[name]), name, column, where)
         arrays.append(values)
         problems += [Problem(first_row + row, name, text) for row, text in wrong]
@@ -108,7 +108,7 @@ def reject_empty_rows(checked: CheckedRows) -> CheckedRows:
     return CheckedRows(checked.rows, [*checked.problems, *empty_problems], checked.first_row)
 
 
-def _numbers(
+def _check_numbers(
     values: pa.ChunkedArray, name: str, column: Column, where: str
 ) -> tuple[pa.Array, list[tuple[int, str]]]:
     numbers, missing = _as_floats(values, name, where)
@@ -120,7 +120,7 @@ def _numbers(
     with np.errstate(invalid="ignore"):
         inside = typed & (numbers >= least) & (numbers <= most)
     wrong = ~missing & ~inside
-    problems = list(_missing(missing, column))
+    problems = list(_find_missing(missing, column))
     for row in np.flatnonzero(wrong).tolist():
         value = format_value(values[row].as_py())
         if not typed[row]:
@@ -159,7 +159,7 @@ def _bounds(column: Column) -> str:
     return f"between {column.min:g} and {column.max:g}"
 
 
-def _texts(
+def _check_texts(
     values: pa.ChunkedArray, name: str, column: Column, where: str
 ) -> tuple[pa.Array, list[tuple[int, str]]]:
     try:
@@ -173,7 +173,7 @@ def _texts(
     wrong = np.zeros(len(texts), dtype=np.bool_)
     if column.values is not None:
         wrong = ~missing & ~np.asarray(pc.is_in(texts, known))
-    problems = list(_missing(missing, column))
+    problems = list(_find_missing(missing, column))
     expected = _format_list(column.values or ())
     problems += [
         (row, f"{format_value(values[row].as_py())} is none of {expected}")
@@ -193,7 +193,7 @@ def decode_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return values
 
 
-def _missing(missing: Flags, column: Column) -> Iterator[tuple[int, str]]:
+def _find_missing(missing: Flags, column: Column) -> Iterator[tuple[int, str]]:
     if column.missing == "refuse":
         yield from ((row, "is missing") for row in np.flatnonzero(missing).tolist())
 

@@ -61,7 +61,7 @@ class WalletSearch:
         # Nearly all bytes are of this kind, and this is fast.
         return self._plain in content.lower() and self._pattern.search(content) is not None
 
-    def without(self, raw: bytes) -> bytes:
+    def redact(self, raw: bytes) -> bytes:
         """Bytes with other letters in the place of the address."""
         return self._pattern.sub(FORGOTTEN, raw)
 

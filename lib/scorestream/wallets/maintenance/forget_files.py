@@ -145,7 +145,7 @@ def _apply_treatment(
         elif place.treatment == Treatment.DELETED:
             delete_files([uri])
         elif place.treatment == Treatment.REDACTED:
-            write_text(uri, wallet.search.without((read_text(uri) or "").encode()).decode())
+            write_text(uri, wallet.search.redact((read_text(uri) or "").encode()).decode())
 
 
 def _without_rows(uri: str, wallet: WalletFilter) -> None:

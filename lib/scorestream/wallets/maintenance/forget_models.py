@@ -142,7 +142,7 @@ def _apply_treatment(
     if place.treatment == Treatment.DELETED:
         folder.delete(path)
     elif place.treatment == Treatment.REDACTED:
-        folder.write(path, wallet.search.without(content))
+        folder.write(path, wallet.search.redact(content))
 
 
 def forget_in_copies(warehouse: Warehouse, *, dry_run: bool) -> Iterator[ForgottenFile]:

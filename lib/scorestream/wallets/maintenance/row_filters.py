@@ -71,21 +71,21 @@ class WalletFilter:
         names_wallet = reduce(pc.or_, ours, none)
         nobodys = reduce(pc.and_, [column.is_null() for column in named], nobody)
         raw = [rows[name] for name in table.identifiers.raw if name in rows.column_names]
-        return pc.or_(names_wallet, self._held(nobodys, raw)) if raw else names_wallet
+        return pc.or_(names_wallet, self._hold_address(nobodys, raw)) if raw else names_wallet
 
-    def _held(self, nobodys: pa.Array, raw: list[pa.ChunkedArray]) -> pa.Array:
+    def _hold_address(self, nobodys: pa.Array, raw: list[pa.ChunkedArray]) -> pa.Array:
         columns = [column.to_pylist() for column in raw]
         return pa.array(
-            nobody and self._is_in(values)
+            nobody and self._contains(values)
             for nobody, *values in zip(nobodys.to_pylist(), *columns, strict=True)
         )
 
-    def _is_in(self, values: Iterable[Any]) -> bool:
-        return any(value is not None and self._is(value) for value in values)
+    def _contains(self, values: Iterable[Any]) -> bool:
+        return any(value is not None and self._is_address(value) for value in values)
 
-    def _is(self, value: Any) -> bool:
+    def _is_address(self, value: Any) -> bool:
         if not isinstance(value, str | bytes):
-            return self._is_in(value.values() if isinstance(value, dict) else _items(value))
+            return self._contains(value.values() if isinstance(value, dict) else _items(value))
         text = value.decode(errors="replace") if isinstance(value, bytes) else value
         return wallet_key(text) == self.key or self.search.is_in(value)
 

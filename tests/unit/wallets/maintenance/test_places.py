@@ -88,7 +88,7 @@ def test_an_address_is_found_in_every_form(raw: bytes) -> None:
     search = WalletSearch(ADDRESS.lower())
     assert search.is_in(raw)
     assert search.is_in(b"x" * 1000 + raw + b"x" * 1000)
-    assert not search.is_in(search.without(raw)) or raw == bytes.fromhex(ADDRESS[2:])
+    assert not search.is_in(search.redact(raw)) or raw == bytes.fromhex(ADDRESS[2:])
     assert not WalletSearch(ADDRESS.lower()[:-1] + "2").is_in(raw)
     assert len(raw) <= search.longest
 

@@ -20,7 +20,7 @@ from scorestream.infra.delta.table_features import read_table_batches
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError, InputError
-from scorestream.infra.storage.csv_files import csv_batches, refuse_repeated
+from scorestream.infra.storage.csv_files import csv_batches, refuse_repeated_names
 from scorestream.infra.storage.filesystem import (
     as_uri,
     exists,
@@ -87,7 +87,7 @@ def read_batches(path: str) -> Iterator[pa.Table]:
     """
     try:
         for batch in _batches(path):
-            refuse_repeated(path, batch.schema.names)
+            refuse_repeated_names(path, batch.schema.names)
             yield batch
     except DeltaError as error:
         raise InputError(str(error)) from None

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorestream.infra.errors import InputError
-from scorestream.infra.storage.csv_files import refuse_repeated
+from scorestream.infra.storage.csv_files import refuse_repeated_names
 from scorestream.infra.storage.filesystem import filesystem_of
 
 
@@ -22,7 +22,7 @@ def merge_schemas(uris: Sequence[str]) -> pa.Schema:
     for uri in uris:
         filesystem, path = filesystem_of(uri)
         schema = pq.read_schema(path, filesystem=filesystem)
-        refuse_repeated(uri, schema.names)
+        refuse_repeated_names(uri, schema.names)
         common = schema if common is None else pa.schema(_fields(common, schema, uri))
     return common
 

@@ -206,11 +206,11 @@ def cross_validate(
     """
     folds = split_folds(examples, card, search.folds, seed)
 
-    def judged(fold: Fold) -> Floats:
+    def evaluate_fold(fold: Fold) -> Floats:
         model = learner.learn(card, examples.take(fold[0]), seed)
         return model.margin(examples.take(fold[1]).features)
 
-    margins = _map_in_threads(judged, folds, search.workers or os.cpu_count() or 1)
+    margins = _map_in_threads(evaluate_fold, folds, search.workers or os.cpu_count() or 1)
     shape = (len(examples), *margins[0].shape[1:])
     all_margins = np.full(shape, np.nan)
     metrics = []
