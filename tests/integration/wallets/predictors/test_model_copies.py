@@ -363,7 +363,7 @@ def test_of_an_object_store_a_machine_fetches_a_copy_once(
             return filesystem_of(uri)
         return SubTreeFileSystem(version.uri.removeprefix("file://"), LocalFileSystem()), ""
 
-    for module in ("io.filesystem", "serving.wallet_pyfunc"):
+    for module in ("infra.storage.filesystem", "wallets.predictors.pyfunc"):
         monkeypatch.setattr(f"scorestream.{module}.filesystem_of", of)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for _ in range(2):
