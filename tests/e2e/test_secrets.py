@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import read_stream
+from scorestream.infra.spark.compat import query_execution
 from scorestream.wallets.reference import snapshots
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.reference.snapshots import current_reference
@@ -141,7 +142,7 @@ EXPECTED: Final = (
 
 @pytest.mark.spark
 def test_a_plan_tells_no_secret(job: Installation, leaks: Leaks, spark: SparkSession) -> None:
-    plan = read_stream(spark, job.settings)._jdf.queryExecution()
+    plan = query_execution(read_stream(spark, job.settings))
     for text in (plan.toString(), plan.logical().toJSON(), plan.analyzed().toJSON()):
         assert "Streaming" in text
         leaks.look("plan", text.encode())

@@ -56,7 +56,9 @@ def fill(warehouse: Warehouse, model: DexV1) -> None:
 
 def write(warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int) -> None:
     """Score records and commit their rows; `scored_at` grows with the offset."""
-    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0 + first_offset, model, "1+test")
+    facts = BatchFacts.of(
+        "run", first_offset, 1_767_323_045.0 + first_offset, model, code_version="1+test"
+    )
     batches = score_records([records_of(records, first_offset)], model, include_transactions=True)
     report = write_scored(batches, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, None)

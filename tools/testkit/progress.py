@@ -15,7 +15,7 @@ class ProgressCounter:
 
     units: int = 0
 
-    def get_on(self) -> None:
+    def report_progress(self) -> None:
         """Count a unit."""
         self.units += 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ScorestreamError(Exception):
@@ -31,6 +31,10 @@ class LostOffsetsError(KafkaError):
     """Offsets that were not processed yet are gone from the input topic, or the topic itself is."""
 
     exit_code = 3
+
+
+class OffsetsGoneError(LostOffsetsError):
+    """Offsets that a batch is to fetch are gone from the input topic."""
 
 
 class TooLargeError(KafkaError):
@@ -101,3 +105,11 @@ class DriftFound(ScorestreamError):
     """Data are not like those of a training any more; the message names the columns."""
 
     exit_code = 4
+
+
+def _with_subclasses(kind: type[ScorestreamError]) -> list[type[ScorestreamError]]:
+    return [kind, *(each for child in kind.__subclasses__() for each in _with_subclasses(child))]
+
+
+# By their names, under which errors come from other processes.
+ERROR_CLASSES: Final = {kind.__name__: kind for kind in _with_subclasses(ScorestreamError)}

@@ -24,9 +24,11 @@ from scorestream.infra.display import (
     visible_lines,
 )
 from scorestream.infra.errors import QueryError
+from scorestream.infra.spark.compat import is_command_output
+from scorestream.infra.spark.compat_texts import error_summary
 from scorestream.infra.spark.session import build_session
 from scorestream.infra.sql.output import TABLE_ROWS, Format
-from scorestream.infra.sql.spark_guard import ReadOnlySession, error_summary
+from scorestream.infra.sql.spark_guard import ReadOnlySession
 from scorestream.wallets.schema.views import CATALOG
 
 
@@ -88,19 +90,14 @@ def _write_csv(rows: DataFrame, out: TextIO, text: Callable[[str], str]) -> None
 def _print_table(rows: DataFrame, out: TextIO) -> None:
     table = TextTable(*map(heading, rows.columns))
     shown = rows.limit(TABLE_ROWS + 1).collect()
-    text = visible_lines if _is_of_spark(rows) else visible
+    # What Spark says of tables and plans may have several lines.
+    text = visible_lines if is_command_output(rows) else visible
     for row in shown[:TABLE_ROWS]:
         table.add_row(*("" if value is None else Text(text(_plain(value))) for value in row))
     console = Console(file=out, width=None if out.isatty() else 240)
     console.print(table)
     if len(shown) > TABLE_ROWS:
         console.print(f"the first {TABLE_ROWS} rows; --format json or csv prints all")
-
-
-def _is_of_spark(rows: DataFrame) -> bool:
-    """Whether the rows describe tables or plans, whose texts may have several lines."""
-    plan = rows._jdf.queryExecution().commandExecuted()
-    return str(plan.nodeName()) == "CommandResult"
 
 
 def _plain(value: Any) -> str:

@@ -22,6 +22,7 @@ from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.display import spreadsheet_text, visible
 from scorestream.infra.errors import QueryError
+from scorestream.infra.spark.compat import jvm, session_state
 from scorestream.infra.sql.output import Format
 from scorestream.infra.sql.spark_functions import FUNCTIONS, TABLE_FUNCTIONS
 from scorestream.infra.sql.spark_guard import NODES, ReadOnlySession
@@ -185,8 +186,7 @@ def assert_nothing_is_shown(sql: str, text: str) -> None:
 
 
 def test_hostile_statements_do_nothing(analysed: Warehouse, spark: SparkSession) -> None:
-    jvm: Any = spark._jvm
-    jvm.java.lang.System.setProperty(PROPERTY, PASSWORD)
+    jvm(spark).java.lang.System.setProperty(PROPERTY, PASSWORD)
     reading = ReadOnlySession(spark, CATALOG.relations)
     before = found_in(Path(analysed.root))
     answered = set()
@@ -229,8 +229,7 @@ def test_a_condition_reads_no_table_and_runs_nothing(
 
 
 def test_nodes_are_those_of_this_spark(spark: SparkSession) -> None:
-    jvm: Any = spark._jvm
-    loader = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    loader = jvm(spark).java.lang.Thread.currentThread().getContextClassLoader()
 
     def is_there(name: str) -> bool:
         return loader.getResource(f"{name.replace('.', '/')}.class") is not None
@@ -239,7 +238,7 @@ def test_nodes_are_those_of_this_spark(spark: SparkSession) -> None:
 
 
 def test_functions_are_those_of_this_spark(spark: SparkSession) -> None:
-    state = spark.newSession()._jsparkSession.sessionState()
+    state = session_state(spark.newSession())
     for registry, named in (
         (state.functionRegistry(), FUNCTIONS),
         (state.tableFunctionRegistry(), TABLE_FUNCTIONS),

@@ -46,7 +46,9 @@ def settings(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Settings
     listed = load_wallet_models(made.model_copy(update={"wallet_models": WALLET_MODELS}))
     active_models = ActiveModels(listed, made, NoModelEvents())
     active_models.start()
-    facts = BatchFacts.of("run", 0, SCORED_AT, model, "1", tuple(active_models.batch_models))
+    facts = BatchFacts.of(
+        "run", 0, SCORED_AT, model, code_version="1", models=tuple(active_models.batch_models)
+    )
     scored = score_records([records_of(golden_records())], model, include_transactions=True)
     report = write_scored(scored, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, ("run", 0))

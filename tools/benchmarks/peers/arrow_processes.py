@@ -66,7 +66,7 @@ def _score(case: StreamCase, partitions: Sequence[int]) -> int:
 
 def _rows(records: Records) -> pa.Table:
     model = scoring_model()
-    facts = BatchFacts.of("arrow", 0, time.time(), model, "peer")
+    facts = BatchFacts.of("arrow", 0, time.time(), model, code_version="peer")
     scored = score_messages(records.values, records.as_of, model, include_transactions=False)
     return table_rows(scored, records, facts)[SCORES]
 

@@ -27,10 +27,10 @@ from scorestream.wallets.core.decode import Decoded, decode
 from scorestream.wallets.core.messages import MAX_WALLET_CHARACTERS
 from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_messages
 from scorestream.wallets.core.wallet_keys import wallet_key
-from scorestream.wallets.execution.decoded_batch import Piece
+from scorestream.wallets.execution.decoded_batch import DecodedBatch
 from scorestream.wallets.execution.incremental import score_increments
 from scorestream.wallets.execution.result_messages import failure_records, success_records
-from scorestream.wallets.execution.scoring_task import timeless
+from scorestream.wallets.execution.scoring_task import timestamp_rejects
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import BATCH_TABLES, REJECTS, SCORES
 from tools.chaos.fuzzing.records import Headers
@@ -104,7 +104,7 @@ class Checker:
         golden = min(golden_wallets(), key=_distance)
         self._model = model
         self._golden = HostileMessage(golden.value, golden.as_of * 1000)
-        self._facts = BatchFacts.of("fuzz", 0, _STARTED_AT, model, "0")
+        self._facts = BatchFacts.of("fuzz", 0, _STARTED_AT, model, code_version="0")
         scored = self.scored([self._golden])[1]
         self._expected = _of_position(scored, 0)
         wrong = differences(scored.scores.to_pylist()[0], golden.expected)
@@ -144,7 +144,7 @@ class Checker:
         """Messages as records, and what the core makes of them."""
         fetched = [message.to_message(offset) for offset, message in enumerate(messages)]
         records = Records.concat(list(gather_batches(fetched, "in")))
-        refused = timeless(records)
+        refused = timestamp_rejects(records)
         return records, score_messages(records.values, records.as_of, self._model, refused=refused)
 
     def _check_rows(self, scored: Scored, records: Records, *, thorough: bool) -> None:
@@ -174,7 +174,7 @@ class Checker:
     def _check_increments(self, records: Records) -> None:
         """With `WALLET_MESSAGES=incremental` and an empty store, each has one result as well."""
         empty = schemas.WALLET_ROWS.empty_table()
-        piece = Piece(records, decode(records.values, refused=timeless(records)))
+        piece = DecodedBatch(records, decode(records.values, refused=timestamp_rejects(records)))
         done = score_increments(piece, lambda _: empty, self._model).scored
         _check_positions(done, len(records))
         _check_scores(done.scores)

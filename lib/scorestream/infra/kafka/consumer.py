@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka import KafkaError as Errors
 
 from scorestream.infra.config.settings import Settings
-from scorestream.infra.errors import KafkaError
+from scorestream.infra.errors import KafkaError, OffsetsGoneError
 from scorestream.infra.kafka.connection import (
     ANSWER_SECONDS,
     MAX_MESSAGE_BYTES,
@@ -39,6 +39,8 @@ RECORDS_PER_TASK: Final = 1000
 MAX_RECORDS_PER_TASK: Final = 50_000
 MESSAGES_PER_CALL: Final = 200
 CALL_SECONDS: Final = 0.1
+# How librdkafka says that the broker does not have an offset.
+_OUT_OF_RANGE: Final = "Offset out of range"
 CONSUMER_OPTIONS: Final = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
@@ -81,15 +83,11 @@ def read_stream(spark: SparkSession, settings: Settings, **options: str) -> Data
 
 
 def planned_ranges(batch: DataFrame) -> list[OffsetRange]:
-    """The offsets that Spark's Kafka source planned for a micro-batch, empty ranges left out.
+    """The offsets that Spark's Kafka source planned for a micro-batch, empty ranges left out."""
+    # What runs in other processes than Spark's needs no Spark.
+    from scorestream.infra.spark.compat import planned_offsets  # noqa: PLC0415
 
-    Spark has no public name for them: they are read off the input partitions of its plan.
-    """
-    partitions = batch._jdf.queryExecution().toRdd().partitions()
-    planned = [p.inputPartition().get().offsetRange() for p in partitions]
-    ranges = [
-        OffsetRange(r.topic(), r.partition(), r.fromOffset(), r.untilOffset()) for r in planned
-    ]
+    ranges = [OffsetRange(*planned) for planned in planned_offsets(batch)]
     return [r for r in ranges if len(r) > 0]
 
 
@@ -173,7 +171,8 @@ def _advance(
     error, offset = message.error(), message.offset() or 0
     at_end = error is not None and error.code() == Errors._PARTITION_EOF
     if error is not None and not at_end:
-        raise KafkaError(f"{current} cannot be read: {error.str()}")
+        kind = OffsetsGoneError if _OUT_OF_RANGE in error.str() else KafkaError
+        raise kind(f"{current} cannot be read: {error.str()}")
     # What the consumer still had of a task before is not meant; nor is the partition read to its
     # end where a broker, just started, does not know all of it yet.
     if offset < (current.end if at_end else current.start):
@@ -200,7 +199,7 @@ def _refuse_lost(consumer: Consumer, current: OffsetRange, offset: int) -> None:
     where = TopicPartition(current.topic, current.partition)
     low, _ = consumer.get_watermark_offsets(where, cached=True)
     if low > current.start:
-        raise KafkaError(
+        raise OffsetsGoneError(
             f"offsets {current.start} to {min(low, offset) - 1} of {current.topic} partition "
             f"{current.partition} are gone"
         )

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
 
 from scorestream.infra.errors import InputError
+from scorestream.infra.spark.remote_errors import marked_errors
 from scorestream.infra.storage.csv_files import csv_batches, csv_header
 
 _MAX_TASKS: Final = 1_000
@@ -46,7 +47,7 @@ def csv_rows(
     tasks = min(len(uris), _MAX_TASKS)
     schema = StructType([StructField(name, StringType()) for name in names])
     return spark.range(0, len(uris), 1, tasks).mapInArrow(
-        _reading(uris, partitions, names, nulls), schema
+        _reading(uris, partitions, names, nulls=nulls), schema
     )
 
 
@@ -54,14 +55,17 @@ def _reading(
     uris: Sequence[str],
     partitions: Sequence[Mapping[str, str | None]],
     names: Sequence[str],
+    *,
     nulls: bool,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """What a task does: the numbers of files → their rows."""
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number in (n for batch in batches for n in batch.column(0).to_pylist()):
-            for rows in csv_batches(uris[number], nulls=nulls):
-                yield from _whole(rows, partitions[number]).select(names).to_batches()
+        numbers = (n for batch in batches for n in batch.column(0).to_pylist())
+        with marked_errors():
+            for number in numbers:
+                for rows in csv_batches(uris[number], nulls=nulls):
+                    yield from _whole(rows, partitions[number]).select(names).to_batches()
 
     return read
 

@@ -1,8 +1,8 @@
-"""Tasks that say that they get on, so that only those that do not are killed.
+"""Tasks that report progress, so that only those that make none are killed.
 
 How long a task takes says nothing: a bucket of many wallets and moments may take hours, and so may
-publishing at a given rate. So work says :func:`get_on` after each unit that is bounded. A task that
-runs for long passes that on, now and then, through a file below the warehouse, which is what all
+publishing at a given rate. So work calls :func:`report_progress` after each bounded unit. A task
+that runs for long writes that, now and then, into a file below the warehouse, which is what all
 machines share; the watchdog on the driver looks whether the file changes. A task of seconds, as
 nearly all are, writes none.
 """
@@ -26,136 +26,136 @@ Unit = TypeVar("Unit")
 
 
 @dataclass(frozen=True)
-class Signs:
-    """Where the tasks of a session leave their signs of life.
+class HeartbeatFiles:
+    """Where the tasks of a session write their heartbeats.
 
     Attributes:
-        folder: a file a task, whose name is the number of its attempt in the session.
-        seconds: no task writes more often.
+        folder: one file a task attempt, named by its id.
+        interval: seconds; no task writes more often.
     """
 
     folder: str
-    seconds: float
+    interval: float
 
-    def read(self, tasks: Iterable[int]) -> dict[int, str]:
-        """The last sign of each of the tasks that gave one."""
-        found = {number: read_text(self.place(number)) for number in tasks}
-        return {number: text for number, text in found.items() if text}
+    def read(self, task_ids: Iterable[int]) -> dict[int, str]:
+        """The last heartbeat of each of the tasks that wrote one."""
+        found = {task_id: read_text(self.path(task_id)) for task_id in task_ids}
+        return {task_id: text for task_id, text in found.items() if text}
 
-    def place(self, task: int) -> str:
-        """The file of a task."""
-        return f"{self.folder}/{task}"
+    def path(self, task_id: int) -> str:
+        """The file of a task attempt."""
+        return f"{self.folder}/{task_id}"
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all files."""
         remove_folder(self.folder)
 
 
-class Patience:
-    """Which tasks have not got on for too long, by their signs and a steady clock."""
+class StallDetector:
+    """Finds tasks that have made no progress for too long, by heartbeats and a monotonic clock."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, timeout: float) -> None:
         """No task is known yet.
 
         Args:
-            seconds: the most that a task may go without getting on.
+            timeout: seconds that a task may go without progress; twice that when it is retried.
         """
-        self._seconds = seconds
-        # By attempt of a task, its last sign, and when that was first seen.
+        self._timeout = timeout
+        # By id of the task attempt, its last heartbeat, and when that was first seen.
         self._known: dict[int, tuple[str | None, float]] = {}
 
-    def overdue(
-        self, running: Mapping[int, int], signs: Mapping[int, str], now: float
+    def stalled(
+        self, running: Mapping[int, int], heartbeats: Mapping[int, str], now: float
     ) -> dict[int, float]:
-        """For how long the tasks have not got on that took too long for it.
+        """The stalled tasks, and the seconds since each last made progress.
 
         Args:
-            running: all that run, with how often each was tried before.
-            signs: the last sign of each that gave one.
-            now: seconds of a clock that only goes forward.
+            running: ids of all task attempts that run, with how often each was tried before.
+            heartbeats: the last of each that wrote one.
+            now: seconds of a monotonic clock.
         """
-        self._known = {task: self._seen(task, signs.get(task), now) for task in running}
+        self._known = {task: self._seen(task, heartbeats.get(task), now) for task in running}
         ages = {task: now - since for task, (_, since) in self._known.items()}
-        return {task: age for task, age in ages.items() if age > self._most(running[task])}
+        return {task: age for task, age in ages.items() if age > self._limit(running[task])}
 
-    def _seen(self, task: int, sign: str | None, now: float) -> tuple[str | None, float]:
+    def _seen(self, task: int, heartbeat: str | None, now: float) -> tuple[str | None, float]:
         known = self._known.get(task)
-        return known if known is not None and sign in (None, known[0]) else (sign, now)
+        return known if known is not None and heartbeat in (None, known[0]) else (heartbeat, now)
 
-    def _most(self, tried: int) -> float:
-        # What is done again is done with care, which takes longer.
-        return self._seconds * (2 if tried else 1)
+    def _limit(self, tried: int) -> float:
+        # A retry works in isolated processes, which takes longer.
+        return self._timeout * (2 if tried else 1)
 
 
-class _Task:
-    """The task that this process does."""
+class _TaskHeartbeat:
+    """The heartbeat of the task that this process runs."""
 
-    def __init__(self, signs: Signs, number: int) -> None:
-        self._seconds = signs.seconds
-        self._uri = signs.place(number)
+    def __init__(self, files: HeartbeatFiles, task_id: int) -> None:
+        self._interval = files.interval
+        self._uri = files.path(task_id)
         self._count = 0
-        self._signed = False
-        self._next = time.monotonic() + signs.seconds
+        self._written = False
+        self._next = time.monotonic() + files.interval
 
-    def get_on(self) -> None:
+    def report_progress(self) -> None:
         self._count += 1
         now = time.monotonic()
         if now >= self._next:
             # A store that is away for a while is the work's affair.
             with suppress(OSError):
-                self._signed = True
+                self._written = True
                 write_text(self._uri, str(self._count))
-            self._next = now + self._seconds
+            self._next = now + self._interval
 
     def end(self) -> None:
-        if self._signed:
+        if self._written:
             with suppress(OSError):
                 delete_files([self._uri])
 
 
-# On the driver, while tasks are watched.
-_watched: Signs | None = None
-# In a worker, while it does a task that is watched.
-_task: _Task | None = None
+# On the driver, while a watchdog runs.
+_files: HeartbeatFiles | None = None
+# In a worker, while it runs a task that is watched.
+_task: _TaskHeartbeat | None = None
 
 
-def get_on() -> None:
-    """Say that a unit of work is done; costs next to nothing, and nothing outside of tasks."""
+def report_progress() -> None:
+    """Say that a unit of work is done; costs next to nothing, and outside of tasks does nothing."""
     if _task is not None:
-        _task.get_on()
+        _task.report_progress()
 
 
-def getting_on(units: Iterable[Unit]) -> Iterator[Unit]:
-    """The units of work, saying :func:`get_on` before each."""
+def reporting_progress(units: Iterable[Unit]) -> Iterator[Unit]:
+    """The units of work, with a call of :func:`report_progress` before each."""
     for unit in units:
-        get_on()
+        report_progress()
         yield unit
 
 
 @contextmanager
-def watched(signs: Signs) -> Iterator[None]:
-    """On the driver: tasks that begin within the block are told where to leave signs."""
-    global _watched  # noqa: PLW0603  there is one session a process
-    _watched = signs
+def heartbeats_to(files: HeartbeatFiles) -> Iterator[None]:
+    """On the driver: tasks that start within the block write heartbeats to these files."""
+    global _files  # noqa: PLW0603  there is one session a process
+    _files = files
     try:
         yield
     finally:
-        _watched = None
+        _files = None
 
 
-def signs_of_now() -> Signs | None:
-    """On the driver: where tasks that begin now leave signs; None: nobody watches them."""
-    return _watched
+def current_heartbeats() -> HeartbeatFiles | None:
+    """On the driver: where tasks that start now write heartbeats; None: nobody reads them."""
+    return _files
 
 
 @contextmanager
-def signing(signs: Signs | None, task_number: int) -> Iterator[None]:
-    """In a task: what it says within the block goes there."""
-    global _task  # noqa: PLW0603  a worker does one task at a time
-    if signs is None:
+def task_heartbeat(files: HeartbeatFiles | None, task_id: int) -> Iterator[None]:
+    """In a task: write its heartbeat while the block runs; None: do not."""
+    global _task  # noqa: PLW0603  a worker runs one task at a time
+    if files is None:
         yield
         return
-    _task = task = _Task(signs, task_number)
+    _task = task = _TaskHeartbeat(files, task_id)
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
-"""Work that may end the process that does it, done in a process of its own.
+"""Work that may crash or hang, done in an isolated process.
 
-The first attempt of a task works at full speed. Where it died, a later one works with care: what
-its process does not survive is cut into ever smaller parts, until the one item is found that is to
-blame. It is given up, and all others are done as always.
+The first attempt of a task works at full speed. Where it crashed, the retry isolates the work: what
+the isolated process does not survive is split into ever smaller parts, until the one item is found
+that is to blame. It is given up, and all others are done as always.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from enum import Enum, auto
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,11 +21,13 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, Self, TypeVar, cast
 
 from scorestream.infra.errors import ScorestreamError
-from scorestream.infra.spark.heartbeat import get_on
+from scorestream.infra.spark.heartbeat import report_progress
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+# Of a piece of work in an isolated process, in seconds.
+DEFAULT_TIMEOUT: Final = 60.0
 # Until a new process has imported all that it needs, on a machine that is busy.
 START_SECONDS: Final = 60.0
 END_SECONDS: Final = 10.0
@@ -36,12 +38,12 @@ _SHOWN_CHARACTERS: Final = 300
 _spawn = get_context("spawn")
 
 
-class Undoable(Exception):
-    """Work that could not be done; the text says why."""
+class WorkFailed(Exception):
+    """Isolated work failed; the text says why."""
 
 
-class Deadly(Undoable):
-    """Work that ended its process, or took too long."""
+class CrashOrTimeout(WorkFailed):
+    """Isolated work ended its process, or took longer than its timeout."""
 
 
 def is_retry() -> bool:
@@ -52,100 +54,91 @@ def is_retry() -> bool:
     return context is not None and context.attemptNumber() > 0
 
 
-@dataclass(frozen=True)
-class Care:
-    """How a task works with care.
+class Isolation(Enum):
+    """When a task does its work in an isolated process, which may crash or hang without harm."""
 
-    Attributes:
-        seconds: the most that a piece of work may take then.
-        at_once: whether its first attempt does so, too.
-    """
-
-    seconds: float
-    at_once: bool = False
+    NEVER = auto()
+    ON_RETRY = auto()
+    ALWAYS = auto()
 
     @property
     def is_due(self) -> bool:
-        """Whether the task that this runs in works with care."""
-        return self.at_once or is_retry()
+        """Whether the task that this runs in isolates its work."""
+        return self is Isolation.ALWAYS or (self is Isolation.ON_RETRY and is_retry())
 
 
-def care_is_due(care: Care | None) -> bool:
-    """Whether a task works with care; without a word on it, where it failed before."""
-    return is_retry() if care is None else care.is_due
-
-
-def carefully(
-    helper: Helper,
-    call: Callable[[Item], Callable[[], Answer]],
+def isolate_failures(
+    process: IsolatedProcess,
+    work: Callable[[Item], Callable[[], Answer]],
     item: Item,
-    parts: Callable[[Item], Sequence[Item]],
+    split: Callable[[Item], Sequence[Item]],
+    *,
     give_up: Callable[[Item, str], Answer],
 ) -> Iterator[tuple[Item, Answer]]:
-    """Do work for an item as a whole, or where that does not succeed, for its parts.
+    """Do work for an item as a whole or, where that fails, for its parts.
 
-    What cannot be cut is tried once more, alone in a new process, before it is given up.
+    What cannot be split is tried once more, alone in a new process, before it is given up.
 
     Args:
-        helper: does the work.
-        call: the work for an item, prepared in this process; it and its answer are pickled.
+        process: does the work.
+        work: the work for an item, prepared in this process; it and its answer are pickled.
         item: all there is to do.
-        parts: cuts an item; what it gives back in one part is not cut further.
-        give_up: the answer for an item that cannot be cut and cannot be done, and why not.
+        split: the parts of an item; a single part is not split further.
+        give_up: the answer for an item that cannot be split and fails, and why it fails.
 
     Yields:
         Each part that was done as a whole, and the answer.
 
     Raises:
-        MemoryError: this process cannot prepare the work for an item that cannot be cut.
-        ScorestreamError: no process for the work can be started.
+        MemoryError: this process cannot prepare the work for an item that cannot be split.
+        ScorestreamError: no isolated process can be started.
     """
-    get_on()
+    report_progress()
     try:
-        answer = helper.run(call(item))
-    except (Undoable, MemoryError):
-        smaller = parts(item)
+        answer = process.run(work(item))
+    except (WorkFailed, MemoryError):
+        parts = split(item)
     else:
         yield item, answer
         return
-    if len(smaller) == 1:
-        yield item, _alone(helper, call, item, give_up)
+    if len(parts) == 1:
+        yield item, _run_alone(process, work, item, give_up)
         return
-    for part in smaller:
-        yield from carefully(helper, call, part, parts, give_up)
+    for part in parts:
+        yield from isolate_failures(process, work, part, split, give_up=give_up)
 
 
-def _alone(
-    helper: Helper,
-    call: Callable[[Item], Callable[[], Answer]],
+def _run_alone(
+    process: IsolatedProcess,
+    work: Callable[[Item], Callable[[], Answer]],
     item: Item,
     give_up: Callable[[Item, str], Answer],
 ) -> Answer:
-    """Do work for an item in a new process, which the trial has shown to be well, or give it up."""
-    helper.stop()
-    get_on()
-    work = call(item)
+    """Do work for an item in a new process, which has passed its trial, or give the item up."""
+    process.stop()
+    report_progress()
+    call = work(item)
     try:
-        return helper.run(work)
-    except Undoable as error:
+        return process.run(call)
+    except WorkFailed as error:
         return give_up(item, str(error))
 
 
-class Helper:
+class IsolatedProcess:
     """A process that does one piece of work after the other, and is replaced when it dies.
 
     It has the limits of this process, for instance of memory, and never outlives it. On Linux it
     ends with the thread that gave it the first work.
     """
 
-    def __init__(self, seconds: float, trial: Callable[[], object]) -> None:
-        """Nothing is started yet.
+    def __init__(self, timeout: float, trial: Callable[[], object]) -> None:
+        """No process is started yet.
 
         Args:
-            seconds: the most that a piece of work may take.
+            timeout: seconds that a piece of work may take.
             trial: work that has to succeed in each new process.
         """
-        self._seconds = seconds
+        self._timeout = timeout
         self._trial = trial
         self._process: _Process | None = None
 
@@ -159,20 +152,20 @@ class Helper:
         """Have the work done.
 
         Raises:
-            Deadly: it took too long, or ended its process.
-            Undoable: it raised, or it or its answer is too large to be handed over.
+            CrashOrTimeout: it took too long, or ended its process.
+            WorkFailed: it raised, or it or its answer is too large to be handed over.
             ScorestreamError: no process for it can be started.
         """
         if self._process is None:
             self._process = self._started()
         try:
-            answer, problem = self._process.ask(call, self._seconds)
+            answer, problem = self._process.ask(call, self._timeout)
         except BaseException:
             # Nobody knows what is left in its pipe.
             self.stop()
             raise
         if problem is not None:
-            raise Undoable(problem)
+            raise WorkFailed(problem)
         return answer
 
     def stop(self) -> None:
@@ -188,7 +181,7 @@ class Helper:
             raise _unwell(OUT_OF_MEMORY) from None
         try:
             _, problem = process.ask(self._trial, START_SECONDS)
-        except Undoable as error:
+        except WorkFailed as error:
             problem = str(error)
         if problem is None:
             return process
@@ -210,22 +203,22 @@ class _Process:
         self._process.start()
         other.close()
 
-    def ask(self, call: Callable[[], Answer], seconds: float) -> tuple[Answer, str | None]:
+    def ask(self, call: Callable[[], Answer], timeout: float) -> tuple[Answer, str | None]:
         """The answer, or a problem.
 
         Raises:
-            Undoable: there is no answer.
+            WorkFailed: there is no answer.
         """
         try:
             self._pipe.send(call)
-            if self._pipe.poll(seconds):
+            if self._pipe.poll(timeout):
                 answered: tuple[Answer, str | None] = self._pipe.recv()
                 return answered
         except (EOFError, OSError):
-            raise Deadly(self._end()) from None
+            raise CrashOrTimeout(self._end()) from None
         except MemoryError:
-            raise Undoable(OUT_OF_MEMORY) from None
-        raise Deadly(f"it took longer than {seconds:g} s")
+            raise WorkFailed(OUT_OF_MEMORY) from None
+        raise CrashOrTimeout(f"it took longer than {timeout:g} s")
 
     def kill(self) -> None:
         self._process.kill()
@@ -243,7 +236,7 @@ class _Process:
 
 
 def _serve(pipe: Connection[Any, Any]) -> None:
-    """Do what comes, in the process of a helper."""
+    """Do the work that comes, in the isolated process."""
     _end_with_parent()
     try:
         while True:

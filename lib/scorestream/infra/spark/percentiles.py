@@ -14,7 +14,7 @@ MAX_EXACT: Final = 2_000_000
 APPROXIMATE_ACCURACY: Final = 100_000
 
 
-def percentiles(column: str, percents: Sequence[int], exact: bool) -> Column:
+def percentiles(column: str, percents: Sequence[int], *, exact: bool) -> Column:
     """An aggregate: the values of a column at percentiles, as an array.
 
     Args:

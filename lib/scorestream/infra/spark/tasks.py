@@ -1,26 +1,22 @@
-"""Work in Spark's tasks: one item a task, one answer an item."""
+"""Work in Spark's tasks: one item a task, one answer an item; with a shuffle where it is needed."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from py4j.protocol import Py4JJavaError
 from pyspark import TaskContext
-from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import SparkSession
 
 from scorestream.infra.errors import InputError
-from scorestream.infra.spark.heartbeat import getting_on, signing, signs_of_now
+from scorestream.infra.spark import compat
+from scorestream.infra.spark.heartbeat import current_heartbeats, reporting_progress, task_heartbeat
+from scorestream.infra.spark.remote_errors import error_of, marked_errors, spark_errors
 
 Item = TypeVar("Item")
-Piece = TypeVar("Piece")
+Part = TypeVar("Part")
 Answer = TypeVar("Answer")
-_OURS: Final = "scorestream.infra.errors."
-_INPUT: Final = re.compile(re.escape(_OURS) + r"InputError: (.+)")
-_TRIED_ONCE: Final = re.compile(r"failed 1 times|failed the maximum allowable number of times")
 
 
 def run_tasks(
@@ -41,31 +37,33 @@ def run_tasks(
     # rounds of a micro-batch (docs/decisions/0008-plumbing.md).
     if not items:
         return []
-    signs = signs_of_now()
+    heartbeats = current_heartbeats()
 
     def each(number: int) -> Answer:
-        with signing(signs, _task_number()):
+        with marked_errors(), task_heartbeat(heartbeats, _task_id()):
             return work(items[number])
 
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
-    return numbers.map(each).collect()
+    with spark_errors():
+        return numbers.map(each).collect()
 
 
 def run_exchange(
     spark: SparkSession,
-    split: Callable[[Item], Iterable[tuple[int, Piece]]],
     items: Sequence[Item],
-    work: Callable[[Sequence[Piece]], Answer],
+    *,
+    split: Callable[[Item], Iterable[tuple[int, Part]]],
+    work: Callable[[Sequence[Part]], Answer],
     buckets: int,
 ) -> list[Answer]:
     """Split every item in a task of its own, then do the work for every bucket in one.
 
     Args:
         spark: the session.
-        split: the pieces of an item, each with the number of its bucket.
         items: one for each task.
-        work: what is done with all pieces of a bucket.
-        buckets: how many there are; for one without pieces nothing is done.
+        split: the parts of an item, each with the number of its bucket.
+        work: what is done with all parts of a bucket.
+        buckets: how many there are; nothing is done for an empty one.
 
     Returns:
         The answers. They should be small: the driver gets them all.
@@ -73,25 +71,26 @@ def run_exchange(
     if not items:
         return []
 
-    signs = signs_of_now()
+    heartbeats = current_heartbeats()
 
-    def each_item(number: int) -> Iterator[tuple[int, Piece]]:
-        with signing(signs, _task_number()):
-            yield from getting_on(split(items[number]))
+    def each_item(number: int) -> Iterator[tuple[int, Part]]:
+        with marked_errors(), task_heartbeat(heartbeats, _task_id()):
+            yield from reporting_progress(split(items[number]))
 
-    def each_bucket(pairs: Iterable[tuple[int, Piece]]) -> Iterator[Answer]:
-        with signing(signs, _task_number()):
-            pieces = [piece for _, piece in getting_on(pairs)]
-            if pieces:
-                yield work(pieces)
+    def each_bucket(pairs: Iterable[tuple[int, Part]]) -> Iterator[Answer]:
+        with marked_errors(), task_heartbeat(heartbeats, _task_id()):
+            parts = [part for _, part in reporting_progress(pairs)]
+            if parts:
+                yield work(parts)
 
     numbers = spark.sparkContext.parallelize(range(len(items)), len(items))
-    pieces = numbers.flatMap(each_item)
-    return pieces.partitionBy(buckets, int).mapPartitions(each_bucket).collect()
+    parts = numbers.flatMap(each_item)
+    with spark_errors():
+        return parts.partitionBy(buckets, int).mapPartitions(each_bucket).collect()
 
 
-def _task_number() -> int:
-    """In a task: the number of its attempt, which no other of the session has."""
+def _task_id() -> int:
+    """In a task: the id of its attempt, which no other of the session has."""
     context = TaskContext.get()
     return 0 if context is None else context.taskAttemptId()
 
@@ -104,21 +103,18 @@ def input_errors() -> Iterator[None]:
         InputError: a task could not read its input.
     """
     try:
-        yield
-    except (Py4JJavaError, PySparkException) as error:
-        told = _INPUT.search(str(error))
-        if told is None:
-            raise
-        raise InputError(told[1]) from None
+        with spark_errors():
+            yield
+    except Exception as error:
+        ours = error_of(error)
+        if isinstance(ours, InputError):
+            raise ours from None
+        raise
 
 
 def tried_once(error: Exception) -> bool:
     """Whether Spark may have given up work without a second attempt of the task that failed.
 
-    So it does where it is told to, and where the answers of other tasks are lost again and again:
-    then it counts anew. Of what Python raised it does not say how often it tried. What is raised on
-    purpose does not count.
+    An error of ours, which is raised on purpose, does not count.
     """
-    text = str(error)
-    once = isinstance(error, PythonException) or _TRIED_ONCE.search(text) is not None
-    return once and _OURS not in text
+    return compat.says_tried_once(error) and error_of(error) is None

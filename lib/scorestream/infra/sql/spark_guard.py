@@ -13,17 +13,23 @@ Not decided over text, and not by what is forbidden:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from py4j.java_gateway import JavaObject, is_instance_of
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.classic.column import Column as ClassicColumn
-from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 
 from scorestream.infra.errors import QueryError
+from scorestream.infra.spark.compat import (
+    JavaObject,
+    SqlAnalyzer,
+    class_of,
+    fields_of,
+    is_instance,
+    items_of,
+)
+from scorestream.infra.spark.compat_texts import error_summary
 from scorestream.infra.sql.spark_functions import FUNCTIONS, TABLE_FUNCTIONS
 
 _SQL: Final = "org.apache.spark.sql."
@@ -89,13 +95,10 @@ class ReadOnlySession:
     def __init__(self, spark: SparkSession, relations: Collection[str]) -> None:
         self.session = spark.newSession()
         self._relations = relations
-        self._gateway: Any = self.session.sparkContext._gateway
-        self._jvm: Any = self.session._jvm
-        self._state = self.session._jsparkSession.sessionState()
+        self._analyzer = SqlAnalyzer(self.session)
         for name, value in _SETTINGS.items():
             self.session.conf.set(name, value)
-        _keep(self._state.functionRegistry(), FUNCTIONS)
-        _keep(self._state.tableFunctionRegistry(), TABLE_FUNCTIONS)
+        self._analyzer.keep_functions(FUNCTIONS, TABLE_FUNCTIONS)
 
     def read(self, sql: str) -> DataFrame:
         """The rows of a statement.
@@ -104,11 +107,9 @@ class ReadOnlySession:
             QueryError: it cannot be parsed or analysed, or would do something else than read.
         """
         with self._in_session():
-            analysed = self._analyse(self._parse(lambda parser: parser.parsePlan(sql)))
-            rows = self._jvm.org.apache.spark.sql.classic.Dataset.ofRows(
-                self.session._jsparkSession, analysed
-            )
-        return ClassicDataFrame(rows, self.session)
+            parsed = self._analyzer.parse_plan(sql)
+            self._refuse_other_parts(parsed)
+            return self._analyzer.rows(self._analyse(parsed))
 
     def filter_rows(self, rows: DataFrame, condition: str) -> DataFrame:
         """Rows that a condition is true of.
@@ -121,35 +122,32 @@ class ReadOnlySession:
             QueryError: it cannot be parsed or analysed, or would do something else than compute.
         """
         with self._in_session():
-            parsed = self._parse(lambda parser: parser.parseExpression(condition))
-            expressions = self._jvm.org.apache.spark.sql.classic.ExpressionUtils
-            return rows.where(ClassicColumn(expressions.column(parsed)))
+            parsed = self._analyzer.parse_expression(condition)
+            self._refuse_other_parts(parsed)
+            return rows.where(self._analyzer.column(parsed))
 
-    def _parse(self, parse: Callable[[Any], Any]) -> Any:
-        """What Spark's parser makes of a text, if it has nothing in it that does not read."""
-        parsed = parse(self._state.sqlParser())
+    def _refuse_other_parts(self, parsed: Any) -> None:
+        """Refuse what the parser made of a text if something in it does not read."""
         parts = list(self._parts(parsed))
         known = {*self._relations, *_find_named_queries(parts)}
         for kind, part in parts:
             forbidden = self._find_forbidden(kind, part, known)
             if forbidden:
                 raise QueryError(f"query only reads tables and views, and {forbidden} is none")
-        return parsed
 
     def _analyse(self, parsed: Any) -> Any:
         """A plan with all names resolved; nothing has run."""
-        modes = self._jvm.org.apache.spark.sql.execution.CommandExecutionMode
-        plan = self._state.executePlan(parsed, modes.SKIP()).analyzed()
-        if _class(plan) == f"{_SQL}execution.command.ExplainCommand":
+        plan = self._analyzer.analyse(parsed)
+        if class_of(plan) == f"{_SQL}execution.command.ExplainCommand":
             self._analyse(plan.logicalPlan())
-        elif not is_instance_of(self._gateway, plan, f"{_LOGICAL}Command"):
+        elif not is_instance(self.session, plan, f"{_LOGICAL}Command"):
             self._refuse_foreign_leaves(plan)
         return plan
 
     def _refuse_foreign_leaves(self, plan: Any) -> None:
-        for part in (plan, *_items(plan.subqueriesAll())):
-            for leaf in _items(part.collectLeaves()):
-                kind = _class(leaf).removesuffix("$")
+        for part in (plan, *items_of(plan.subqueriesAll())):
+            for leaf in items_of(part.collectLeaves()):
+                kind = class_of(leaf).removesuffix("$")
                 if kind not in _READ and not (kind == _TABLE and self._is_ours(leaf)):
                     raise QueryError(f"query only reads tables and views, and {kind} is none")
 
@@ -163,17 +161,17 @@ class ReadOnlySession:
         while waiting:
             part = waiting.pop()
             if isinstance(part, JavaObject):
-                kind = _class(part)
+                kind = class_of(part)
                 yield kind, part
                 waiting.extend(self._inside(kind, part))
 
     def _inside(self, kind: str, part: Any) -> Iterator[Any]:
         if kind in _WHOLE or kind.startswith(f"{_SQL}types."):
             return iter(())
-        if is_instance_of(self._gateway, part, "scala.collection.Iterable"):
-            return _items(part)
-        if is_instance_of(self._gateway, part, "scala.Product"):
-            return _rest(part.productIterator())
+        if is_instance(self.session, part, "scala.collection.Iterable"):
+            return items_of(part)
+        if is_instance(self.session, part, "scala.Product"):
+            return fields_of(part)
         return iter(())
 
     def _find_forbidden(self, kind: str, part: Any, known: Collection[str]) -> str | None:
@@ -181,62 +179,27 @@ class ReadOnlySession:
         if kind == f"{_SQL}util.CaseInsensitiveStringMap":
             return None if part.isEmpty() else "a relation with options"
         if kind in _NAMED:
-            names = list(_items(part.multipartIdentifier()))
+            names = list(items_of(part.multipartIdentifier()))
             ours = names[:-1] in _OUR_SCHEMAS and names[-1].lower() in known
             return None if ours else ".".join(names)
         if kind.removesuffix("$") in NODES or kind.startswith(_EXPRESSIONS):
             return None
         # What is no node (names, modes, hints) does nothing.
-        is_node = is_instance_of(self._gateway, part, f"{_SQL}catalyst.trees.TreeNode")
+        is_node = is_instance(self.session, part, f"{_SQL}catalyst.trees.TreeNode")
         return kind.rpartition(".")[2] if is_node else None
 
     @contextmanager
     def _in_session(self) -> Iterator[None]:
-        """The parser goes by the settings of the thread's session."""
-        sessions = self._jvm.org.apache.spark.sql.classic.SparkSession
-        before = sessions.getActiveSession()
-        sessions.setActiveSession(self.session._jsparkSession)
         try:
-            yield
+            with self._analyzer.active():
+                yield
         except PySparkException as error:
             raise QueryError(error_summary(error)) from None
-        finally:
-            if before.isDefined():
-                sessions.setActiveSession(before.get())
-            else:
-                sessions.clearActiveSession()
-
-
-def error_summary(error: PySparkException) -> str:
-    """Spark's message without what follows it: the logical plan, the JVM's stack trace."""
-    message = str(error).split("\n\nJVM stacktrace", maxsplit=1)[0]
-    return message.split(";\n", maxsplit=1)[0].strip()
-
-
-def _keep(registry: Any, names: Collection[str]) -> None:
-    """Drop all other functions from a session's registry."""
-    for known in _items(registry.listFunction()):
-        if known.funcName() not in names:
-            registry.dropFunction(known)
 
 
 def _find_named_queries(parts: Collection[tuple[str, Any]]) -> Iterator[str]:
     """Names of WITH; those that could be a file's are left out."""
     for kind, part in parts:
         if kind == f"{_LOGICAL}UnresolvedWith":
-            names = (pair._1() for pair in _items(part.cteRelations()))
+            names = (pair._1() for pair in items_of(part.cteRelations()))
             yield from (name.lower() for name in names if re.fullmatch(r"\w+", name))
-
-
-def _class(part: Any) -> str:
-    name: str = part.getClass().getName()
-    return name
-
-
-def _items(sequence: Any) -> Iterator[Any]:
-    return _rest(sequence.iterator())
-
-
-def _rest(iterator: Any) -> Iterator[Any]:
-    while iterator.hasNext():
-        yield iterator.next()

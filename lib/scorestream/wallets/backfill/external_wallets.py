@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scorestream.infra.kafka.records import Records
-from scorestream.infra.spark.heartbeat import getting_on
+from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.wallets.backfill.stored_wallets import (
     WALLETS_OF,
     moment_records,
@@ -57,7 +57,7 @@ class ExternalWallets:
         self, model: ScoringModel, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
-        for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
+        for rows in reporting_progress(whole_wallets(self.uri, len(self.moments))):
             good, rejects = _checked(rows)
             if rejects.numbers.size:
                 yield self._refused(rejects, include_transactions=include_transactions)

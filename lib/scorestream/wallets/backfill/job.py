@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from py4j.protocol import Py4JJavaError
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.cluster import KafkaCluster
-from scorestream.infra.spark.isolation import Care
+from scorestream.infra.spark.compat import JavaError
+from scorestream.infra.spark.isolation import Isolation
 from scorestream.infra.spark.session import build_session
 from scorestream.infra.spark.tasks import run_exchange, run_tasks, tried_once
 from scorestream.infra.spark.watchdog import Watchdog
@@ -33,12 +33,11 @@ from scorestream.wallets.backfill.progress import Progress
 from scorestream.wallets.backfill.publishing import Publishing
 from scorestream.wallets.core.pipeline import ScoringModel
 from scorestream.wallets.execution.configured_scorer import load_scoring_model
-from scorestream.wallets.execution.decoded_batch import Piece, split_by_wallet
+from scorestream.wallets.execution.decoded_batch import DecodedBatch, split_by_wallet
 from scorestream.wallets.execution.history_lookup import WalletFile, wallet_files
-from scorestream.wallets.execution.incremental import score_pieces, write_increments
+from scorestream.wallets.execution.incremental import score_with_history, write_increments
 from scorestream.wallets.execution.scoring_task import ScoringReport, commit_files, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
-from scorestream.wallets.predictors.apply import MODEL_SECONDS
 from scorestream.wallets.predictors.batch_models import BatchModel
 from scorestream.wallets.predictors.pinned_models import PinnedModels
 from scorestream.wallets.reference.snapshots import current_reference, keep_copy
@@ -127,7 +126,12 @@ class _Run:
 
     def _score(self, plan: Plan, items: Sequence[Item], number: int) -> list[ScoringReport]:
         facts = BatchFacts.of(
-            self.run_id, number, time.time(), self.model, code_version(), self.models
+            self.run_id,
+            number,
+            time.time(),
+            self.model,
+            code_version=code_version(),
+            models=self.models,
         )
         # The table's own rows are in the history already.
         history = self.keeps_history and not (plan.ranges or plan.stored)
@@ -142,14 +146,13 @@ class _Run:
         return reports
 
     def _done(self, plan: Plan, items: Sequence[Item], work: _ChunkWork) -> list[ScoringReport]:
-        """Do a chunk's work; where a model may have ended its only attempt, with care."""
+        """Do a chunk's work; again in isolation where a model may have crashed its only attempt."""
         try:
             return self._done_once(plan, items, work)
-        except (Py4JJavaError, PythonException) as error:
+        except (JavaError, PythonException) as error:
             if not (self.models and tried_once(error)):
                 raise
-        care = Care(MODEL_SECONDS, at_once=True)
-        return self._done_once(plan, items, replace(work, care=care))
+        return self._done_once(plan, items, replace(work, isolation=Isolation.ALWAYS))
 
     def _done_once(
         self, plan: Plan, items: Sequence[Item], work: _ChunkWork
@@ -159,10 +162,10 @@ class _Run:
             buckets = self.spark.sparkContext.defaultParallelism
             return run_exchange(
                 self.spark,
-                partial(work.split, buckets=buckets),
                 lines,
-                partial(work.score_increments, files=wallet_files(self.warehouse)),
-                buckets,
+                split=partial(work.split, buckets=buckets),
+                work=partial(work.score_increments, files=wallet_files(self.warehouse)),
+                buckets=buckets,
             )
         return run_tasks(self.spark, work.score, items)
 
@@ -172,29 +175,33 @@ class _ChunkWork:
     """What the tasks do for a chunk.
 
     Attributes:
-        care: how models are taken; None: with care where the task failed before.
+        isolation: when the models run in an isolated process.
     """
 
     root: str
     model: ScoringModel
     facts: BatchFacts
     include_transactions: bool
-    care: Care | None = None
+    isolation: Isolation = Isolation.ON_RETRY
 
     def score(self, item: Item) -> ScoringReport:
         """Read, score and write."""
         scored = item.score(self.model, include_transactions=self.include_transactions)
         return write_scored(
-            scored, self.root, self.facts, self.include_transactions, care=self.care
+            scored,
+            self.root,
+            self.facts,
+            include_transactions=self.include_transactions,
+            isolation=self.isolation,
         )
 
-    def split(self, item: LinesSplit, buckets: int) -> Iterator[tuple[int, Piece]]:
-        """Messages that hold what is new, dealt out by wallet."""
-        return split_by_wallet(item.pieces(include_transactions=True), buckets)
+    def split(self, item: LinesSplit, buckets: int) -> Iterator[tuple[int, DecodedBatch]]:
+        """Messages that hold what is new, split by wallet."""
+        return split_by_wallet(item.decoded_batches(include_transactions=True), buckets)
 
     def score_increments(
-        self, pieces: Sequence[Piece], files: Sequence[WalletFile]
+        self, batches: Sequence[DecodedBatch], files: Sequence[WalletFile]
     ) -> ScoringReport:
         """Score messages that hold what is new, all of their wallets, and write."""
-        increments = score_pieces(pieces, files, self.model, care=None)
-        return write_increments(increments, self.root, self.facts, care=self.care)
+        increments = score_with_history(batches, files, self.model)
+        return write_increments(increments, self.root, self.facts, isolation=self.isolation)

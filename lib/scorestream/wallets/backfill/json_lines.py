@@ -19,7 +19,7 @@ from scorestream.infra.storage.filesystem import as_uri, filesystem_of, find_fil
 from scorestream.infra.times import FIRST_MOMENT, MAX_SECONDS
 from scorestream.wallets.core.decode import Decoded, Reject, decode
 from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_decoded
-from scorestream.wallets.execution.decoded_batch import Piece
+from scorestream.wallets.execution.decoded_batch import DecodedBatch
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
 MAX_SPLIT_BYTES: Final = 128 * 1024 * 1024
@@ -65,13 +65,13 @@ class LinesSplit:
         self, model: ScoringModel, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches bounded by bytes."""
-        for records, decoded in self.pieces(include_transactions=include_transactions):
+        for records, decoded in self.decoded_batches(include_transactions=include_transactions):
             scored = score_decoded(
                 decoded, records.as_of, model, include_transactions=include_transactions
             )
             yield scored, records
 
-    def pieces(self, *, include_transactions: bool) -> Iterator[Piece]:
+    def decoded_batches(self, *, include_transactions: bool) -> Iterator[DecodedBatch]:
         """Read and decode, in batches bounded by bytes."""
         for offsets, lines in _lines(self):
             if self.as_of is None:
@@ -80,11 +80,13 @@ class LinesSplit:
                 )
             else:
                 records = self._records(offsets, lines, np.full(len(lines), self.as_of))
-                yield Piece(records, decode(lines, include_transactions=include_transactions))
+                yield DecodedBatch(
+                    records, decode(lines, include_transactions=include_transactions)
+                )
 
     def _dated_pieces(
         self, offsets: Offsets, lines: Sequence[bytes], *, include_transactions: bool
-    ) -> Iterator[Piece]:
+    ) -> Iterator[DecodedBatch]:
         decoded = [_dated(line) for line in lines]
         dated = np.array([line is not None for line in decoded], dtype=np.bool_)
         good = [line for line in decoded if line is not None]
@@ -92,11 +94,13 @@ class LinesSplit:
         values = [bytes(line.message) for line in good]
         if good:
             records = self._records(offsets[dated], values, moments)
-            yield Piece(records, decode(values, include_transactions=include_transactions))
+            yield DecodedBatch(records, decode(values, include_transactions=include_transactions))
         if not dated.all():
             bad = [line for line, is_dated in zip(lines, dated, strict=True) if not is_dated]
             records = self._records(offsets[~dated], bad, np.zeros(len(bad), dtype=np.int64))
-            yield Piece(records, _undated(len(bad), include_transactions=include_transactions))
+            yield DecodedBatch(
+                records, _undated(len(bad), include_transactions=include_transactions)
+            )
 
     def _records(self, offsets: Offsets, values: Sequence[bytes], moments: Offsets) -> Records:
         none = np.zeros(len(values), dtype=np.int32)

@@ -50,5 +50,5 @@ class Publishing:
         for number in range(0 if text is None else int(text) + 1, first):
             chunk: Condition = [[("run_id", "=", run_id), ("batch_id", "=", number)]]
             files = stored_files(self.warehouse, chunk)
-            publish(self.spark, self.settings, files, [chunk], self.rate)
+            publish(self.spark, self.settings, files, conditions=[chunk], rate=self.rate)
             write_text(self.marker, str(number))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from scorestream.infra.kafka.records import Records
-from scorestream.infra.spark.heartbeat import getting_on
+from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.infra.spark.tasks import run_tasks
 from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.core import schemas
@@ -82,7 +82,7 @@ class HistoryRange:
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score all messages at once; they are in the history already."""
         del include_transactions
-        rows = pa.concat_tables([self._read(group) for group in getting_on(self.groups)])
+        rows = pa.concat_tables([self._read(group) for group in reporting_progress(self.groups)])
         rows = rows.unify_dictionaries().combine_chunks()
         if rows.num_rows:
             yield _score(_grouped(rows), model)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scorestream.infra.kafka.records import Records, same_topic
-from scorestream.infra.spark.heartbeat import getting_on
+from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.backfill.stored_messages import stored_records
 from scorestream.wallets.core import schemas
@@ -56,7 +56,7 @@ class StoredWallets:
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches of whole wallets; their rows are in the history already."""
         del include_transactions
-        for rows in getting_on(whole_wallets(self.uri, len(self.moments))):
+        for rows in reporting_progress(whole_wallets(self.uri, len(self.moments))):
             history = wallet_history(rows)
             if self.moments:
                 moments = fixed_moments(history, np.array(self.moments))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_
@@ -11,7 +10,6 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
-from py4j.protocol import Py4JJavaError
 from pydantic import ValidationError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -22,6 +20,8 @@ from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.config.yaml_files import format_problems, read_yaml
 from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import ConfigurationError, InputError
+from scorestream.infra.spark.compat import JavaError
+from scorestream.infra.spark.compat_texts import error_condition
 from scorestream.infra.spark.csv_reader import csv_rows
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
 from scorestream.wallets.backfill.json_lines import found_files
@@ -94,10 +94,8 @@ def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
         # Hadoop's paths are not quoted as URIs are.
         path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
         return spark.read.format(form).load(path)
-    except (PySparkException, Py4JJavaError) as error:
-        known = re.search(r"\[[A-Z_.]+\] [^\n]+", str(error))
-        problem = known[0] if known else str(error).splitlines()[0]
-        raise InputError(f"{uri} cannot be read as {form}: {problem}") from None
+    except (PySparkException, JavaError) as error:
+        raise InputError(f"{uri} cannot be read as {form}: {error_condition(error)}") from None
 
 
 def _read_csv(spark: SparkSession, uri: str) -> DataFrame:

@@ -1,4 +1,4 @@
-"""Messages, decoded and dealt out by wallet, for scores that need all messages of a wallet."""
+"""Decoded messages, split by wallet, for scores that need all messages of a wallet."""
 
 from __future__ import annotations
 
@@ -14,44 +14,48 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scorestream.infra.kafka.records import Records
-from scorestream.infra.spark.isolation import Care, carefully
+from scorestream.infra.spark.isolation import DEFAULT_TIMEOUT, Isolation, isolate_failures
 from scorestream.wallets.core.decode import Decoded, Reject, decode
 from scorestream.wallets.core.pipeline import ScoringModel
 from scorestream.wallets.core.wallet_keys import wallet_key
 from scorestream.wallets.execution.scoring_task import (
     PARTS,
-    scoring_helper,
-    timeless,
-    unscorable_records,
+    scoring_process,
+    timestamp_rejects,
+    unscorable_rejects,
 )
 
 Flags = npt.NDArray[np.bool_]
 
 
-class Piece(NamedTuple):
-    """Messages of some wallets, decoded."""
+class DecodedBatch(NamedTuple):
+    """Records, and what their messages hold."""
 
     records: Records
     decoded: Decoded
 
 
-def split_by_wallet(batches: Iterable[Piece], buckets: int) -> Iterator[tuple[int, Piece]]:
-    """Deal decoded messages out into buckets, all of one wallet into the same.
+def split_by_wallet(
+    batches: Iterable[DecodedBatch], buckets: int
+) -> Iterator[tuple[int, DecodedBatch]]:
+    """Split decoded messages into buckets, all of a wallet into the same.
 
     Yields:
-        A bucket's number and messages for it. What cannot be decoded is spread over the buckets.
+        A bucket's number, and messages of it. Rejected messages are spread over the buckets.
     """
-    for records, decoded in batches:
-        # By its source, so that a task that is run again deals it out alike.
+    for batch in batches:
+        records, decoded = batch
+        # By source, so that a task that is retried splits them alike.
         bucket = (records.partitions + records.offsets) % buckets
         keys = [wallet_key(wallet) for wallet in decoded.wallets]
         bucket[decoded.positions] = [crc32(key.encode()) % buckets for key in keys]
         for number in np.unique(bucket).tolist():
-            yield number, chosen_piece(records, decoded, bucket == number)
+            yield number, filter_batch(batch, bucket == number)
 
 
-def chosen_piece(records: Records, decoded: Decoded, chosen: Flags) -> Piece:
-    """The messages of a batch that are chosen."""
+def filter_batch(batch: DecodedBatch, chosen: Flags) -> DecodedBatch:
+    """The messages of a batch that are chosen: one flag a record."""
+    records, decoded = batch
     position = np.cumsum(chosen) - 1
     ours = chosen[decoded.positions]
     message = np.asarray(decoded.rows["message"])
@@ -64,7 +68,7 @@ def chosen_piece(records: Records, decoded: Decoded, chosen: Flags) -> Piece:
         for r in decoded.rejects
         if chosen[r.position]
     ]
-    return Piece(
+    return DecodedBatch(
         records.filter(chosen),
         Decoded(
             position[decoded.positions[ours]],
@@ -76,12 +80,12 @@ def chosen_piece(records: Records, decoded: Decoded, chosen: Flags) -> Piece:
     )
 
 
-def joined(pieces: Sequence[Piece]) -> Piece:
-    """All messages of pieces as one."""
-    sizes = [len(piece.records) for piece in pieces]
+def concat_batches(batches: Sequence[DecodedBatch]) -> DecodedBatch:
+    """The messages of all batches in one."""
+    sizes = [len(batch.records) for batch in batches]
     starts = np.cumsum([0, *sizes]).tolist()
-    accepted = np.cumsum([0, *(len(piece.decoded.wallets) for piece in pieces)]).tolist()
-    parts = [piece.decoded for piece in pieces]
+    accepted = np.cumsum([0, *(len(batch.decoded.wallets) for batch in batches)]).tolist()
+    parts = [batch.decoded for batch in batches]
     rows = [
         part.rows.set_column(0, "message", pa.array(np.asarray(part.rows["message"]) + np.int32(n)))
         for part, n in zip(parts, accepted[:-1], strict=True)
@@ -91,8 +95,8 @@ def joined(pieces: Sequence[Piece]) -> Piece:
         for part, start in zip(parts, starts[:-1], strict=True)
         for r in part.rejects
     ]
-    return Piece(
-        Records.concat([piece.records for piece in pieces]),
+    return DecodedBatch(
+        Records.concat([batch.records for batch in batches]),
         Decoded(
             np.concatenate([p.positions + s for p, s in zip(parts, starts[:-1], strict=True)]),
             [wallet for part in parts for wallet in part.wallets],
@@ -103,35 +107,48 @@ def joined(pieces: Sequence[Piece]) -> Piece:
     )
 
 
-def wallet_parts(piece: Piece) -> list[Piece]:
-    """Cut messages into parts, all of a wallet in the same; what is not decoded into any."""
-    keys = [wallet_key(wallet) for wallet in piece.decoded.wallets]
+def split_wallets(batch: DecodedBatch) -> list[DecodedBatch]:
+    """Split a batch into `PARTS`, all messages of a wallet in the same; rejected ones in any."""
+    keys = [wallet_key(wallet) for wallet in batch.decoded.wallets]
     wallets, wallet = np.unique(keys, return_inverse=True)
-    part = np.zeros(len(piece.records), dtype=np.int64)
-    part[piece.decoded.positions] = wallet * PARTS // max(len(wallets), 1)
-    return [chosen_piece(*piece, part == number) for number in np.unique(part)]
+    part = np.zeros(len(batch.records), dtype=np.int64)
+    part[batch.decoded.positions] = wallet * PARTS // max(len(wallets), 1)
+    return [filter_batch(batch, part == number) for number in np.unique(part)]
 
 
-def decode_records(batches: Iterable[Records], model: ScoringModel, care: Care) -> Iterator[Piece]:
-    """Decode records; in a task that works with care, what cannot be is found and rejected.
+def decode_records(
+    batches: Iterable[Records],
+    model: ScoringModel,
+    *,
+    isolation: Isolation,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Iterator[DecodedBatch]:
+    """Decode records; where that is isolated, messages that crash it are found and rejected.
 
     Args:
         batches: the records.
         model: the scoring model.
-        care: how it is taken.
+        isolation: when decoding runs in an isolated process.
+        timeout: seconds that it may take there.
     """
-    if not care.is_due:
-        yield from (Piece(records, _decoding(records)()) for records in batches)
+    if not isolation.is_due:
+        yield from (DecodedBatch(records, _decoding(records)()) for records in batches)
         return
-    with scoring_helper(model, care.seconds) as helper:
+    with scoring_process(model, timeout) as process:
         for batch in batches:
-            done = carefully(helper, _decoding, batch, lambda r: r.parts(PARTS), _undecoded)
-            yield from starmap(Piece, done)
+            done = isolate_failures(
+                process,
+                _decoding,
+                batch,
+                lambda records: records.parts(PARTS),
+                give_up=_all_unscorable,
+            )
+            yield from starmap(DecodedBatch, done)
 
 
 def _decoding(records: Records) -> Callable[[], Decoded]:
-    return partial(decode, records.values, refused=timeless(records))
+    return partial(decode, records.values, refused=timestamp_rejects(records))
 
 
-def _undecoded(records: Records, why: str) -> Decoded:
-    return replace(decode([]), rejects=unscorable_records(records, why))
+def _all_unscorable(records: Records, why: str) -> Decoded:
+    return replace(decode([]), rejects=unscorable_rejects(records, why))

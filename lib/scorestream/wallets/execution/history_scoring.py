@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.infra.spark.heartbeat import getting_on
+from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import Decoded, Reject
 from scorestream.wallets.core.history import WalletHistory, message_moments, score_moments
@@ -26,7 +26,7 @@ STORED: Final = -1
 _SCORED, _NON_FINITE, _NOTHING_YET = range(3)
 
 
-def settle(
+def score_new_messages(
     history: WalletHistory, decoded: Decoded, model: ScoringModel
 ) -> tuple[pa.Table, list[Reject]]:
     """Scores of the new messages, and the rejects of those that have none at their moment.
@@ -37,7 +37,7 @@ def settle(
     position = _message_positions(history)
     new = np.flatnonzero(position != STORED)
     moments = message_moments(history).take(new)
-    results = list(getting_on(score_moments(history, moments, model)))
+    results = list(reporting_progress(score_moments(history, moments, model)))
     state = _states(results, len(new))
     failed = state != _SCORED
     rejects = _rejects(decoded, position[new[failed]], state[failed])

@@ -4,13 +4,13 @@ A message is judged on all that its wallet is known to have done: its own transa
 the messages before it, by source time (`core/history.py`). So its score needs what was stored, and
 what lies elsewhere in the same batch:
 
-1. `decoded_batch` deals the decoded messages out by wallet,
-2. :func:`score_pieces` scores all messages of some wallets, beside their stored rows
+1. `decoded_batch` splits the decoded messages by wallet,
+2. :func:`score_with_history` scores all messages of some wallets, beside their stored rows
    (`history_scoring`).
 
 What a message brings enters the history, whether or not it has a score itself: that goes by what
-had arrived. Only what is wrong with the message alone keeps it out: it cannot be decoded, or no
-process survives scoring it by itself.
+had arrived. Only what is wrong with the message alone keeps it out: it cannot be decoded, or
+scoring it by itself crashes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream.infra.kafka.records import Records
-from scorestream.infra.spark.heartbeat import getting_on
-from scorestream.infra.spark.isolation import Care, Helper, carefully
+from scorestream.infra.spark.heartbeat import reporting_progress
+from scorestream.infra.spark.isolation import (
+    DEFAULT_TIMEOUT,
+    IsolatedProcess,
+    Isolation,
+    isolate_failures,
+)
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.actions import VALUES, with_values
 from scorestream.wallets.core.decode import Decoded
@@ -41,19 +46,23 @@ from scorestream.wallets.core.pipeline import (
 )
 from scorestream.wallets.core.wallet_keys import wallet_keys
 from scorestream.wallets.execution.decoded_batch import (
-    Piece,
-    chosen_piece,
-    joined,
-    wallet_parts,
+    DecodedBatch,
+    concat_batches,
+    filter_batch,
+    split_wallets,
 )
 from scorestream.wallets.execution.history_lookup import WalletFile, read_wallets
-from scorestream.wallets.execution.history_scoring import STORED, late_and_corrected, settle
+from scorestream.wallets.execution.history_scoring import (
+    STORED,
+    late_and_corrected,
+    score_new_messages,
+)
 from scorestream.wallets.execution.scoring_task import (
     PARTS,
     Rows,
     ScoringReport,
-    scoring_helper,
-    unscorable,
+    scoring_process,
+    unscorable_reject,
     write_scored,
 )
 from scorestream.wallets.execution.table_rows import BatchFacts, source_columns
@@ -66,7 +75,7 @@ WalletRows = Callable[[Sequence[str]], pa.Table]
 
 @dataclass(frozen=True)
 class Increments:
-    """What became of the messages of some wallets.
+    """Results of all messages of some wallets.
 
     Attributes:
         late: transactions that an earlier message of their wallet should have counted.
@@ -79,84 +88,93 @@ class Increments:
     corrected: int
 
 
-def score_pieces(
-    pieces: Sequence[Piece],
+def score_with_history(
+    batches: Sequence[DecodedBatch],
     files: Sequence[WalletFile],
     model: ScoringModel,
-    care: Care | None,
+    *,
+    isolation: Isolation = Isolation.NEVER,
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[Increments]:
-    """Score all messages of some wallets.
+    """Score all messages of some wallets over the wallets' history.
 
-    In a task that works with care, a wallet that cannot be scored is found, and all its messages
-    are rejected; those that can be scored by themselves stay in the history.
+    Where scoring is isolated, wallets that crash it are found, and all their messages rejected;
+    those that can be scored by themselves stay in the history.
 
     Args:
-        pieces: the messages; no other message of their wallets may be scored meanwhile.
+        batches: the messages; no other message of their wallets may be scored meanwhile.
         files: all data files of `transactions`.
         model: the scoring model.
-        care: how it is taken; None for never.
+        isolation: when scoring runs in an isolated process.
+        timeout: seconds that it may take there.
     """
 
     def stored(keys: Sequence[str]) -> pa.Table:
-        return read_wallets(getting_on(files), keys)
+        return read_wallets(reporting_progress(files), keys)
 
-    if care is not None and care.is_due:
-        yield from score_pieces_carefully(joined(pieces), stored, model, care.seconds)
+    batch = concat_batches(batches)
+    if isolation.is_due:
+        yield from score_with_history_isolated(batch, stored, model, timeout)
     else:
-        yield score_increments(joined(pieces), stored, model)
+        yield score_increments(batch, stored, model)
 
 
-def score_pieces_carefully(
-    piece: Piece, stored: WalletRows, model: ScoringModel, seconds: float
+def score_with_history_isolated(
+    batch: DecodedBatch, stored: WalletRows, model: ScoringModel, timeout: float
 ) -> Iterator[Increments]:
-    """Score messages in a process of their own; see :func:`score_pieces`."""
+    """Score messages in an isolated process; see :func:`score_with_history`."""
 
-    def call(piece: Piece) -> Callable[[], Increments]:
+    def work(batch: DecodedBatch) -> Callable[[], Increments]:
         # Read here, so that what hinders reading fails the task, and is no fault of a message.
-        keys = pc.unique(wallet_keys(pa.array(piece.decoded.wallets, pa.string()))).to_pylist()
-        return partial(_score_beside, piece, stored(keys), model)
+        keys = pc.unique(wallet_keys(pa.array(batch.decoded.wallets, pa.string()))).to_pylist()
+        return partial(_score_beside, batch, stored(keys), model)
 
-    with scoring_helper(model, seconds) as helper:
+    with scoring_process(model, timeout) as process:
 
-        def give_up(piece: Piece, why: str) -> Increments:
-            return _unscored(piece, why, _harmless(helper, piece, model))
+        def give_up(batch: DecodedBatch, why: str) -> Increments:
+            return _unscored(batch, why, _harmless(process, batch, model))
 
-        yield from (done for _, done in carefully(helper, call, piece, wallet_parts, give_up))
+        yield from (
+            done
+            for _, done in isolate_failures(process, work, batch, split_wallets, give_up=give_up)
+        )
 
 
-def _score_beside(piece: Piece, known: pa.Table, model: ScoringModel) -> Increments:
-    return score_increments(piece, lambda _: known, model)
+def _score_beside(batch: DecodedBatch, known: pa.Table, model: ScoringModel) -> Increments:
+    return score_increments(batch, lambda _: known, model)
 
 
-def _harmless(helper: Helper, piece: Piece, model: ScoringModel) -> Flags:
-    """Which of the decoded messages of a wallet a process survives, each scored by itself."""
-    records, decoded = piece
+def _harmless(process: IsolatedProcess, batch: DecodedBatch, model: ScoringModel) -> Flags:
+    """Which of the decoded messages of a wallet can be scored by themselves; a flag for each."""
+    records, decoded = batch
     harmless = np.zeros(len(decoded.wallets), dtype=np.bool_)
 
-    def call(some: Ints) -> Callable[[], bool]:
+    def work(some: Ints) -> Callable[[], bool]:
         chosen = np.isin(np.arange(len(records)), decoded.positions[some])
-        return partial(_try_alone, chosen_piece(records, decoded, chosen), model)
+        return partial(_try_alone, filter_batch(batch, chosen), model)
 
-    def parts(some: Ints) -> list[Ints]:
+    def split(some: Ints) -> list[Ints]:
         return [part for part in np.array_split(some, PARTS) if len(part)] or [some]
 
     everything = np.arange(len(harmless))
-    for some, survived in carefully(helper, call, everything, parts, lambda *_: False):
+    for some, survived in isolate_failures(
+        process, work, everything, split, give_up=lambda *_: False
+    ):
         harmless[some] = survived
     return harmless
 
 
-def _try_alone(piece: Piece, model: ScoringModel) -> bool:
-    records, decoded = piece
+def _try_alone(batch: DecodedBatch, model: ScoringModel) -> bool:
+    records, decoded = batch
     score_decoded(decoded, records.as_of, model, include_transactions=True)
     return True
 
 
-def _unscored(piece: Piece, why: str, harmless: Flags) -> Increments:
+def _unscored(batch: DecodedBatch, why: str, harmless: Flags) -> Increments:
     """All messages of a wallet rejected; those that are harmless stay in the history."""
-    records, decoded = piece
+    records, decoded = batch
     columns = zip(decoded.positions.tolist(), decoded.wallets, decoded.counts.tolist(), strict=True)
-    rejects = [unscorable(at, wallet, why, count) for at, wallet, count in columns]
+    rejects = [unscorable_reject(at, wallet, why, count) for at, wallet, count in columns]
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
     transactions = history_rows(decoded, records.as_of, harmless)
     return Increments(Scored(schemas.SCORED.empty_table(), rows, transactions), records, 0, 0)
@@ -166,26 +184,29 @@ def write_increments(
     increments: Iterable[Increments],
     root: str,
     facts: BatchFacts,
-    keep: Callable[[Rows], Rows] = lambda rows: rows,
-    care: Care | None = None,
+    *,
+    keep: Callable[[Rows], Rows] | None = None,
+    isolation: Isolation = Isolation.ON_RETRY,
 ) -> ScoringReport:
     """Write the rows of scored messages; see :func:`write_scored`.
 
     Args:
-        increments: what became of the messages.
+        increments: results of the messages.
         root: the warehouse.
         facts: what all rows share.
-        keep: picks the rows that are written.
-        care: how models are taken.
+        keep: picks the rows that are written; None: all are.
+        isolation: when the models run in an isolated process.
     """
     done = list(increments)
     scored = [(each.scored, each.records) for each in done]
-    report = write_scored(scored, root, facts, True, keep, care)
+    report = write_scored(
+        scored, root, facts, include_transactions=True, keep=keep, isolation=isolation
+    )
     late, corrected = sum(each.late for each in done), sum(each.corrected for each in done)
     return msgspec.structs.replace(report, late=late, corrected=corrected)
 
 
-def score_increments(piece: Piece, stored: WalletRows, model: ScoringModel) -> Increments:
+def score_increments(batch: DecodedBatch, stored: WalletRows, model: ScoringModel) -> Increments:
     """Score all messages of some wallets.
 
     1. put their transactions beside what is stored of their wallets, in the order of the sources
@@ -193,11 +214,11 @@ def score_increments(piece: Piece, stored: WalletRows, model: ScoringModel) -> I
     3. rows of all results, and of all transactions
 
     Args:
-        piece: the messages.
+        batch: the messages.
         stored: keys of wallets -> their rows (`WALLET_ROWS`) in `transactions`.
         model: the scoring model.
     """
-    records, decoded = piece
+    records, decoded = batch
     # Values are computed once: for the scores, and for what is stored.
     decoded = replace(decoded, rows=with_values(decoded.rows))
     # 1. Put their transactions beside what is stored of their wallets.
@@ -206,7 +227,7 @@ def score_increments(piece: Piece, stored: WalletRows, model: ScoringModel) -> I
     marked = known.append_column("position", pa.repeat(STORED, known.num_rows).cast(pa.int64()))
     history = wallet_history(pa.concat_tables([marked, new]))
     # 2. Score each message at its moment.
-    scores, rejects = settle(history, decoded, model)
+    scores, rejects = score_new_messages(history, decoded, model)
     # 3. Rows of all results, and of all transactions.
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
     scored = Scored(scores, rows, history_rows(decoded, records.as_of))

@@ -1,4 +1,4 @@
-"""Results from the tables' data files to Kafka."""
+"""Publishes results from the tables' data files to Kafka."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import TooLargeError
 from scorestream.infra.kafka.connection import producer_options
 from scorestream.infra.kafka.producer import Record, produce
-from scorestream.infra.spark.heartbeat import get_on
+from scorestream.infra.spark.heartbeat import report_progress
 from scorestream.infra.spark.tasks import run_tasks
 from scorestream.wallets.execution.result_messages import failure_records, success_records
 from scorestream.wallets.schema.tables import REJECTS, SCORES
@@ -44,6 +44,7 @@ def publish(
     spark: SparkSession,
     settings: Settings,
     files: Sequence[tuple[Table, str]],
+    *,
     conditions: Sequence[Condition] = (),
     rate: float | None = None,
 ) -> None:
@@ -101,8 +102,8 @@ def _publish(
 def _paced(records: Iterable[Record], rate: float | None) -> Iterator[Record]:
     started = time.monotonic()
     for count, record in enumerate(records):
-        get_on()
+        report_progress()
         while rate and (ahead := started + count / rate - time.monotonic()) > MIN_PAUSE_SECONDS:
             time.sleep(min(ahead, MAX_PAUSE_SECONDS))
-            get_on()
+            report_progress()
         yield record

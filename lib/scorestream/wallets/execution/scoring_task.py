@@ -16,12 +16,12 @@ from scorestream.infra.delta.data_files import DataFile, TableWriter
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.records import FIRST_MOMENT_MS, LAST_MOMENT_MS, Records
-from scorestream.infra.spark.heartbeat import get_on
+from scorestream.infra.spark.heartbeat import report_progress
 from scorestream.infra.spark.isolation import (
-    Care,
-    Helper,
-    care_is_due,
-    carefully,
+    DEFAULT_TIMEOUT,
+    IsolatedProcess,
+    Isolation,
+    isolate_failures,
 )
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import Reject
@@ -40,7 +40,7 @@ from scorestream.wallets.schema.tables import BATCH_TABLES, REJECTS, SCORES, TRA
 # Ages are counted in steps of this; it bounds the error of a latency, and the size of a report.
 AGE_STEP_SECONDS: Final = 0.05
 OLDEST_SECONDS: Final = 7200.0
-# What a process of their own does not survive is cut into so many parts.
+# What crashes an isolated process is split into so many parts.
 PARTS: Final = 16
 
 _GOOD_MESSAGE: Final = (
@@ -78,28 +78,34 @@ class ScoringReport(msgspec.Struct):
 def score_records(
     batches: Iterable[Records],
     model: ScoringModel,
+    *,
     include_transactions: bool,
-    care: Care | None = None,
+    isolation: Isolation = Isolation.NEVER,
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[tuple[Scored, Records]]:
     """Score records, each batch small enough to be held in memory several times over.
 
-    In a task that works with care, a message that cannot be scored is found, and rejected.
+    Where scoring is isolated, messages that crash it are found and rejected.
 
     Args:
         batches: the records.
         model: the scoring model.
         include_transactions: whether the exploded transactions are given too.
-        care: how it is taken; None for never.
+        isolation: when scoring runs in an isolated process.
+        timeout: seconds that it may take there.
     """
-    if care is not None and care.is_due:
-        yield from score_carefully(batches, model, include_transactions, care.seconds)
+    if isolation.is_due:
+        yield from score_isolated(
+            batches, model, timeout, include_transactions=include_transactions
+        )
         return
     for records in batches:
-        yield _scoring(records, model, include_transactions)(), records
+        scoring = _scoring(records, model, include_transactions=include_transactions)
+        yield scoring(), records
 
 
 def _scoring(
-    records: Records, model: ScoringModel, include_transactions: bool
+    records: Records, model: ScoringModel, *, include_transactions: bool
 ) -> Callable[[], Scored]:
     return partial(
         score_messages,
@@ -107,34 +113,35 @@ def _scoring(
         records.as_of,
         model,
         include_transactions=include_transactions,
-        refused=timeless(records),
+        refused=timestamp_rejects(records),
     )
 
 
-def score_carefully(
-    batches: Iterable[Records], model: ScoringModel, include_transactions: bool, seconds: float
+def score_isolated(
+    batches: Iterable[Records],
+    model: ScoringModel,
+    timeout: float,
+    *,
+    include_transactions: bool,
 ) -> Iterator[tuple[Scored, Records]]:
-    """Score records in a process of their own, and reject those that it does not survive."""
-
-    def call(records: Records) -> Callable[[], Scored]:
-        return _scoring(records, model, include_transactions)
-
-    def give_up(records: Records, why: str) -> Scored:
-        return _all_rejected(records, why, include_transactions)
-
-    with scoring_helper(model, seconds) as helper:
+    """Score records in an isolated process, and reject the messages that crash it."""
+    work = partial(_scoring, model=model, include_transactions=include_transactions)
+    give_up = partial(_all_rejected, include_transactions=include_transactions)
+    with scoring_process(model, timeout) as process:
         for batch in batches:
-            done = carefully(helper, call, batch, lambda records: records.parts(PARTS), give_up)
+            done = isolate_failures(
+                process, work, batch, lambda records: records.parts(PARTS), give_up=give_up
+            )
             yield from ((scored, records) for records, scored in done)
 
 
-def scoring_helper(model: ScoringModel, seconds: float) -> Helper:
-    """A process in which a model can score."""
+def scoring_process(model: ScoringModel, timeout: float) -> IsolatedProcess:
+    """An isolated process in which a model can score."""
     trial = partial(score_messages, [_GOOD_MESSAGE], np.zeros(1, dtype=np.int64), model)
-    return Helper(seconds, trial)
+    return IsolatedProcess(timeout, trial)
 
 
-def timeless(records: Records) -> list[Reject]:
+def timestamp_rejects(records: Records) -> list[Reject]:
     """Rejects of records whose timestamp is no moment that a message could be about."""
     return [
         Reject(at, "invalid_timestamp", _no_moment(records.timestamps[at]), _wallet(records, at), 0)
@@ -149,24 +156,24 @@ def _no_moment(timestamp: int) -> str:
     )
 
 
-def unscorable(position: int, wallet: str | None, why: str, transactions: int = 0) -> Reject:
-    """The reject of a message that its process did not survive."""
+def unscorable_reject(position: int, wallet: str | None, why: str, transactions: int = 0) -> Reject:
+    """The reject of a message that crashed its isolated process."""
     return Reject(position, "unscorable", f"scoring it failed: {why}", wallet, transactions)
 
 
-def unscorable_records(records: Records, why: str) -> list[Reject]:
-    """Rejects of records that their process did not survive."""
-    return [unscorable(at, _wallet(records, at), why) for at in range(len(records))]
+def unscorable_rejects(records: Records, why: str) -> list[Reject]:
+    """Rejects of records that crashed their isolated process."""
+    return [unscorable_reject(at, _wallet(records, at), why) for at in range(len(records))]
 
 
 def _wallet(records: Records, position: int) -> str | None:
     return wallet_in(records.values[position] or b"")
 
 
-def _all_rejected(records: Records, why: str, include_transactions: bool) -> Scored:
+def _all_rejected(records: Records, why: str, *, include_transactions: bool) -> Scored:
     return Scored(
         schemas.SCORED.empty_table(),
-        reject_rows(unscorable_records(records, why), records.as_of),
+        reject_rows(unscorable_rejects(records, why), records.as_of),
         schemas.HISTORY.empty_table() if include_transactions else None,
     )
 
@@ -175,33 +182,34 @@ def write_scored(
     batches: Iterable[tuple[Scored, Records]],
     root: str,
     facts: BatchFacts,
+    *,
     include_transactions: bool,
-    keep: Callable[[Rows], Rows] = lambda rows: rows,
-    care: Care | None = None,
+    keep: Callable[[Rows], Rows] | None = None,
+    isolation: Isolation = Isolation.ON_RETRY,
 ) -> ScoringReport:
     """Write the rows of scored batches into one new file a table, as the batches come.
 
-    The registered models of the batch are applied to them on the way; in a task that works with
-    care, in a process of their own.
+    The registered models of the batch are applied to them on the way.
 
     Args:
         batches: what the core made of records, and the records.
         root: the warehouse.
         facts: what all rows share.
         include_transactions: whether the exploded transactions are written too.
-        keep: picks the rows that are written.
-        care: how models are taken; None: with care where the task failed before.
+        keep: picks the rows that are written; None: all are.
+        isolation: when the models run in an isolated process.
     """
     tables = BATCH_TABLES if include_transactions else (SCORES, REJECTS)
     writers = {table: TableWriter(root, table) for table in tables}
     counts = _Counts(facts.started_at)
-    with ModelApplier(facts.models, is_isolated=care_is_due(care)) as applier:
+    with ModelApplier(facts.models, is_isolated=isolation.is_due) as applier:
         for scored, records in batches:
-            rows = keep(table_rows(applier.apply(scored), records, facts))
+            rows = table_rows(applier.apply(scored), records, facts)
+            rows = rows if keep is None else keep(rows)
             for table, writer in writers.items():
                 writer.write(rows[table])
             counts.add(rows)
-            get_on()
+            report_progress()
     files = [file for writer in writers.values() if (file := writer.close()) is not None]
     return msgspec.structs.replace(counts.report(files), models=applier.uses)
 

@@ -43,6 +43,7 @@ class BatchFacts:
         batch_id: int,
         started_at: float,
         model: ScoringModel,
+        *,
         code_version: str,
         models: tuple[BatchModel, ...] = (),
         generation: int = 0,

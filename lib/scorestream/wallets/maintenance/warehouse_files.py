@@ -25,7 +25,7 @@ FILE_KINDS: Final = (
     ),
     FileKind("_checkpoints/leases/*", "who holds which lease", Treatment.NOTHING),
     FileKind("_checkpoints/*", "plans, offsets and locks", Treatment.REPORTED),
-    FileKind("_progress/*", "signs of life of long tasks", Treatment.NOTHING),
+    FileKind("_progress/*", "heartbeats of long tasks", Treatment.NOTHING),
     FileKind(
         "_reference/*", "copies of reference data, with addresses of tokens", Treatment.REPORTED
     ),

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
-from scorestream.infra.spark.isolation import Deadly, Helper, Undoable
+from scorestream.infra.spark.isolation import CrashOrTimeout, IsolatedProcess, WorkFailed
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.pipeline import Scored
 from scorestream.wallets.predictors.batch_models import BatchModel, ModelUse
@@ -53,28 +53,28 @@ class ModelApplier:
         batch_models: Sequence[BatchModel],
         *,
         is_isolated: bool = False,
-        seconds: float = MODEL_SECONDS,
+        timeout: float = MODEL_SECONDS,
     ) -> None:
         """Load nothing yet.
 
         Args:
             batch_models: the models.
-            is_isolated: whether they run in a process of their own, so that a model that ends its
-                process, or takes for ever, costs no score.
-            seconds: the most that a call may take there.
+            is_isolated: whether they run in an isolated process, so that a model that crashes or
+                hangs costs no score.
+            timeout: seconds that a call may take there.
         """
         self.uses: list[ModelUse] = []
         self._batch_models = batch_models
         # A task has no time for what may hang in every call.
-        self._deadly: dict[Version, Deadly] = {}
-        self._helper = Helper(seconds, warm_up) if batch_models and is_isolated else None
+        self._crashes: dict[Version, CrashOrTimeout] = {}
+        self._process = IsolatedProcess(timeout, warm_up) if batch_models and is_isolated else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._helper is not None:
-            self._helper.stop()
+        if self._process is not None:
+            self._process.stop()
 
     def apply(self, scored: Scored) -> Scored:
         """Fill the column `models` of the scores with the models' values."""
@@ -111,14 +111,14 @@ class ModelApplier:
         return values
 
     def _call(self, version: Version, rows: pa.Table) -> pa.Array:
-        if self._helper is None:
+        if self._process is None:
             return predict_values(version, rows)
-        if version in self._deadly:
-            raise self._deadly[version]
+        if version in self._crashes:
+            raise self._crashes[version]
         try:
-            return self._helper.run(partial(predict_values, version, rows))
-        except Deadly as error:
-            self._deadly[version] = error
+            return self._process.run(partial(predict_values, version, rows))
+        except CrashOrTimeout as error:
+            self._crashes[version] = error
             raise
 
 
@@ -205,7 +205,7 @@ def predict_by_halves(predict: Callable[[pa.Table], pa.Array], rows: pa.Table) -
 def describe_error(error: Exception) -> str:
     """Describe in one line why a model gave nothing."""
     lines = str(error).strip().splitlines()
-    kind = "" if isinstance(error, Undoable | ModelError) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, WorkFailed | ModelError) else f"{type(error).__name__}: "
     return f"{kind}{lines[0] if lines else ''}".removesuffix(": ")[:_SHOWN_CHARACTERS]
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
-from scorestream.infra.spark.isolation import Helper
+from scorestream.infra.spark.isolation import IsolatedProcess
 from scorestream.wallets.core import schemas
 from scorestream.wallets.predictors.apply import MODEL_COLUMNS, predict_values, warm_up
 
@@ -45,14 +45,14 @@ _TRIAL_WALLETS: Final[dict[str, tuple[float, float, float]]] = {
 def try_version(copies: ModelCopies, version: Version) -> None:
     """Copy a version into the warehouse, load it, and apply it to a few wallets.
 
-    In a process of its own, as a model may end it, or take for ever.
+    In an isolated process, as a model may crash or hang.
 
     Raises:
         Exception: it cannot be had, loaded or applied, or has no value for any of them.
     """
     copies.fetch(version)
-    with Helper(TRIAL_SECONDS, warm_up) as helper:
-        values = helper.run(partial(predict_values, version, build_trial_rows()))
+    with IsolatedProcess(TRIAL_SECONDS, warm_up) as process:
+        values = process.run(partial(predict_values, version, build_trial_rows()))
     if values.null_count == len(values):
         raise ModelError(f"model {version} has no value for any wallet that it was tried with")
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from py4j.protocol import Py4JJavaError
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
 from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.errors import CheckpointError, ScorestreamError
+from scorestream.infra.spark.compat import HadoopFileError, HadoopFolder
 from scorestream.wallets.stream.coverage import Span, Spans
 
 STATE_FILE: Final = "scorestream.json"
@@ -24,8 +24,6 @@ COMMITS: Final = "commits"
 # The newest planned batch may have to be repeated, from where the one before it ended.
 _OFFSETS_READ: Final = 2
 _FIRST_OFFSETS: Final = "sources/0/0"
-# What Hadoop raises where a file is gone, shorter than it was, or not as its checksum says.
-_SPOILED: Final = ("FileNotFoundException", "EOFException", "ChecksumException")
 _ADVICE: Final = "use a new --checkpoint: it starts after what the warehouse holds"
 
 
@@ -64,15 +62,12 @@ class Checkpoint:
     """Files of a checkpoint folder, on any file system that Spark reaches."""
 
     def __init__(self, spark: SparkSession, location: str) -> None:
-        jvm: Any = spark._jvm
-        self._jvm = jvm
-        path = self._hadoop_path(location)
-        self._files = path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+        self._files = HadoopFolder(spark, location)
         self.location = location
 
     def is_new(self) -> bool:
         """Whether no query has ever planned a batch with it."""
-        return not self._files.exists(self._path(OFFSETS))
+        return not self._files.exists(OFFSETS)
 
     def read_state(self) -> StreamState | None:
         """What the checkpoint was started for; None if it is new.
@@ -80,8 +75,7 @@ class Checkpoint:
         Raises:
             CheckpointError: the checkpoint is another program's, or its state is damaged.
         """
-        path = self._path(STATE_FILE)
-        if not self._files.exists(path):
+        if not self._files.exists(STATE_FILE):
             if self.is_new():
                 return None
             raise CheckpointError(
@@ -106,7 +100,7 @@ class Checkpoint:
         Raises:
             CheckpointError: one of these files is damaged, or lacks.
         """
-        if self.is_new() and not self._files.exists(self._path(METADATA_FILE)):
+        if self.is_new() and not self._files.exists(METADATA_FILE):
             return None
         # 1.
         run_id = str(self._mapping(METADATA_FILE, self._text(METADATA_FILE)).get("id"))
@@ -118,7 +112,7 @@ class Checkpoint:
             self._refuse_damaged(f"{OFFSETS}/{number}", lines=2)
         if done >= 0:
             self._refuse_damaged(f"{COMMITS}/{done}", lines=1)
-        if self._files.exists(self._path(_FIRST_OFFSETS)):
+        if self._files.exists(_FIRST_OFFSETS):
             self._refuse_damaged(_FIRST_OFFSETS, lines=1)
         return Progress(run_id, planned, done)
 
@@ -133,7 +127,7 @@ class Checkpoint:
 
     def generation(self) -> int | None:
         """Which pass over the topic it is of; None: a checkpoint of an earlier version."""
-        if not self._files.exists(self._path(GENERATION_FILE)):
+        if not self._files.exists(GENERATION_FILE):
             return None
         try:
             return int(json.loads(self._text(GENERATION_FILE))["generation"])
@@ -164,18 +158,12 @@ class Checkpoint:
         return {int(partition): int(offset) for partition, offset in found.items()}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
-        stream = self._files.create(self._path(name), True)
-        try:
-            stream.write(bytearray(json.dumps(content).encode()))
-        finally:
-            stream.close()
+        self._files.write(name, json.dumps(content).encode())
 
     def _newest(self, log: str) -> int:
         """The greatest number of a file in one of Spark's logs; -1: there is none."""
-        folder = self._path(log)
-        found = self._files.listStatus(folder) if self._files.exists(folder) else []
-        names = [str(status.getPath().getName()) for status in found]
-        return max((int(name) for name in names if name.isdecimal()), default=-1)
+        numbers = (int(name) for name in self._files.names(log) if name.isdecimal())
+        return max(numbers, default=-1)
 
     def _refuse_damaged(self, name: str, lines: int) -> None:
         """Refuse a file of Spark's that is not a version, and so many lines of JSON."""
@@ -198,25 +186,14 @@ class Checkpoint:
     def _text(self, name: str) -> str:
         """What a file holds; checked by its checksum where the file system keeps one."""
         try:
-            stream = self._files.open(self._path(name))
-            try:
-                return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
-            finally:
-                stream.close()
-        except Py4JJavaError as error:
-            cause = error.java_exception
-            if cause.getClass().getSimpleName() in _SPOILED:
+            return self._files.read(name)
+        except HadoopFileError as error:
+            if error.is_damaged:
                 raise self._damaged(name) from None
             # A store that does not answer now may do so at the next start.
-            raise ScorestreamError(f"{self.location}/{name} cannot be read: {cause}") from None
+            raise ScorestreamError(f"{self.location}/{name} cannot be read: {error}") from None
 
     def _damaged(self, name: str) -> CheckpointError:
         return CheckpointError(
             f"{self.location}/{name} is damaged or lacks, as after a loss of power; {_ADVICE}"
         )
-
-    def _path(self, name: str) -> Any:
-        return self._hadoop_path(self.location, name)
-
-    def _hadoop_path(self, *parts: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path(*parts)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
-from py4j.protocol import Py4JJavaError
 from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
@@ -22,7 +21,9 @@ from scorestream.infra.kafka.consumer import (
     split_ranges,
     task_count,
 )
-from scorestream.infra.spark.isolation import Care
+from scorestream.infra.spark.compat import JavaError
+from scorestream.infra.spark.isolation import Isolation
+from scorestream.infra.spark.remote_errors import marked_errors
 from scorestream.infra.spark.tasks import run_exchange, run_tasks, tried_once
 from scorestream.wallets.core.pipeline import ScoringModel
 from scorestream.wallets.execution.history_lookup import wallet_files
@@ -83,9 +84,10 @@ class Delivery:
 
     def __call__(self, records: DataFrame, batch_id: int) -> None:
         """Deliver one micro-batch; raising leaves it to be repeated by the next start."""
-        self.gate(self.spark)
-        run_id = self.spark.sparkContext.getLocalProperty("sql.streaming.queryId")
-        self.deliver(planned_ranges(records), str(run_id), batch_id)
+        with marked_errors():
+            self.gate(self.spark)
+            run_id = self.spark.sparkContext.getLocalProperty("sql.streaming.queryId")
+            self.deliver(planned_ranges(records), str(run_id), batch_id)
 
     def deliver(self, ranges: Sequence[OffsetRange], run_id: str, batch_id: int) -> None:
         """Deliver the messages of ranges as one batch."""
@@ -94,7 +96,13 @@ class Delivery:
         models = self.active_models.refresh()
         generation = self.coverage.generation
         facts = BatchFacts.of(
-            run_id, batch_id, started, self.model, self.code_version, models, generation
+            run_id,
+            batch_id,
+            started,
+            self.model,
+            code_version=self.code_version,
+            models=models,
+            generation=generation,
         )
         lacking = self._begin(ranges)
         stored = self.start.uncovered.of(lacking)
@@ -143,27 +151,31 @@ class Delivery:
     def _score(
         self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None
     ) -> list[ScoringReport]:
-        """Score in tasks; a message that ends them is found with care, which a repetition takes."""
-        care = Care(self.settings.message_seconds)
+        """Score in tasks; where Spark does not retry one that crashed, again in isolation."""
         try:
-            return self._score_once(ranges, facts, stored, care)
-        except (Py4JJavaError, PythonException) as error:
+            return self._score_once(ranges, facts, stored, Isolation.ON_RETRY)
+        except (JavaError, PythonException) as error:
             if not tried_once(error):
                 raise
             log.warning("batch_again_with_care", batch=facts.batch_id)
-        return self._score_once(ranges, facts, stored, replace(care, at_once=True))
+        return self._score_once(ranges, facts, stored, Isolation.ALWAYS)
 
     def _score_once(
-        self, ranges: Sequence[OffsetRange], facts: BatchFacts, stored: Stored | None, care: Care
+        self,
+        ranges: Sequence[OffsetRange],
+        facts: BatchFacts,
+        stored: Stored | None,
+        isolation: Isolation,
     ) -> list[ScoringReport]:
         work = BatchWork(
-            consumer_options(self.settings),
-            self.warehouse.root,
-            self.model,
-            facts,
-            self.settings.keeps_history,
-            stored,
-            care,
+            options=consumer_options(self.settings),
+            root=self.warehouse.root,
+            model=self.model,
+            facts=facts,
+            include_transactions=self.settings.keeps_history,
+            stored=stored,
+            isolation=isolation,
+            message_timeout=self.settings.message_seconds,
         )
         tasks = self._tasks(ranges)
         items = split_ranges(ranges, tasks)
@@ -172,10 +184,10 @@ class Delivery:
         buckets = max(tasks, sum(map(len, ranges)) // MAX_RECORDS_PER_BUCKET)
         return run_exchange(
             self.spark,
-            partial(work.split, buckets=buckets),
             items,
-            partial(work.score_increments, ranges=ranges, files=wallet_files(self.warehouse)),
-            buckets,
+            split=partial(work.split, buckets=buckets),
+            work=partial(work.score_increments, ranges=ranges, files=wallet_files(self.warehouse)),
+            buckets=buckets,
         )
 
     def _tasks(self, ranges: Sequence[OffsetRange]) -> int:
@@ -191,6 +203,6 @@ class Delivery:
         if stored:
             held = [(table, uri) for table in PUBLISHED for uri in stored.files[table]]
             conditions = (stored.condition, in_ranges(ranges))
-            publish(self.spark, self.settings, [*held, *written], conditions)
+            publish(self.spark, self.settings, [*held, *written], conditions=conditions)
         else:
             publish(self.spark, self.settings, written)

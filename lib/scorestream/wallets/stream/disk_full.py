@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from scorestream.infra.errors import DiskFullError
+from scorestream.infra.spark.compat_texts import host_of_lost_task
 from scorestream.infra.storage.filesystem import free_bytes
 
 # As the operating system says it: Python, the JVM and delta-rs all pass it on.
 NO_SPACE: Final = "No space left on device"
-# How Spark names the place of a task that failed.
-_EXECUTOR: Final = re.compile(r"Lost task .*?\((?P<host>\S+) executor (?P<executor>[^\s)]+)\)")
 _MEGABYTE: Final = 1024 * 1024
 
 
@@ -42,10 +40,8 @@ def full_disk_explained(*places: str) -> Iterator[None]:
 
 def _elsewhere(text: str) -> str:
     """Where Spark says that it was a task on another machine, which has disks of its own."""
-    found = _EXECUTOR.search(text)
-    if found is None or found["executor"] == "driver":
-        return ""
-    return f"; or a disk of {found['host']}, where a task failed, is the full one"
+    host = host_of_lost_task(text)
+    return f"; or a disk of {host}, where a task failed, is the full one" if host else ""
 
 
 def _free(places: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,18 +14,20 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from scorestream.infra import errors
 from scorestream.infra.config.settings import Settings, normalize_location
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import (
     ConfigurationError,
     KafkaError,
     LostOffsetsError,
+    OffsetsGoneError,
     ScorestreamError,
 )
 from scorestream.infra.kafka.cluster import KafkaCluster
 from scorestream.infra.kafka.connection import UNKNOWN_SECONDS
 from scorestream.infra.kafka.consumer import read_stream
+from scorestream.infra.spark import compat_texts
+from scorestream.infra.spark.remote_errors import marked_error
 from scorestream.infra.spark.session import build_session
 from scorestream.infra.spark.watchdog import Watchdog
 from scorestream.infra.storage.lease import HeldLease, hold_lease
@@ -54,18 +55,11 @@ from scorestream.wallets.stream.table_maintenance import Tidying
 
 log = structlog.get_logger()
 
-# What Spark's planning and a task's fetch say of offsets that are not there any more.
-_LOST_OFFSETS: Final = ("KAFKA_DATA_LOSS", "failOnDataLoss", "Offset out of range", "are gone")
 _FENCED: Final = (COVERAGE, *BATCH_TABLES)
 _OTHERWISE: Final = "give this one another SCORESTREAM_WAREHOUSE"
 # Each batch makes a version of two tables or three. A batch takes about as long as this, so that it
 # costs no latency; without it, a faster machine would make the more versions for nothing.
 DEFAULT_TRIGGER: Final = "500 milliseconds"
-_CRASHED: Final = "Python worker exited unexpectedly"
-_TOO_LONG: Final = r"a task did not get on for \S+ s, \d+ times"
-# What Kafka's own client says, which only plans.
-_PLANNING: Final = r"org\.apache\.kafka\.common\.errors\.\w+: (.+?)(?: SQLSTATE: \w+)?$"
-_RAISED: Final = r"^(?:scorestream\.errors\.)?([\w.]+(?:Error|Exception)): (.+)$"
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,8 @@ def run_stream(options: StreamOptions, settings: Settings) -> None:
         signs = f"{settings.warehouse}/_progress/{sha256(location.encode()).hexdigest()[:16]}"
         watchdog = Watchdog(spark, settings.scorestream_task_seconds, signs)
         with watchdog, Tidying(warehouse.root):
-            _wait(query, stop, partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS))
+            check_topic = partial(refuse_recreated, cluster, start.state, UNKNOWN_SECONDS)
+            _wait(query, stop, watchdog, check_topic)
         _finish(query, stop, listener)
 
 
@@ -197,11 +192,13 @@ def _triggered(writer: DataStreamWriter, options: StreamOptions) -> DataStreamWr
     return writer.trigger(processingTime=options.trigger or DEFAULT_TRIGGER)
 
 
-def _wait(query: StreamingQuery, stop: StopSignal, check_topic: Callable[[], None]) -> None:
+def _wait(
+    query: StreamingQuery, stop: StopSignal, watchdog: Watchdog, check_topic: Callable[[], None]
+) -> None:
     try:
         stop.wait(query)
     except StreamingQueryException as error:
-        explained = explained_failure(error)
+        explained = explained_failure(error, watchdog.gave_up)
         if explained.exit_code == ScorestreamError.exit_code:
             _blame_topic(check_topic)
         raise explained from error
@@ -224,42 +221,37 @@ def _finish(query: StreamingQuery, stop: StopSignal, listener: StreamListener) -
     log.info("stream_stopped" if stop.asked else "stream_drained", run_id=str(query.id))
 
 
-def explained_failure(error: StreamingQueryException) -> ScorestreamError:
-    """A failed query in one clear line, where its cause is a known one."""
+def explained_failure(
+    error: StreamingQueryException, cancelled: str | None = None
+) -> ScorestreamError:
+    """A failed query in one clear line, where its cause is a known one.
+
+    Args:
+        error: as Spark raised it.
+        cancelled: why the watchdog cancelled a stage, if it did.
+    """
     text = str(error)
-    if any(sign in text for sign in _LOST_OFFSETS):
+    ours = marked_error(text)
+    if isinstance(ours, OffsetsGoneError) or compat_texts.says_lost_offsets(text):
         return LostOffsetsError(
             "offsets that were not processed yet are gone from the input topic (aged out, or the "
             "topic was deleted or recreated): nothing was skipped; see docs/troubleshooting.md"
         )
-    planning = re.search(_PLANNING, text, re.MULTILINE)
-    if planning:
-        return KafkaError(f"no batch can be planned: {planning[1]}; check the broker, start again")
-    return _raised(text)
+    planning = compat_texts.kafka_client_reason(text)
+    if planning is not None:
+        return KafkaError(f"no batch can be planned: {planning}; check the broker, start again")
+    return ours or ScorestreamError(f"the stream failed: {_reason(text, cancelled)}")
 
 
-def _raised(text: str) -> ScorestreamError:
-    """What Python raised, in a task or on the driver, stands in Spark's account of it."""
-    found: list[tuple[str, str]] = re.findall(_RAISED, text, re.MULTILINE)
-    # That Java raised something says nothing yet.
-    raised = [each for each in found if not each[0].startswith("py4j.")]
-    if not raised:
-        reason = _given_up(text) or text.strip().splitlines()[0]
-        return ScorestreamError(f"the stream failed: {reason}")
-    name, reason = raised[-1]
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, ScorestreamError):
-        return kind(reason)
-    return ScorestreamError(f"the stream failed: {name}: {reason}")
-
-
-def _given_up(text: str) -> str | None:
-    """Why Spark gave up a task, if it did for one of these two reasons."""
-    if too_long := re.search(_TOO_LONG, text):
-        return f"{too_long[0]}; see docs/troubleshooting.md"
-    if _CRASHED in text:
+def _reason(text: str, cancelled: str | None) -> str:
+    """What Python raised; else why a task was given up; else what Spark says first."""
+    if (raised := compat_texts.python_error(text)) is not None:
+        return raised
+    if cancelled is not None:
+        return f"{cancelled}; see docs/troubleshooting.md"
+    if compat_texts.says_worker_crashed(text):
         return (
             "the Python worker of a task ended at every attempt: out of memory, killed, or a crash "
             "of a library; see docs/troubleshooting.md"
         )
-    return None
+    return text.strip().splitlines()[0]

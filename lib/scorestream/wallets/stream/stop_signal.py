@@ -11,21 +11,12 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any, Final
 
-from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from scorestream.infra.cli.launcher import control_folder
-
-_LONG_MS: Final = 24 * 3600 * 1000
-# By this text Spark knows an interruption that came by way of Python. Py4J's own has a stack trace
-# behind it, on whose length Spark's regular expression overflows the stack.
-_INTERRUPTED: Final = (
-    "py4j.protocol.Py4JJavaError: An error occurred while calling Thread.sleep: "
-    "java.lang.InterruptedException"
-)
+from scorestream.infra.spark.compat import wait_for_interrupt
 
 
 class StopSignal:
@@ -65,11 +56,7 @@ class StopSignal:
         """
         if self.asked:
             self._waiting.set()
-            jvm: Any = spark._jvm
-            try:
-                jvm.java.lang.Thread.sleep(_LONG_MS)
-            except Py4JJavaError:
-                raise InterruptedError(_INTERRUPTED) from None
+            wait_for_interrupt(spark)
 
     def wait(self, query: StreamingQuery) -> None:
         """Wait until the query ends, by itself or because a stop was asked for.

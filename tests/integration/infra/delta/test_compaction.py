@@ -46,7 +46,7 @@ def settings(empty: Warehouse) -> Settings:
 
 def append(warehouse: Warehouse, model: DexV1, batch: int) -> None:
     records = records_of(golden_records()[:5], first_offset=5 * batch)
-    facts = BatchFacts.of("run", batch, 1.7e9, model, "1")
+    facts = BatchFacts.of("run", batch, 1.7e9, model, code_version="1")
     report = write_scored(
         score_records([records], model, include_transactions=True),
         warehouse.root,
@@ -157,7 +157,7 @@ def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
     empty: Warehouse, model: DexV1, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = records_of(golden_records())
-    facts = BatchFacts.of("run", 0, 1.7e9, model, "1")
+    facts = BatchFacts.of("run", 0, 1.7e9, model, code_version="1")
     report = write_scored(
         score_records([records], model, include_transactions=True),
         empty.root,

@@ -38,7 +38,7 @@ def append(warehouse: Warehouse, model: DexV1, batch: int, **unknown: Any) -> No
     row = {"document_id": "1", "action": "swap", "timestamp": 1, "poolId": "p", **unknown}
     entry = {"protocolType": "dexes", "transactions": [row], **unknown}
     value = json.dumps({"wallet_address": "0xAB", "data": [entry], **unknown}).encode()
-    facts = BatchFacts.of("run", batch, 1.7e9, model, "1")
+    facts = BatchFacts.of("run", batch, 1.7e9, model, code_version="1")
     records = records_of([Record(b"k", value, 9000)], first_offset=batch)
     report = write_scored(
         score_records([records], model, include_transactions=True),

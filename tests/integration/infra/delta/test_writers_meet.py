@@ -45,7 +45,7 @@ def appending(root: str, first: int = BATCHES, batches: int = 1) -> None:
     warehouse, model = Warehouse(root, CATALOG), configured_model()
     for batch in range(first, first + batches):
         records = records_of(golden_records()[:ROWS], first_offset=ROWS * batch)
-        facts = BatchFacts.of("run", batch, 1.7e9, model, "1")
+        facts = BatchFacts.of("run", batch, 1.7e9, model, code_version="1")
         report = write_scored(
             score_records([records], model, include_transactions=True),
             root,

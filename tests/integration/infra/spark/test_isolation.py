@@ -23,17 +23,17 @@ from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark import isolation
 from scorestream.infra.spark.isolation import (
     OUT_OF_MEMORY,
-    Helper,
-    Undoable,
-    carefully,
+    IsolatedProcess,
+    WorkFailed,
+    isolate_failures,
 )
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import decode
 from scorestream.wallets.core.pipeline import score_messages
-from scorestream.wallets.execution.decoded_batch import Piece
+from scorestream.wallets.execution.decoded_batch import DecodedBatch
 from scorestream.wallets.execution.history_lookup import wallet_rows
-from scorestream.wallets.execution.incremental import score_increments, score_pieces_carefully
-from scorestream.wallets.execution.scoring_task import score_carefully
+from scorestream.wallets.execution.incremental import score_increments, score_with_history_isolated
+from scorestream.wallets.execution.scoring_task import score_isolated
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import TRANSACTIONS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -70,8 +70,8 @@ def halves(numbers: list[int]) -> list[list[int]]:
 
 
 @pytest.fixture
-def helper() -> Iterator[Helper]:
-    with Helper(SECONDS, partial(total, [])) as made:
+def process() -> Iterator[IsolatedProcess]:
+    with IsolatedProcess(SECONDS, partial(total, [])) as made:
         yield made
 
 
@@ -86,7 +86,7 @@ def helper() -> Iterator[Helper]:
     ],
 )
 def test_the_one_to_blame_is_found_and_the_others_are_done(
-    helper: Helper, bad: int, why: str
+    process: IsolatedProcess, bad: int, why: str
 ) -> None:
     given_up: list[tuple[list[int], str]] = []
 
@@ -95,13 +95,17 @@ def test_the_one_to_blame_is_found_and_the_others_are_done(
         return -1
 
     numbers = [10, 20, bad, 30, 40, 50]
-    done = list(carefully(helper, lambda n: partial(total, n), numbers, halves, give_up))
+    done = list(
+        isolate_failures(process, lambda n: partial(total, n), numbers, halves, give_up=give_up)
+    )
     assert given_up == [([bad], why)]
     assert [n for part, _ in done for n in part] == numbers
     assert sum(answer for _, answer in done) == 150 - 1
 
 
-def test_where_the_work_itself_cannot_be_prepared_nothing_is_given_up(helper: Helper) -> None:
+def test_where_the_work_itself_cannot_be_prepared_nothing_is_given_up(
+    process: IsolatedProcess,
+) -> None:
     asked: list[list[int]] = []
 
     def call(numbers: list[int]) -> Callable[[], int]:
@@ -110,11 +114,17 @@ def test_where_the_work_itself_cannot_be_prepared_nothing_is_given_up(helper: He
             raise pa.lib.ArrowMemoryError("malloc of size 9 failed")
         return partial(total, numbers)
 
-    done = carefully(helper, call, [10, 20, 30, 40], halves, lambda *_: pytest.fail("given up"))
+    done = isolate_failures(
+        process, call, [10, 20, 30, 40], halves, give_up=lambda *_: pytest.fail("given up")
+    )
     assert next(done) == ([10, 20], 30)
     assert next(done) == ([30, 40], 70)
     with pytest.raises(MemoryError):
-        list(carefully(helper, call, [30], halves, lambda *_: pytest.fail("given up")))
+        list(
+            isolate_failures(
+                process, call, [30], halves, give_up=lambda *_: pytest.fail("given up")
+            )
+        )
     assert asked[-2:] == [[30], [30]]
 
 
@@ -127,20 +137,28 @@ def die_once(mark: Path) -> int:
 
 
 def test_one_whose_process_died_of_something_else_is_done_in_a_new_one(
-    helper: Helper, tmp_path: Path
+    process: IsolatedProcess, tmp_path: Path
 ) -> None:
-    first = helper.run(os.getpid)
+    first = process.run(os.getpid)
     work = partial(die_once, tmp_path / "died")
-    done = list(carefully(helper, lambda _: work, [10], halves, lambda *_: pytest.fail("given up")))
-    assert done == [([10], helper.run(os.getpid))]
+    done = list(
+        isolate_failures(
+            process, lambda _: work, [10], halves, give_up=lambda *_: pytest.fail("given up")
+        )
+    )
+    assert done == [([10], process.run(os.getpid))]
     assert done[0][1] != first
 
 
 def test_before_one_is_given_up_its_new_process_has_to_be_well(tmp_path: Path) -> None:
-    with Helper(SECONDS, partial(fall_ill, tmp_path / "trials", 3)) as helper:
-        done = carefully(helper, lambda n: partial(total, n), [1], halves, lambda *_: -1)
+    with IsolatedProcess(SECONDS, partial(fall_ill, tmp_path / "trials", 3)) as process:
+        done = isolate_failures(
+            process, lambda n: partial(total, n), [1], halves, give_up=lambda *_: -1
+        )
         assert list(done) == [([1], -1)]
-        done = carefully(helper, lambda n: partial(total, n), [1], halves, lambda *_: -1)
+        done = isolate_failures(
+            process, lambda n: partial(total, n), [1], halves, give_up=lambda *_: -1
+        )
         with pytest.raises(ScorestreamError, match="does not start: out of memory"):
             list(done)
 
@@ -154,13 +172,15 @@ def fall_ill(trials: Path, times: int) -> None:
 
 
 def test_where_no_process_can_be_made_nothing_is_given_up(
-    helper: Helper, monkeypatch: pytest.MonkeyPatch
+    process: IsolatedProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_memory() -> None:
         raise MemoryError
 
     monkeypatch.setattr(isolation, "_Process", no_memory)
-    done = carefully(helper, lambda n: partial(total, n), [10, 20], halves, lambda *_: -1)
+    done = isolate_failures(
+        process, lambda n: partial(total, n), [10, 20], halves, give_up=lambda *_: -1
+    )
     with pytest.raises(ScorestreamError, match="does not start: out of memory"):
         list(done)
 
@@ -168,19 +188,19 @@ def test_where_no_process_can_be_made_nothing_is_given_up(
 LONG_LIVED = """
 import os, re, sys
 from functools import partial
-from scorestream.infra.spark.isolation import Helper
-with Helper(3600, int) as helper:
-    print(helper.run(os.getpid), flush=True)
-    helper.run(partial(re.fullmatch, "(a+)+b", "a" * 64))
+from scorestream.infra.spark.isolation import IsolatedProcess
+with IsolatedProcess(3600, int) as process:
+    print(process.run(os.getpid), flush=True)
+    process.run(partial(re.fullmatch, "(a+)+b", "a" * 64))
 """
 
 
 def test_a_helper_whose_library_keeps_the_lock_ends_with_its_worker() -> None:
     worker = subprocess.Popen([sys.executable, "-c", LONG_LIVED], stdout=subprocess.PIPE)
     assert worker.stdout is not None
-    helper = psutil.Process(int(worker.stdout.readline()))
-    before = helper.cpu_times().user
-    while helper.cpu_times().user < before + 1:
+    process = psutil.Process(int(worker.stdout.readline()))
+    before = process.cpu_times().user
+    while process.cpu_times().user < before + 1:
         assert worker.poll() is None
         time.sleep(0.05)
     worker.kill()
@@ -188,34 +208,47 @@ def test_a_helper_whose_library_keeps_the_lock_ends_with_its_worker() -> None:
     # Reaped, or left for others to reap.
     with suppress(psutil.NoSuchProcess):
         deadline = time.monotonic() + 60
-        while helper.status() != psutil.STATUS_ZOMBIE:
+        while process.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
 
-def test_what_is_well_is_done_at_once(helper: Helper) -> None:
+def test_what_is_well_is_done_at_once(process: IsolatedProcess) -> None:
     numbers = list(range(10, 20))
-    done = list(carefully(helper, lambda n: partial(total, n), numbers, halves, lambda *_: -1))
+    done = list(
+        isolate_failures(
+            process, lambda n: partial(total, n), numbers, halves, give_up=lambda *_: -1
+        )
+    )
     assert done == [(numbers, sum(numbers))]
 
 
-def test_nothing_outlives_the_helper(helper: Helper) -> None:
-    number = helper.run(os.getpid)
+def test_nothing_outlives_the_helper(process: IsolatedProcess) -> None:
+    number = process.run(os.getpid)
     assert psutil.pid_exists(number)
-    helper.stop()
+    process.stop()
     assert not psutil.pid_exists(number)
 
 
 @pytest.mark.parametrize("trial", [partial(total, [1]), partial(total, [2]), partial(total, [4])])
 def test_where_not_even_a_trial_succeeds_nothing_is_given_up(trial: Callable[[], int]) -> None:
-    with Helper(SECONDS, trial) as helper, pytest.raises(ScorestreamError, match="does not start"):
-        list(carefully(helper, lambda n: partial(total, n), [10], halves, lambda *_: -1))
+    with (
+        IsolatedProcess(SECONDS, trial) as process,
+        pytest.raises(ScorestreamError, match="does not start"),
+    ):
+        list(
+            isolate_failures(
+                process, lambda n: partial(total, n), [10], halves, give_up=lambda *_: -1
+            )
+        )
 
 
-def test_an_answer_that_cannot_be_handed_over_is_the_work_s_own_problem(helper: Helper) -> None:
-    with pytest.raises(Undoable, match="pickle"):
-        helper.run(unpicklable)
-    assert helper.run(partial(total, [10])) == 10
+def test_an_answer_that_cannot_be_handed_over_is_the_work_s_own_problem(
+    process: IsolatedProcess,
+) -> None:
+    with pytest.raises(WorkFailed, match="pickle"):
+        process.run(unpicklable)
+    assert process.run(partial(total, [10])) == 10
 
 
 def unpicklable() -> Callable[[], int]:
@@ -227,7 +260,9 @@ def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
 ) -> None:
     records = golden_records()
     records.insert(7, POISON)
-    scored = list(score_carefully([records_of(records)], Mortal(model.config), True, 20))
+    scored = list(
+        score_isolated([records_of(records)], Mortal(model.config), 20, include_transactions=True)
+    )
     assert sum(len(part) for _, part in scored) == len(records)
     rows = [
         row | {"offset": int(part.offsets[i])}
@@ -261,14 +296,14 @@ def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
     records = golden_records()
     records = [POISON, *records[:20], Record(None, b"nonsense", 0), *records[20:], POISON]
     batch = records_of(records)
-    piece = Piece(batch, decode(batch.values))
+    decoded = DecodedBatch(batch, decode(batch.values))
     asked: list[set[str]] = []
 
     def stored(keys: Sequence[str]) -> pa.Table:
         asked.append(set(keys))
         return schemas.WALLET_ROWS.empty_table()
 
-    done = list(score_pieces_carefully(piece, stored, Mortal(model.config), 20))
+    done = list(score_with_history_isolated(decoded, stored, Mortal(model.config), 20))
     rows = {
         int(each.records.offsets[i]): row
         for each in done
@@ -280,7 +315,7 @@ def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
     assert asked[-1] != asked[0]
     # A message that ends its process alone, too, is kept out of the history.
     assert not any(row.get("transactions") for row in rows.values() if "error_code" in row)
-    alone = score_increments(piece, lambda _: schemas.WALLET_ROWS.empty_table(), model)
+    alone = score_increments(decoded, lambda _: schemas.WALLET_ROWS.empty_table(), model)
     expected = {i: row for i, row in enumerate(results(alone.scored)) if i not in rejected}
     assert {i: row for i, row in rows.items() if i not in rejected} == expected
 
@@ -291,9 +326,9 @@ def test_what_a_wallet_brings_is_kept_where_it_is_the_history_that_cannot_be_sco
     good = Record(None, (POISON.value or b"").replace(b"the end", b"well"), 5000)
     deadly = POISON._replace(timestamp=4000)
     batch = records_of([deadly, good], first_offset=1)
-    piece = Piece(batch, decode(batch.values))
+    decoded = DecodedBatch(batch, decode(batch.values))
     known = wallet_rows(stored_rows(records_of([POISON]), model))
-    [done] = score_pieces_carefully(piece, lambda _: known, Mortal(model.config), 20)
+    [done] = score_with_history_isolated(decoded, lambda _: known, Mortal(model.config), 20)
     assert [row["error_code"] for row in results(done.scored)] == ["unscorable"] * 2
     # The one that can be scored by itself.
     assert done.scored.transactions is not None
@@ -303,4 +338,6 @@ def test_what_a_wallet_brings_is_kept_where_it_is_the_history_that_cannot_be_sco
 def stored_rows(records: Records, model: DexV1) -> pa.Table:
     """What `transactions` holds of messages."""
     scored = score_messages(records.values, records.as_of, model)
-    return table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, "1"))[TRANSACTIONS]
+    return table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, code_version="1"))[
+        TRANSACTIONS
+    ]

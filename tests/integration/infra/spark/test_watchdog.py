@@ -19,8 +19,8 @@ from pyspark import TaskContext, cloudpickle
 from pyspark.sql import SparkSession
 
 from scorestream.infra.kafka.producer import Record
-from scorestream.infra.spark import watchdog
-from scorestream.infra.spark.heartbeat import get_on
+from scorestream.infra.spark import compat, watchdog
+from scorestream.infra.spark.heartbeat import report_progress
 from scorestream.infra.spark.isolation import is_retry
 from scorestream.infra.spark.tasks import run_tasks
 from scorestream.infra.spark.watchdog import Watchdog
@@ -98,7 +98,7 @@ def get_on_slowly(item: str) -> tuple[str, int]:
     end = time.monotonic() + 1.5 * SECONDS
     while item == "slow" and time.monotonic() < end:
         time.sleep(0.1)
-        get_on()
+        report_progress()
     return hang_once(item)
 
 
@@ -119,18 +119,13 @@ def test_only_what_took_too_long_counts(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     monkeypatch.setattr(watchdog, "MAX_KILLS", 2)
-    with Watchdog(spark, SECONDS, folder) as dog, ThreadPoolExecutor(1) as pool:
+    with Watchdog(spark, SECONDS, folder), ThreadPoolExecutor(1) as pool:
         answer = pool.submit(run_tasks, spark, hang_twice, ["hang"])
-        while not (running := running_tasks(spark, dog)):
+        while not (running := compat.running_tasks(spark)):
             assert not answer.done()
             time.sleep(0.05)
-        spark.sparkContext._jsc.sc().killTaskAttempt(running[0], True, "another reason")
+        compat.kill_task(spark, running[0].task_id, "another reason")
         assert answer.result() == [2]
-
-
-def running_tasks(spark: SparkSession, dog: Watchdog) -> list[int]:
-    stages = spark.sparkContext.statusTracker().getActiveStageIds()
-    return [task.taskId() for stage in stages for task in dog._running(stage)]
 
 
 def test_a_task_that_goes_on_hanging_fails(
@@ -138,10 +133,11 @@ def test_a_task_that_goes_on_hanging_fails(
 ) -> None:
     monkeypatch.setattr(watchdog, "MAX_KILLS", 2)
     with (
-        Watchdog(spark, SECONDS, folder),
+        Watchdog(spark, SECONDS, folder) as dog,
         pytest.raises(Exception, match="a task did not get on for 12 s, 2 times"),
     ):
         run_tasks(spark, hang, ["hang"])
+    assert dog.gave_up == "a task did not get on for 12 s, 2 times"
 
 
 def test_a_wallet_at_many_moments_is_many_units(
@@ -150,7 +146,7 @@ def test_a_wallet_at_many_moments_is_many_units(
     (tmp_path / "scores").mkdir()
     (tmp_path / "rejects").mkdir()
     monkeypatch.setattr(history, "MAX_PAIRS", 100)
-    facts = BatchFacts.of("run", 0, 0.0, model, "1")
+    facts = BatchFacts.of("run", 0, 0.0, model, code_version="1")
     records = records_of(golden_records()[:10])
     scored = score_messages(records.values, records.as_of, model)
     rows = wallet_rows(table_rows(scored, records, facts)[TRANSACTIONS])

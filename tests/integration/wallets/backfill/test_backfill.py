@@ -63,7 +63,7 @@ def scores_of(warehouse: Warehouse, run_id: str) -> list[str]:
 def streamed(warehouse: Warehouse, model: DexV1) -> None:
     """The golden wallets, and some that are rejected, as the stream stores them."""
     records = [*golden_records(), *broken_records()[:3]]
-    facts = BatchFacts.of("stream", 0, 1.7e9, model, "1")
+    facts = BatchFacts.of("stream", 0, 1.7e9, model, code_version="1")
     for first in range(0, len(records), 20):
         batch = records_of(records[first : first + 20], first)
         report = write_scored(

@@ -128,7 +128,7 @@ def test_what_is_too_large_is_told_after_all_others_were_sent(
         created.result()
     files = []
     for number in range(2):
-        facts = BatchFacts.of("run", number, 1.0, model, "test")
+        facts = BatchFacts.of("run", number, 1.0, model, code_version="test")
         records = records_of([*golden_records()[:2], *broken_records()[:3]], 10 * number)
         scored = score_records([records], model, include_transactions=True)
         files += written_files(

@@ -69,7 +69,7 @@ def steeper(settings: Settings) -> DexV1:
 
 def store(warehouse: Warehouse, model: DexV1, records: Sequence[Record], run: str) -> None:
     """Scores of messages, as the stream stores them."""
-    facts = BatchFacts.of(run, 0, 1.7e9, model, "1")
+    facts = BatchFacts.of(run, 0, 1.7e9, model, code_version="1")
     scored = score_records([records_of(list(records))], model, include_transactions=False)
     report = write_scored(scored, warehouse.root, facts, include_transactions=False)
     commit_files(warehouse, report.files, None)

@@ -77,7 +77,7 @@ def spoilt(address: str) -> Iterator[Record]:
 
 
 def score(warehouse: Warehouse, model: DexV1, records: list[Record], batch: int) -> None:
-    facts = BatchFacts.of("run", batch, NOW, model, "1")
+    facts = BatchFacts.of("run", batch, NOW, model, code_version="1")
     batches = score_records([records_of(records, 1000 * batch)], model, include_transactions=True)
     report = write_scored(batches, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, ("run", batch))

@@ -73,7 +73,7 @@ def append(
 def scored(
     warehouse: Warehouse, model: DexV1, records: Sequence[Record], batch: int, at: float = NOW
 ) -> Any:
-    facts = BatchFacts.of("run", batch, at, model, "1")
+    facts = BatchFacts.of("run", batch, at, model, code_version="1")
     batches = score_records([records_of(records, 1000 * batch)], model, include_transactions=True)
     return write_scored(batches, warehouse.root, facts, include_transactions=True)
 

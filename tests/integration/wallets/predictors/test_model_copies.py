@@ -22,7 +22,7 @@ from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_copies import ModelCopies
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.mlflow.store import ModelStore
-from scorestream.infra.spark.isolation import Care, Undoable
+from scorestream.infra.spark.isolation import Isolation, WorkFailed
 from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.wallets.core.pipeline import Scored, score_messages
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
@@ -134,7 +134,7 @@ def test_a_model_that_is_good_for_nothing_is_only_refused(
     settings = settings_of(folder)
     register(settings, folder, "nothing", expression)
     copies = ModelCopies(settings)
-    with pytest.raises((Undoable, ModelError), match=told):
+    with pytest.raises((WorkFailed, ModelError), match=told):
         try_version(copies, copies.resolve("nothing"))
 
 
@@ -433,7 +433,7 @@ def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
     bad = copied(folder, expression, name="bad")
     scored = scored_wallets()
     with ModelApplier(
-        [BatchModel(bad), BatchModel(good)], is_isolated=is_isolated, seconds=30.0
+        [BatchModel(bad), BatchModel(good)], is_isolated=is_isolated, timeout=30.0
     ) as applier:
         rows = applier.apply(scored).scores
     assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
@@ -453,7 +453,7 @@ def test_what_ends_its_process_is_called_once_a_task(folder: Path) -> None:
     assert calls.read_text(encoding="utf-8") == "x"
 
 
-def test_a_batch_that_is_scored_once_more_takes_models_with_care(
+def test_a_batch_that_is_scored_once_more_isolates_models(
     model: DexV1, folder: Path, tmp_path: Path
 ) -> None:
     good = copied(folder, "rows['num_swaps'] * 2.0")
@@ -461,12 +461,18 @@ def test_a_batch_that_is_scored_once_more_takes_models_with_care(
     warehouse = Warehouse(str(tmp_path), CATALOG)
     warehouse.create_tables()
     batch_models = (BatchModel(deadly), BatchModel(good))
-    facts = BatchFacts.of("run", 0, 1.7e9, model, "1", batch_models)
-    care = Care(30.0, at_once=True)
+    facts = BatchFacts.of("run", 0, 1.7e9, model, code_version="1", models=batch_models)
+    isolation = Isolation.ALWAYS
     scored = score_records(
-        [records_of(golden_records()[:5])], model, include_transactions=True, care=care
+        [records_of(golden_records()[:5])],
+        model,
+        include_transactions=True,
+        isolation=isolation,
+        timeout=30.0,
     )
-    report = write_scored(scored, warehouse.root, facts, include_transactions=True, care=care)
+    report = write_scored(
+        scored, warehouse.root, facts, include_transactions=True, isolation=isolation
+    )
     assert [use.problem for use in report.models] == ["it ended the process: exit code 9", None]
     commit_files(warehouse, report.files, ("run", 0))
     assert [dict(row["models"]).keys() for row in warehouse.rows(SCORES)] == [{"given"}] * 5

@@ -59,7 +59,7 @@ def settings(warehouse: Warehouse) -> Settings:
 
 def store(warehouse: Warehouse, model: DexV1, records: list[Record], first_offset: int = 0) -> None:
     """Messages and their history, as the stream stores them."""
-    facts = BatchFacts.of("stream", first_offset, 1.7e9, model, "1")
+    facts = BatchFacts.of("stream", first_offset, 1.7e9, model, code_version="1")
     batch = records_of(records, first_offset)
     report = write_scored(
         score_records([batch], model, include_transactions=True),

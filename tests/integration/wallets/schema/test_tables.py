@@ -33,7 +33,7 @@ pytestmark = pytest.mark.spark
 def scored(
     warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int = 0
 ) -> ScoringReport:
-    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0, model, "1+test")
+    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0, model, code_version="1+test")
     batches = score_records([records_of(records, first_offset)], model, include_transactions=True)
     return write_scored(batches, warehouse.root, facts, include_transactions=True)
 

@@ -9,15 +9,22 @@ from scorestream.infra.errors import (
     CheckpointError,
     KafkaError,
     LostOffsetsError,
+    OffsetsGoneError,
     ScorestreamError,
 )
+from scorestream.infra.spark.remote_errors import marker
 from scorestream.wallets.stream.job import explained_failure
 
 TIMEOUT = "org.apache.kafka.common.errors.TimeoutException: Timed out."
 CASES = [
-    ("scorestream.infra.errors.KafkaError: no answer", KafkaError, "no answer", 1),
-    ("scorestream.infra.errors.CheckpointError: other topic", CheckpointError, "other topic", 3),
-    ("KafkaError: offsets 1 to 3 of t are gone", LostOffsetsError, "nothing was skipped", 3),
+    (marker(KafkaError("no answer")), KafkaError, "no answer", 1),
+    (marker(CheckpointError("other topic")), CheckpointError, "other topic", 3),
+    (
+        marker(OffsetsGoneError("offsets 1 to 3 of t are gone")),
+        LostOffsetsError,
+        "nothing was skipped",
+        3,
+    ),
     ("[KAFKA_DATA_LOSS.X] some", LostOffsetsError, "nothing was skipped", 3),
     (f"[STREAM_FAILED] exception: {TIMEOUT} SQLSTATE: X", KafkaError, "planned: Timed out.; ch", 1),
     ("OSError: no space", ScorestreamError, "the stream failed: OSError: no space", 1),

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorestream.infra.kafka.producer import Record
-from scorestream.infra.spark.isolation import Care
+from scorestream.infra.spark.isolation import Isolation
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
 from scorestream.wallets.execution.decoded_batch import decode_records
-from scorestream.wallets.execution.incremental import score_pieces
+from scorestream.wallets.execution.incremental import score_with_history
 from scorestream.wallets.execution.result_messages import failure_records
 from scorestream.wallets.execution.scoring_task import score_records
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
@@ -30,7 +30,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 def rows_of(timestamps: list[int], model: DexV1) -> dict[str, list[dict[str, object]]]:
     records = records_of([GOOD._replace(timestamp=at) for at in timestamps])
     [(scored, _)] = score_records([records], model, include_transactions=True)
-    rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, model, "1"))
+    rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, model, code_version="1"))
     return {table.name: found.to_pylist() for table, found in rows.items()}
 
 
@@ -75,8 +75,8 @@ def test_what_is_no_moment_is_none_in_the_tables_either(timestamp: int) -> None:
 
 def test_increments_are_refused_alike(model: DexV1) -> None:
     records = records_of([GOOD._replace(timestamp=at) for at in (*NO_MOMENTS, GOOD.timestamp)])
-    pieces = list(decode_records([records], model, Care(60.0)))
-    [done] = score_pieces(pieces, [], model, None)
+    batches = list(decode_records([records], model, isolation=Isolation.ON_RETRY))
+    [done] = score_with_history(batches, [], model)
     assert done.scored.rejects["error_code"].to_pylist() == ["invalid_timestamp"] * len(NO_MOMENTS)
     assert done.scored.scores["position"].to_pylist() == [len(NO_MOMENTS)]
 
@@ -91,7 +91,7 @@ def test_a_neighbour_is_scored_as_ever(model: DexV1) -> None:
 def test_what_is_published_of_it_keeps_to_its_schema(model: DexV1) -> None:
     records = records_of([GOOD._replace(timestamp=at) for at in NO_MOMENTS])
     [(scored, _)] = score_records([records], model, include_transactions=True)
-    rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, model, "1"))
+    rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, model, code_version="1"))
     values = [json.loads(record.value or b"") for record in failure_records(rows[REJECTS])]
     assert len(values) == len(NO_MOMENTS)
     schema = validator("wallet-scores-failure")

@@ -25,7 +25,11 @@ from scorestream.wallets.core.history import (
 )
 from scorestream.wallets.core.pipeline import score_messages
 from scorestream.wallets.core.wallet_keys import wallet_key
-from scorestream.wallets.execution.decoded_batch import Piece, joined, split_by_wallet
+from scorestream.wallets.execution.decoded_batch import (
+    DecodedBatch,
+    concat_batches,
+    split_by_wallet,
+)
 from scorestream.wallets.execution.history_lookup import wallet_rows
 from scorestream.wallets.execution.incremental import score_increments
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
@@ -185,7 +189,7 @@ class Store:
         """Score a batch, and keep what it brings; results by offset."""
         found: dict[int, dict[str, Any]] = {}
         taken = [self.stored]
-        facts = BatchFacts.of("run", self.batches, 0.0, self.model, "1")
+        facts = BatchFacts.of("run", self.batches, 0.0, self.model, code_version="1")
         for piece in pieces(batch, buckets):
             done = score_increments(piece, partial(looked_up, self.stored), self.model)
             found |= zip(done.records.offsets.tolist(), results(done.scored), strict=True)
@@ -292,14 +296,16 @@ def test_what_overflows_is_mended_by_a_correction(model: DexV1) -> None:
     assert store.take([Message("bob", 0, 40, mended, 40)])[40]["transaction_count"] == 3
 
 
-def pieces(batch: Sequence[Message], buckets: int) -> list[Piece]:
+def pieces(batch: Sequence[Message], buckets: int) -> list[DecodedBatch]:
     """The batch as two tasks deal it out."""
     halves = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
-    decoded = [Piece(records_of(half), decode([m.value for m in half])) for half in halves if half]
-    dealt: dict[int, list[Piece]] = {}
+    decoded = [
+        DecodedBatch(records_of(half), decode([m.value for m in half])) for half in halves if half
+    ]
+    dealt: dict[int, list[DecodedBatch]] = {}
     for bucket, piece in split_by_wallet(decoded, buckets):
         dealt.setdefault(bucket, []).append(piece)
-    return [joined(parts) for parts in dealt.values()]
+    return [concat_batches(parts) for parts in dealt.values()]
 
 
 def looked_up(stored: pa.Table, keys: Sequence[str]) -> pa.Table:
@@ -315,7 +321,9 @@ def test_a_range_of_moments_is_each_moment_alone(
     messages = [message for batch in coming for message in batch]
     scored = score_messages([m.value for m in messages], np.zeros(len(messages), int), model)
     records = records_of(messages)
-    rows = table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, "1"))[TRANSACTIONS]
+    rows = table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, code_version="1"))[
+        TRANSACTIONS
+    ]
     history = wallet_history(wallet_rows(rows))
     together = {}
     for part in score_moments(history, fixed_moments(history, np.array(moments)), model):

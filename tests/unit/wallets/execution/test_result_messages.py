@@ -30,7 +30,7 @@ STARTED_AT = 1_767_323_045.25
 def rows_of(records: list[Record], model: DexV1) -> dict[str, pa.Table]:
     batch = records_of(records)
     scored = score_messages(batch.values, batch.as_of, model)
-    facts = BatchFacts.of("run", 7, STARTED_AT, model, "1+test")
+    facts = BatchFacts.of("run", 7, STARTED_AT, model, code_version="1+test")
     return {table.name: rows for table, rows in table_rows(scored, batch, facts).items()}
 
 

@@ -128,7 +128,7 @@ def test_values_stand_in_the_row_and_the_message_of_their_wallet(
     place = scored.scores.schema.get_field_index("models")
     scores = scored.scores.set_column(place, schemas.SCORED.field(place), column)
     records = records_of([Record(None, b"", 0)] * 3, 0)
-    facts = BatchFacts.of("run", 0, 1.7e9, model, "1")
+    facts = BatchFacts.of("run", 0, 1.7e9, model, code_version="1")
     rows = table_rows(Scored(scores, scored.rejects, None), records, facts)[SCORES]
     sent = list(success_records(rows))
     values = [json.loads(record.value or b"") for record in sent]
