@@ -7,10 +7,10 @@ import sys
 
 from scorestream.infra.cli.options import at_least
 from scorestream.infra.cli.run import run_job
-from scorestream.wallets.stream.job import StreamOptions, run_stream
+from scorestream.wallets.stream.job import ScoreStreamOptions, run_stream
 
 
-def parse_arguments() -> StreamOptions:
+def parse_arguments() -> ScoreStreamOptions:
     parser = argparse.ArgumentParser(prog="spark-submit.sh stream_scores", description=__doc__)
     parser.add_argument(
         "--available-now", action="store_true", help="end when what is there now is processed"
@@ -32,7 +32,7 @@ def parse_arguments() -> StreamOptions:
         help="a new checkpoint starts anew, whatever the warehouse holds of the topic",
     )
     parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
-    return StreamOptions(**vars(parser.parse_args()))
+    return ScoreStreamOptions(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ EXPECTED: Final = (
 
 @pytest.mark.spark
 def test_a_plan_tells_no_secret(job: Installation, leaks: Leaks, spark: SparkSession) -> None:
-    plan = query_execution(read_stream(spark, job.settings))
+    plan = query_execution(read_stream(spark, job.settings, job.input_topic))
     for text in (plan.toString(), plan.logical().toJSON(), plan.analyzed().toJSON()):
         assert "Streaming" in text
         leaks.look("plan", text.encode())

@@ -27,7 +27,7 @@ from pyspark.sql.streaming.listener import (
 from scorestream.infra.kafka.cluster import KafkaCluster
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.logs import configure_logs
-from scorestream.wallets.stream.job import StreamOptions, run_stream
+from scorestream.wallets.stream.job import ScoreStreamOptions, run_stream
 from tools.benchmarks.machine import (
     Site,
     fill,
@@ -106,7 +106,7 @@ def drain(site: Site, arguments: argparse.Namespace) -> dict[str, object]:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=feed, daemon=True).start()
-    run_stream(StreamOptions(trigger=f"{interval} seconds"), settings)
+    run_stream(ScoreStreamOptions(trigger=f"{interval} seconds"), settings)
     if drains.torn or len(drains.seconds) <= arguments.repeats:
         raise ValueError("a trigger came while the topic was being filled: a busy machine?")
     return {

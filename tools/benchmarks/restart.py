@@ -22,16 +22,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scorestream.infra.delivery.coverage import Coverage, Span
+from scorestream.infra.delivery.coverage_table import CoverageTable
+from scorestream.infra.delivery.stored_rows import StoredRows, UndeliveredRows, in_ranges
+from scorestream.infra.delivery.stream import Stream
 from scorestream.infra.delta.data_files import describe_file, new_file_name, read_file
 from scorestream.infra.delta.file_rewriting import GROUP_ROWS
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange
-from scorestream.wallets.schema.tables import SCORES
+from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE, SCORES
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.stream.coverage import Coverage, CoverageTable, Span
-from scorestream.wallets.stream.stored_offsets import Stored, Uncovered, in_ranges
 
 TOPIC: Final = "wallet-transactions"
+STREAM: Final = Stream("restart", TOPIC, BATCH_TABLES, COVERAGE)
 BATCH: Final = 1_000
 WALLET_ROWS: Final = 40
 FILE_ROWS: Final = 1_000_000
@@ -56,8 +59,8 @@ def _add(warehouse: Warehouse, rows: pa.Table) -> None:
 
 def record(warehouse: Warehouse, delivered: int) -> None:
     """Record that offsets are delivered, and that the tables hold nothing else."""
-    records = CoverageTable(warehouse, TOPIC)
-    coverage = records.believed(0) or Coverage(TOPIC, "id")
+    records = CoverageTable(warehouse, STREAM)
+    coverage = records.newest_confirmed(0) or Coverage(TOPIC, "id")
     spans = {0: Span(0, delivered)}
     records.write(coverage.with_delivered(spans).next(records.tables(0), settled=True))
 
@@ -96,17 +99,17 @@ def _read_bytes() -> int:
     return int(line.split()[1])
 
 
-def start(warehouse: Warehouse) -> Uncovered:
+def start(warehouse: Warehouse) -> UndeliveredRows:
     """As a start of the stream looks for what is not delivered."""
-    coverage = CoverageTable(warehouse, TOPIC).believed(0)
+    coverage = CoverageTable(warehouse, STREAM).newest_confirmed(0)
     if coverage is None:
         raise RuntimeError("no record of coverage")
-    return Uncovered.find(warehouse, coverage, [], [0])
+    return UndeliveredRows.find(warehouse, BATCH_TABLES, coverage, condition=[], partitions=[0])
 
 
-def first_batch(stored: Stored, ranges: list[OffsetRange]) -> int:
+def first_batch(stored: StoredRows, ranges: list[OffsetRange]) -> int:
     """As its tasks look for what lacks, and for what is to be published; rows found."""
-    done = stored.lacking(ranges, include_transactions=False).done
+    done = stored.offsets(SCORES, ranges)
     published = [
         read_file(uri, SCORES.columns, stored.condition, in_ranges(ranges)).num_rows
         for uri in stored.files[SCORES]
@@ -118,9 +121,9 @@ def first_batch(stored: Stored, ranges: list[OffsetRange]) -> int:
 
 def restart(warehouse: Warehouse, end: int) -> dict[str, dict[str, float]]:
     """A start, and the batch of the offsets up to `end`."""
-    stored_rows, starting = measure_read(lambda: start(warehouse))
+    undelivered, starting = measure_read(lambda: start(warehouse))
     ranges = [OffsetRange(TOPIC, 0, end - BATCH, end)]
-    stored = stored_rows.of(ranges)
+    stored = undelivered.within(ranges)
     if stored is None:
         raise RuntimeError("nothing is stored of the newest batch")
     found_rows, batch = measure_read(lambda: first_batch(stored, ranges))

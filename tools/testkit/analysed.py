@@ -11,16 +11,18 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from scorestream.infra.delivery.coverage import Coverage, Span
+from scorestream.infra.delivery.coverage_table import CoverageTable
+from scorestream.infra.delivery.stream import Stream
 from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.spark_reader import register
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
-from scorestream.wallets.schema.tables import TABLES
+from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE, TABLES
 from scorestream.wallets.schema.views import CATALOG, VIEWS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from scorestream.wallets.stream.coverage import Coverage, CoverageTable, Span
 from tools.local.samples import sample_records
 from tools.testkit.golden import Golden, golden_records, golden_wallets
 from tools.testkit.records import records_of
@@ -50,7 +52,7 @@ def fill(warehouse: Warehouse, model: DexV1) -> None:
     write(warehouse, model, first, 0)
     write(warehouse, model, later, len(first))
     delivered = Coverage("topic", "id", spans={0: Span(0, len(first) + len(later))}, run_id="run")
-    records = CoverageTable(warehouse, delivered.topic)
+    records = CoverageTable(warehouse, Stream("test", delivered.topic, BATCH_TABLES, COVERAGE))
     records.write(replace(delivered, sequence=1, tables=records.tables(0), settled=True))
 
 

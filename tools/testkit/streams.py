@@ -9,16 +9,20 @@ from confluent_kafka.cimpl import NewTopic
 from pyspark.sql import SparkSession
 
 from scorestream.infra.config.settings import Settings
+from scorestream.infra.delivery.checkpoint import StreamState
+from scorestream.infra.delivery.coverage import Coverage
+from scorestream.infra.delivery.coverage_table import CoverageTable
+from scorestream.infra.delivery.delivery import Delivery
+from scorestream.infra.delivery.start import Start
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.connection import client_options
 from scorestream.wallets.core.pipeline import ScoringModel
+from scorestream.wallets.execution.scoring_task import ScoringReport
 from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.events import NoModelEvents
-from scorestream.wallets.stream.checkpoint import StreamState
-from scorestream.wallets.stream.coverage import Coverage, CoverageTable
-from scorestream.wallets.stream.delivery import Delivery
+from scorestream.wallets.stream.declaration import score_stream
 from scorestream.wallets.stream.metrics import BatchSummary
-from scorestream.wallets.stream.start import Start
+from scorestream.wallets.stream.scoring import Scoring
 from tools.testkit.installation import Installation
 
 
@@ -29,11 +33,19 @@ def create_input_topic(installation: Installation, partitions: int) -> None:
     admin.create_topics([NewTopic(name, partitions)])[name].result()
 
 
-def start_over(warehouse: Warehouse, topic: str, partitions: Iterable[int] = range(4)) -> Start:
+def open_coverage(warehouse: Warehouse, settings: Settings) -> CoverageTable:
+    """Open the records of the stream of scores."""
+    return CoverageTable(warehouse, score_stream(settings))
+
+
+def start_over(
+    warehouse: Warehouse, settings: Settings, partitions: Iterable[int] = range(4)
+) -> Start:
     """A start after what is delivered, whatever checkpoint there was."""
+    records, topic = open_coverage(warehouse, settings), settings.kafka_input_topic
+    coverage = records.newest_confirmed(0) or Coverage(topic, "id")
     state = StreamState(topic=topic, topic_id="id")
-    coverage = CoverageTable(warehouse, topic).believed(0) or Coverage(topic, "id")
-    return Start.after(state, coverage, warehouse, partitions)
+    return Start.after(coverage, state, records, partitions=partitions)
 
 
 def open_delivery(
@@ -45,7 +57,7 @@ def open_delivery(
     code: str = "1",
     start: Start | None = None,
     active_models: ActiveModels | None = None,
-) -> tuple[Delivery, list[BatchSummary]]:
+) -> tuple[Delivery[ScoringReport], list[BatchSummary]]:
     """Open a delivery, and the list that gets the summary of each batch.
 
     Args:
@@ -58,16 +70,13 @@ def open_delivery(
         active_models: its predictors; default: none.
     """
     summaries: list[BatchSummary] = []
-    delivery = Delivery(
-        settings,
-        spark,
-        warehouse,
-        model,
-        code,
-        start or start_over(warehouse, settings.kafka_input_topic),
-        lambda _: None,
-        summaries.append,
-        lambda: None,
-        active_models or ActiveModels((), settings, NoModelEvents()),
+    scoring = Scoring(
+        settings=settings,
+        warehouse=warehouse,
+        model=model,
+        code_version=code,
+        active_models=active_models or ActiveModels((), settings, NoModelEvents()),
+        report=summaries.append,
     )
-    return delivery, summaries
+    start = start or start_over(warehouse, settings)
+    return Delivery(spark=spark, settings=settings, start=start, transform=scoring), summaries

@@ -23,7 +23,7 @@ from tools.testkit.installation import Offset, offsets_of
 
 BATCHES = ("--max-offsets-per-trigger", "20")
 APPEND = "scorestream.infra.delta.warehouse:Warehouse.append"
-COMMIT = "scorestream.wallets.execution.scoring_task:commit_files"
+COMMIT = "scorestream.infra.delivery.commit:commit_batch"
 OTHER_VERSION = "another+version"
 OTHER_CODE = {
     "point": "scorestream.infra.version:code_version",
@@ -39,12 +39,12 @@ ANOTHER_STABLE = """
 
 
 # Of the first batch of a start, which goes on with what the one before left, or of the second.
-RECORD = "scorestream.wallets.stream.coverage:CoverageTable.write"
+RECORD = "scorestream.infra.delivery.coverage_table:CoverageTable.write"
 LOST_IN = {
     "after the first table": (APPEND, "after", 1),
     "after the second table": (APPEND, "after", 2),
     "after the second table of the second batch": (APPEND, "after", 5),
-    "before Kafka": ("scorestream.wallets.execution.publishing:publish", "before", 2),
+    "before Kafka": ("scorestream.infra.delivery.publishing:publish", "before", 2),
     "in the midst of Kafka": ("scorestream.infra.kafka.producer:produce", "after", 1),
     "before the record": (RECORD, "before", 3),
     "after the record": (RECORD, "after", 2),

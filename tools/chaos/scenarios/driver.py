@@ -12,8 +12,9 @@ from tools.testkit.installation import offsets_of
 # Where in a batch, and at which call of each start: the first batch of a start may resume one that
 # was cut off, so the second one is met as well.
 APPEND = "scorestream.infra.delta.warehouse:Warehouse.append"
-COMMIT = "scorestream.wallets.execution.scoring_task:commit_files"
-PUBLISH = "scorestream.wallets.execution.publishing:publish"
+COMMIT = "scorestream.infra.delivery.commit:commit_batch"
+PUBLISH = "scorestream.infra.delivery.publishing:publish"
+RECORD = "scorestream.infra.delivery.coverage_table:CoverageTable.write"
 WINDOWS = {
     "before the commit": (COMMIT, "before", 2),
     "after the first table": (APPEND, "after", 4),
@@ -22,7 +23,7 @@ WINDOWS = {
     "before Kafka": (PUBLISH, "before", 2),
     "in the midst of a resumed Kafka": ("scorestream.infra.kafka.producer:produce", "after", 1),
     "after Kafka": (PUBLISH, "after", 2),
-    "after the record": ("scorestream.wallets.stream.coverage:CoverageTable.write", "after", 3),
+    "after the record": (RECORD, "after", 3),
     "before the commit of a resumed batch": (COMMIT, "before", 1),
     "before Kafka of a resumed batch": (PUBLISH, "before", 1),
 }

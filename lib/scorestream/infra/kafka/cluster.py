@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -72,14 +72,17 @@ class KafkaCluster:
         with wrap_failures("Kafka's connection settings cannot be used", ConfigurationError):
             self._admin = AdminClient(self._options | {"error_cb": self._refusals})
 
-    def ensure_topics(self) -> None:
-        """Create the three topics where they are missing, if the settings allow it.
+    def ensure_topics(self, names: Sequence[str] = ()) -> None:
+        """Create topics where they are missing, if the settings allow it.
+
+        Args:
+            names: of the topics; none: the three of the settings.
 
         Raises:
             KafkaError: no broker answers, or topics are missing and may not be created.
         """
         s = self.settings
-        topics = (s.kafka_input_topic, s.kafka_success_topic, s.kafka_failure_topic)
+        topics = names or (s.kafka_input_topic, s.kafka_success_topic, s.kafka_failure_topic)
         present = self._metadata().topics
         missing = [name for name in topics if name not in present]
         if not missing:

@@ -71,14 +71,11 @@ class OffsetRange:
         return self.end - self.start
 
 
-def read_stream(spark: SparkSession, settings: Settings, **options: str) -> DataFrame:
-    """The input topic as a stream whose batches are planned, for :func:`planned_ranges`."""
+def read_stream(spark: SparkSession, settings: Settings, topic: str, **options: str) -> DataFrame:
+    """A topic as a stream whose batches are planned, for :func:`planned_ranges`."""
     reader = spark.readStream.format("kafka").options(**spark_options(settings))
     return (
-        reader.option("subscribe", settings.kafka_input_topic)
-        .option("failOnDataLoss", "true")
-        .options(**options)
-        .load()
+        reader.option("subscribe", topic).option("failOnDataLoss", "true").options(**options).load()
     )
 
 

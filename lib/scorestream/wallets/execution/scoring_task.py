@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scorestream.infra.delivery.commit import commit_batch
 from scorestream.infra.delta.data_files import DataFile, TableWriter
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
@@ -218,7 +219,6 @@ def commit_files(
     warehouse: Warehouse,
     files: Sequence[DataFile],
     transaction: tuple[str, int] | None,
-    attempt: tuple[str, int] | None = None,
 ) -> None:
     """Commit the files of a batch: transactions, then rejects, then scores.
 
@@ -226,13 +226,8 @@ def commit_files(
         warehouse: whose tasks wrote the files.
         files: all files of the batch.
         transaction: (run id, batch id), which each table takes only once; None to take it always.
-        attempt: which attempt at the batch it is, where a table may lack something of a batch that
-            it has taken: see `Warehouse.append`.
     """
-    for table in (TRANSACTIONS, REJECTS, SCORES):
-        ours = [file for file in files if file.table == table.name]
-        once = transaction and (f"{transaction[0]}/{table.name}", transaction[1])
-        warehouse.append(table, ours, once, attempt)
+    commit_batch(warehouse, BATCH_TABLES, files, transaction)
 
 
 class _Counts:

@@ -8,6 +8,7 @@ from typing import Final
 from deltalake.exceptions import DeltaError as DeltaRsError
 
 from scorestream.infra.config.settings import Settings
+from scorestream.infra.delivery.coverage_cleanup import drop_superseded
 from scorestream.infra.delta.auto_maintenance import shorten_log
 from scorestream.infra.delta.commit_retries import retry_commit
 from scorestream.infra.delta.optimize import (
@@ -23,7 +24,6 @@ from scorestream.infra.delta.vacuum import vacuum
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError
-from scorestream.wallets.maintenance.coverage_cleanup import drop_superseded
 from scorestream.wallets.maintenance.wallet_key_backfill import fill_wallet_keys
 from scorestream.wallets.schema.tables import COVERAGE, REJECTS, REPLAYS, SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
@@ -88,7 +88,8 @@ def _optimize_table(
 ) -> CompactionResult:
     before = warehouse.file_count(table)
     if table == COVERAGE:
-        retry_commit(f"records of {warehouse.path(table)}", lambda: drop_superseded(warehouse))
+        records = f"records of {warehouse.path(table)}"
+        retry_commit(records, lambda: drop_superseded(warehouse, table))
     filled = fill_wallet_keys(warehouse, table)
     due = is_clustering_due(warehouse, table, options)
     work = cluster if due else compact

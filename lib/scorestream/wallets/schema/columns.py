@@ -80,6 +80,3 @@ GENERATION: Final = Column(
     statistics=True,
 )
 PROTOCOL: Final = Column("protocol", pa.string(), "protocol as the message named it")
-RECORDED_AT: Final = Column(
-    "recorded_at", schemas.UTC_TIMESTAMP, "when it was recorded; nothing goes by it"
-)

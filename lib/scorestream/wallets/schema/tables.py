@@ -6,6 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from scorestream.infra.delivery.columns import RECORDED_AT, coverage_table
 from scorestream.infra.delta.table import NO_IDENTIFIERS, Column, Identifiers, Table
 from scorestream.wallets.core import schemas
 from scorestream.wallets.schema.columns import (
@@ -14,12 +15,9 @@ from scorestream.wallets.schema.columns import (
     PERCENTILES,
     PROCESSING_TIME,
     PROTOCOL,
-    RECORDED_AT,
     RUN,
     SOURCE,
     SOURCE_ID,
-    SOURCE_PARTITION,
-    SOURCE_TOPIC,
     TRANSACTION_COUNT,
     WALLET_ADDRESS,
     WALLET_KEY,
@@ -155,52 +153,7 @@ REJECTS: Final = Table.of_columns(
 )
 # What a batch of messages is written to.
 BATCH_TABLES: Final = (SCORES, REJECTS, TRANSACTIONS)
-COVERAGE: Final = Table.of_columns(
-    "coverage",
-    (
-        SOURCE_TOPIC,
-        Column(
-            "topic_id",
-            pa.string(),
-            "the cluster's id of the topic, another one after it was recreated",
-        ),
-        GENERATION,
-        Column(
-            "sequence",
-            pa.int64(),
-            "number of the record; the greatest of a generation counts",
-            statistics=True,
-        ),
-        SOURCE_PARTITION,
-        Column("start_offset", pa.int64(), "where the stream began in the partition"),
-        Column("end_offset", pa.int64(), "all offsets before this one are stored and published"),
-        *RUN,
-        *(
-            Column(
-                f"{table.name}_version",
-                pa.int64(),
-                f"version of {table.name} when it was recorded",
-            )
-            for table in BATCH_TABLES
-        ),
-        *(
-            Column(
-                f"{table.name}_attempt",
-                pa.int64(),
-                f"sequence by which {table.name} took the newest batch of the pass",
-            )
-            for table in BATCH_TABLES
-        ),
-        Column(
-            "settled",
-            pa.bool_(),
-            "whether all that the tables hold of the generation was delivered then",
-        ),
-        RECORDED_AT,
-    ),
-    comment="which offsets of the input topic are stored and published: one record a batch",
-    identifiers=NO_IDENTIFIERS,
-)
+COVERAGE: Final = coverage_table("coverage", BATCH_TABLES, (*SOURCE_ID, *RUN, GENERATION))
 REPLAYS: Final = Table.of_columns(
     "replays",
     (

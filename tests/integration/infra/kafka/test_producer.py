@@ -10,6 +10,8 @@ from confluent_kafka import KafkaError as Errors
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from scorestream.infra.delivery.checkpoint import StreamState
+from scorestream.infra.delivery.start_checks import refuse_recreated
 from scorestream.infra.errors import (
     CheckpointError,
     KafkaError,
@@ -18,8 +20,6 @@ from scorestream.infra.errors import (
 )
 from scorestream.infra.kafka.connection import client_options, producer_options
 from scorestream.infra.kafka.producer import Record, produce
-from scorestream.wallets.stream.checkpoint import StreamState
-from scorestream.wallets.stream.start import refuse_recreated
 from tools.local.broker import LocalBroker
 from tools.local.ports import free_port
 from tools.testkit.installation import Installation

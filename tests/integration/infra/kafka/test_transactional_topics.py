@@ -19,6 +19,8 @@ from confluent_kafka.cimpl import NewTopic
 from pyspark.sql import Row, SparkSession
 
 from scorestream.infra.config.settings import Settings
+from scorestream.infra.delivery.checkpoint import Checkpoint
+from scorestream.infra.delivery.start import Start, find_start
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import KafkaError
 from scorestream.infra.kafka import consumer as fetching
@@ -37,11 +39,10 @@ from scorestream.wallets.maintenance import replay_rejects
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from scorestream.wallets.stream.checkpoint import Checkpoint
-from scorestream.wallets.stream.start import Start, starting_state
 from tools.local.broker import LocalBroker
 from tools.testkit.golden import golden_records
 from tools.testkit.installation import Installation, wait_until
+from tools.testkit.streams import open_coverage
 
 pytestmark = pytest.mark.broker
 
@@ -254,7 +255,8 @@ def planned(
 ) -> list[OffsetRange]:
     """What Spark plans with a checkpoint, drained as the job does it."""
     ranges: list[OffsetRange] = []
-    stream = read_stream(spark, settings, **options).writeStream.trigger(availableNow=True)
+    records = read_stream(spark, settings, settings.kafka_input_topic, **options)
+    stream = records.writeStream.trigger(availableNow=True)
     query = stream.foreachBatch(lambda batch, _: ranges.extend(planned_ranges(batch)))
     query.option("checkpointLocation", str(folder)).start().awaitTermination()
     return ranges
@@ -286,8 +288,10 @@ def test_planning_fetching_and_start_go_by_one_end(
     assert progress is not None
     warehouse.mark(SCORES, (f"{progress.run_id}/{SCORES.name}", progress.done))
 
+    coverage = open_coverage(warehouse, installation.settings)
+
     def start(checkpoint: Checkpoint) -> Start:
-        return starting_state(spark, checkpoint, warehouse, cluster, reprocess=False)
+        return find_start(checkpoint, coverage, cluster)
 
     checkpoint.write_state(start(Checkpoint(spark, str(tmp_path / "new"))).state)
     with pytest.raises(KafkaError, match=r"a transaction is open .*\{0: 3\}"):
@@ -319,7 +323,8 @@ def test_a_lost_checkpoint_beside_an_open_transaction_is_no_recreated_topic(
         for table, rows in table_rows(scored, records, facts).items():
             warehouse.write(table, rows)
     checkpoint = Checkpoint(spark, str(tmp_path))
-    start = starting_state(spark, checkpoint, warehouse, installation.cluster, reprocess=False)
+    coverage = open_coverage(warehouse, installation.settings)
+    start = find_start(checkpoint, coverage, installation.cluster)
     # All of it is looked at once more.
     assert not start.coverage.settled
     assert start.coverage.starts == {}

@@ -249,7 +249,7 @@ def test_offsets_that_spark_planned_and_offsets_that_are_gone(
     topic = installation.input_topic
 
     def drain() -> StreamingQuery:
-        rows = read_stream(spark, installation.settings, startingOffsets="earliest")
+        rows = read_stream(spark, installation.settings, topic, startingOffsets="earliest")
         writer = rows.writeStream.foreachBatch(lambda rows, _: found.extend(planned_ranges(rows)))
         writer = writer.option("checkpointLocation", str(tmp_path / "checkpoint"))
         return writer.trigger(availableNow=True).start()

@@ -18,6 +18,7 @@ import pytest
 from pyspark import TaskContext, cloudpickle
 from pyspark.sql import SparkSession
 
+from scorestream.infra.delivery import publishing
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.spark import compat, watchdog
 from scorestream.infra.spark.heartbeat import report_progress
@@ -27,7 +28,6 @@ from scorestream.infra.spark.watchdog import Watchdog
 from scorestream.wallets.backfill.stored_wallets import StoredWallets
 from scorestream.wallets.core import history
 from scorestream.wallets.core.pipeline import score_messages
-from scorestream.wallets.execution import publishing
 from scorestream.wallets.execution.history_lookup import wallet_rows
 from scorestream.wallets.execution.scoring_task import write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows

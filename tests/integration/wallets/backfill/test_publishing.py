@@ -12,6 +12,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from pyspark.sql import SparkSession
 
+from scorestream.infra.delivery import publishing
+from scorestream.infra.delivery.publishing import publish, written_files
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import TooLargeError
 from scorestream.infra.kafka.connection import client_options
@@ -20,8 +22,7 @@ from scorestream.wallets.backfill import json_lines
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
 from scorestream.wallets.backfill.publishing import Publishing
-from scorestream.wallets.execution import publishing
-from scorestream.wallets.execution.publishing import publish, written_files
+from scorestream.wallets.execution.published_results import result_publications
 from scorestream.wallets.execution.scoring_task import score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -131,9 +132,8 @@ def test_what_is_too_large_is_told_after_all_others_were_sent(
         facts = BatchFacts.of("run", number, 1.0, model, code_version="test")
         records = records_of([*golden_records()[:2], *broken_records()[:3]], 10 * number)
         scored = score_records([records], model, include_transactions=True)
-        files += written_files(
-            warehouse, write_scored(scored, warehouse.root, facts, include_transactions=True).files
-        )
+        written = write_scored(scored, warehouse.root, facts, include_transactions=True).files
+        files += written_files(warehouse, result_publications(settings), written)
     with pytest.raises(TooLargeError, match=r"^2 records .* max.message.bytes \(.* 1 more files"):
         publish(spark, settings, files)
     sent = {str(m.value["source"]) for m in installation.messages(settings.kafka_failure_topic)}

@@ -11,6 +11,7 @@ from deltalake import DeltaTable, WriterProperties
 from pyspark.sql import SparkSession
 
 from scorestream.infra.config.settings import Settings
+from scorestream.infra.delivery.delivery import Delivery
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.infra.kafka.producer import Record
@@ -21,7 +22,6 @@ from scorestream.wallets.execution.history_lookup import wallet_files
 from scorestream.wallets.schema.tables import SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from scorestream.wallets.stream.delivery import Delivery
 from tools.testkit.golden import SCORED_COLUMNS, differences
 from tools.testkit.increments import (
     check_last_scores,

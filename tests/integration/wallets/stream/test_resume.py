@@ -17,6 +17,10 @@ from deltalake import DeltaTable
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
+from scorestream.infra.delivery.checkpoint import Checkpoint
+from scorestream.infra.delivery.coverage import Coverage, Span
+from scorestream.infra.delivery.delivery import Delivery
+from scorestream.infra.delivery.start import Start, find_start
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError
 from scorestream.infra.kafka.connection import client_options
@@ -24,10 +28,7 @@ from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.wallets.schema.tables import COVERAGE, REJECTS, SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from scorestream.wallets.stream.checkpoint import Checkpoint
-from scorestream.wallets.stream.coverage import Coverage, CoverageTable, Span
-from scorestream.wallets.stream.delivery import Delivery
-from scorestream.wallets.stream.start import starting_state
+from scorestream.wallets.stream.scoring import Scoring
 from tools.benchmarks.workload import WHALE_TRANSACTIONS, Workload
 from tools.testkit import mortal
 from tools.testkit.delivery_checks import check_kafka_equals
@@ -39,7 +40,12 @@ from tools.testkit.golden import (
 )
 from tools.testkit.installation import Installation, offsets_of
 from tools.testkit.reference_dex_v1 import final_score
-from tools.testkit.streams import create_input_topic, open_delivery, start_over
+from tools.testkit.streams import (
+    create_input_topic,
+    open_coverage,
+    open_delivery,
+    start_over,
+)
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
 
@@ -62,6 +68,18 @@ class CutOffWarehouse(Warehouse):
             raise CutOffError
         self.survives -= 1
         super().append(*arguments, **options)
+
+
+def start_at(
+    installation: Installation,
+    warehouse: Warehouse,
+    checkpoint: Checkpoint,
+    *,
+    reprocess: bool = False,
+) -> Start:
+    """A start of the stream with a checkpoint."""
+    records = open_coverage(warehouse, installation.settings)
+    return find_start(checkpoint, records, installation.cluster, reprocess=reprocess)
 
 
 def offsets(installation: Installation, start: int, end: int) -> list[OffsetRange]:
@@ -100,7 +118,7 @@ def cut_off(
         if window == "coverage":
             patch.setattr(Delivery, "_record", _fail)
         if window == "checkpoint":
-            delivery.report = _fail
+            patch.setattr(Scoring, "delivered", _fail)
         with pytest.raises(CutOffError):
             delivery.deliver(ranges, *batch)
 
@@ -135,7 +153,7 @@ def test_any_number_of_lost_checkpoints_in_a_row_loses_and_doubles_nothing(
     now, end = time.time(), len(RECORDS)
     for number, window in enumerate(WINDOWS):
         monkeypatch.setattr(time, "time", lambda: now - 86_400 * number)  # noqa: B023
-        delivered = start_over(warehouse, filled.input_topic, [0]).coverage.starts.get(0, 0)
+        delivered = start_over(warehouse, filled.settings, [0]).coverage.starts.get(0, 0)
         ranges = offsets(filled, delivered, min(delivered + 3 + number % 2, end))
         cut_off(window, filled, spark, model, ranges, (f"run {number}", 0))
     last, _ = open_delivery(filled.settings, spark, warehouse, model)
@@ -176,16 +194,13 @@ def test_another_pass_does_not_take_the_first_ones_rows_for_its_own(
     first.deliver(whole, "first", 0)
     for number, reprocess in enumerate((True, False)):
         checkpoint = Checkpoint(spark, str(tmp_path / str(number)))
-        start = starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess)
+        dying = CutOffWarehouse(warehouse.root, 2)
+        start = start_at(filled, dying, checkpoint, reprocess=reprocess)
         assert start.coverage.generation == checkpoint.generation() == 1
-        again, _ = open_delivery(
-            filled.settings, spark, CutOffWarehouse(warehouse.root, 2), model, start=start
-        )
+        again, _ = open_delivery(filled.settings, spark, dying, model, start=start)
         with pytest.raises(CutOffError):
             again.deliver(whole, f"again {number}", 0)
-    start = starting_state(
-        spark, Checkpoint(spark, str(tmp_path / "last")), warehouse, filled.cluster, False
-    )
+    start = start_at(filled, warehouse, Checkpoint(spark, str(tmp_path / "last")))
     last, _ = open_delivery(filled.settings, spark, warehouse, model, start=start)
     last.deliver(whole, "last", 0)
     stored = filled.rows("scores") + filled.rows("rejects")
@@ -206,8 +221,8 @@ def test_scores_that_were_stored_without_their_transactions_get_them(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
 ) -> None:
     ranges = offsets(filled, 0, len(RECORDS))
-    lean, _ = open_delivery(filled.settings, spark, warehouse, model)
-    lean.settings = lean.settings.model_copy(update={"scorestream_transactions": "off"})
+    settings = filled.settings.model_copy(update={"scorestream_transactions": "off"})
+    lean, _ = open_delivery(settings, spark, warehouse, model)
     lean._record = _fail  # type: ignore[method-assign,assignment]
     with pytest.raises(CutOffError):
         lean.deliver(ranges, "run", 0)
@@ -255,7 +270,7 @@ def test_a_warehouse_of_an_earlier_version_is_finished_by_a_new_checkpoint(
     warehouse.create_tables()
 
     checkpoint = Checkpoint(spark, str(tmp_path / "checkpoint"))
-    start = starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess=False)
+    start = start_at(filled, warehouse, checkpoint)
     # Of `another` no batch is proven, so that all is looked at; nothing of it is stored twice.
     assert start.coverage.starts.get(0, 0) == 0
     second, _ = open_delivery(filled.settings, spark, warehouse, model, start=start)
@@ -296,7 +311,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_records_what_it_proves(
 
     for _ in range(2):
         checkpoint = Checkpoint(spark, str(folder))
-        start = starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess=False)
+        start = start_at(filled, warehouse, checkpoint)
         assert (start.coverage.starts, checkpoint.generation()) == ({0: 4}, 0)
     second, reports = open_delivery(filled.settings, spark, warehouse, model, start=start)
     second.deliver(offsets(filled, 4, 7), "run", 1)
@@ -308,23 +323,21 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_records_what_it_proves(
     # The earlier version once more, which records nothing; then this one.
     spark_checkpoint(folder, topic, [4, 7, 9, 12], done=3)
     warehouse.mark(SCORES, ("run/scores", 3))
-    start = starting_state(
-        spark, Checkpoint(spark, str(folder)), warehouse, filled.cluster, reprocess=False
-    )
+    start = start_at(filled, warehouse, Checkpoint(spark, str(folder)))
     assert start.coverage.starts == {0: 12}
 
 
 def test_a_topic_that_was_recreated_is_refused_whatever_became_of_the_checkpoint(
     filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
 ) -> None:
-    records = CoverageTable(warehouse, filled.input_topic)
+    records = open_coverage(warehouse, filled.settings)
     before = Coverage(filled.input_topic, "another", spans={0: Span(0, 2)})
     records.write(before.next(records.tables(0), settled=True))
     checkpoint = Checkpoint(spark, str(tmp_path / "checkpoint"))
     with pytest.raises(CheckpointError, match="was recreated since the warehouse holds some of it"):
-        starting_state(spark, checkpoint, warehouse, filled.cluster, reprocess=False)
+        start_at(filled, warehouse, checkpoint)
     assert checkpoint.read_state() is None
-    start = starting_state(spark, checkpoint, warehouse, filled.cluster, True, "latest")
+    start = find_start(checkpoint, records, filled.cluster, reprocess=True, default="latest")
     assert (start.coverage.generation, start.coverage.starts) == (1, {0: len(RECORDS)})
 
 
@@ -395,8 +408,8 @@ def test_where_spark_tries_once_a_deadly_message_is_found_all_the_same(
 ) -> None:
     spark.sparkContext.addPyFile(mortal.__file__)
     filled.publish([mortal.POISON])
-    delivery, _ = open_delivery(filled.settings, spark, warehouse, mortal.Mortal(model.config))
-    delivery.settings = filled.settings.model_copy(update={"wallet_messages": wallet_messages})
+    settings = filled.settings.model_copy(update={"wallet_messages": wallet_messages})
+    delivery, _ = open_delivery(settings, spark, warehouse, mortal.Mortal(model.config))
     delivery.deliver(offsets(filled, 0, len(RECORDS) + 1), "run", 0)
     rejects = {row["source_offset"]: row["error_code"] for row in filled.rows("rejects")}
     assert (len(rejects), rejects[len(RECORDS)]) == (4, "unscorable")
@@ -408,7 +421,7 @@ def test_a_whale_and_bad_messages_share_a_batch_with_others(
 ) -> None:
     whale, golden = Workload(1, whales=1).records(), golden_records()
     installation.publish([*golden[:20], *whale, *broken_records(), *golden[20:]])
-    start = start_over(warehouse, installation.input_topic)
+    start = start_over(warehouse, installation.settings)
     delivery, reports = open_delivery(installation.settings, spark, warehouse, model, start=start)
     ends = installation.cluster.end_offsets(installation.input_topic)
     topic = installation.input_topic

@@ -12,16 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from scorestream.infra.delivery.stream import Stream
+from scorestream.infra.delivery.table_maintenance import TableMaintenance
 from scorestream.infra.delta import auto_maintenance, vacuum
 from scorestream.infra.delta.auto_maintenance import VERSIONS_KEPT, maintain_table, shorten_log
 from scorestream.infra.delta.data_files import DataFile, TableWriter
 from scorestream.infra.delta.transaction_log import RETENTION
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError
-from scorestream.wallets.schema.tables import REJECTS, TRANSACTIONS
+from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE, REJECTS, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.stream.table_maintenance import Tidying
 
+STREAM = Stream("test", "in", BATCH_TABLES, COVERAGE)
 RUN = "run/transactions"
 DAY = 86_400
 CHECKPOINTS_EVERY = 20
@@ -145,7 +147,7 @@ def test_a_stream_tidies_beside_its_commits(
     ended = time.monotonic() + 60
     batch = 0
     # Tables that lack, as `scores` does here, are no reason to end.
-    with Tidying(warehouse.root, seconds=0.01):
+    with TableMaintenance(warehouse, STREAM, seconds=0.01):
         while batch < 40 or warehouse.file_count(TRANSACTIONS) > 20:
             assert time.monotonic() < ended
             warehouse.append(TRANSACTIONS, [write_files(warehouse, batch)], (RUN, batch))
@@ -170,7 +172,7 @@ def test_a_stream_that_ends_does_not_wait_for_files_to_be_joined(
     with pytest.raises(DeltaError):
         maintain_table(warehouse, TRANSACTIONS, ends)
     assert set(Path(warehouse.path(TRANSACTIONS)).iterdir()) == present
-    running = Tidying(warehouse.root, seconds=0.001)
+    running = TableMaintenance(warehouse, STREAM, seconds=0.001)
     with running:
         pass
     assert not running._thread.is_alive()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scorestream.infra.delivery.disk_full import full_disk_explained
 from scorestream.infra.errors import DeltaError, DiskFullError
 from scorestream.infra.storage.filesystem import free_bytes
-from scorestream.wallets.stream.disk_full import full_disk_explained
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

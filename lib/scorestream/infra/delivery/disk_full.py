@@ -1,4 +1,4 @@
-"""A full disk, told as what it is."""
+"""Errors for want of disk space say which place is full."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MEGABYTE: Final = 1024 * 1024
 
 @contextmanager
 def full_disk_explained(*places: str) -> Iterator[None]:
-    """Say of an error for want of space where it is wanted.
+    """Raise an error for want of space with the space that each place has.
 
     Args:
         places: paths and URIs of what is written, besides the temporary folder.

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from pyspark.sql import SparkSession
 
 from scorestream.infra.config.frozen_model import FrozenModel
+from scorestream.infra.delivery.coverage import Span, Spans
 from scorestream.infra.errors import CheckpointError, ScorestreamError
 from scorestream.infra.spark.compat import HadoopFileError, HadoopFolder
-from scorestream.wallets.stream.coverage import Span, Spans
 
 STATE_FILE: Final = "scorestream.json"
 GENERATION_FILE: Final = "scorestream-generation.json"
@@ -33,7 +33,7 @@ class StreamState(FrozenModel):
     Attributes:
         topic: the input topic.
         topic_id: the cluster's id of it, which changes when the topic is recreated.
-        start: what earlier versions began with, as `held`; nothing goes by them any more.
+        start: where earlier versions began, like `held`; nothing goes by them any more.
         tables: the ids of the tables by name; empty for one of an earlier version.
     """
 
@@ -62,6 +62,7 @@ class Checkpoint:
     """Files of a checkpoint folder, on any file system that Spark reaches."""
 
     def __init__(self, spark: SparkSession, location: str) -> None:
+        self.spark = spark
         self._files = HadoopFolder(spark, location)
         self.location = location
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pyspark.errors import StreamingQueryException
 
+from scorestream.infra.delivery.failures import explained_failure
 from scorestream.infra.errors import (
     CheckpointError,
     KafkaError,
@@ -13,7 +14,6 @@ from scorestream.infra.errors import (
     ScorestreamError,
 )
 from scorestream.infra.spark.remote_errors import marker
-from scorestream.wallets.stream.job import explained_failure
 
 TIMEOUT = "org.apache.kafka.common.errors.TimeoutException: Timed out."
 CASES = [

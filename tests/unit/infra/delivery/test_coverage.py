@@ -17,26 +17,27 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scorestream.infra.delivery.coverage import (
+    Coverage,
+    Span,
+    StoredBatches,
+    TableState,
+    newest_confirmed,
+    proven_starts,
+    rows_of,
+    spans_of,
+    tables_behind,
+)
+from scorestream.infra.delivery.coverage_cleanup import drop_superseded
+from scorestream.infra.delivery.coverage_table import CoverageTable
+from scorestream.infra.delivery.stored_rows import UndeliveredRows
+from scorestream.infra.delivery.stream import Stream as Declaration
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError
 from scorestream.infra.kafka.consumer import OffsetRange
-from scorestream.wallets.maintenance.coverage_cleanup import drop_superseded
-from scorestream.wallets.schema.tables import COVERAGE, SCORES, TRANSACTIONS
+from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE, SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.stream.coverage import (
-    Coverage,
-    CoverageTable,
-    Span,
-    StoredBatches,
-    TableState,
-    behind,
-    believed,
-    proven_of_before,
-    rows_of,
-    spans_of,
-)
-from scorestream.wallets.stream.stored_offsets import Uncovered
 
 TOPIC = "in"
 TABLES = (TRANSACTIONS, SCORES)
@@ -47,9 +48,13 @@ def ranges(*given: tuple[int, int, int]) -> list[OffsetRange]:
     return [OffsetRange(TOPIC, *each) for each in given]
 
 
+def coverage_table(warehouse: Warehouse, topic: str = TOPIC) -> CoverageTable:
+    return CoverageTable(warehouse, Declaration("test", topic, BATCH_TABLES, COVERAGE))
+
+
 def test_what_is_delivered_is_left_out_of_a_plan() -> None:
     coverage = Coverage(TOPIC, "id", spans={0: Span(5, 9), 1: Span(0, 3)})
-    assert coverage.lacking(ranges((0, 0, 12), (1, 1, 3), (2, 4, 6))) == ranges(
+    assert coverage.undelivered(ranges((0, 0, 12), (1, 1, 3), (2, 4, 6))) == ranges(
         (0, 0, 5), (0, 9, 12), (2, 4, 6)
     )
     assert coverage.starts == {0: 9, 1: 3}
@@ -65,7 +70,7 @@ def test_a_gap_is_refused() -> None:
 def test_records_are_found_however_upkeep_has_joined_them(tmp_path: Path) -> None:
     warehouse = Warehouse(str(tmp_path), CATALOG)
     warehouse.create_tables()
-    table, other = CoverageTable(warehouse, TOPIC), CoverageTable(warehouse, "other")
+    table, other = coverage_table(warehouse), coverage_table(warehouse, "other")
     assert table.newest() is None
     record = Coverage(TOPIC, "id")
     for number in range(5):
@@ -73,32 +78,32 @@ def test_records_are_found_however_upkeep_has_joined_them(tmp_path: Path) -> Non
         record = record.after("r", number).next(table.tables(0), settled=True)
         table.write(record)
         other.write(replace(record, topic="other", topic_id="x"))
-    assert table.newest() == table.believed(0) == record
+    assert table.newest() == table.newest_confirmed(0) == record
     warehouse.mark(SCORES, (record.attempts, record.sequence))
     tables = table.tables(0)
-    assert behind(record.tables, tables) == []
+    assert tables_behind(record.tables, tables) == []
     lost = record.next({**tables, "scores": TableState(9, record.sequence + 1)}, settled=True)
     table.write(lost)
     assert table.newest() == lost
-    assert behind(lost.tables, tables) == ["scores"]
+    assert tables_behind(lost.tables, tables) == ["scores"]
     # What a table does not have any more was never delivered, and the next record follows it.
-    fallen_back = replace(record.forgetful(), sequence=lost.sequence)
-    assert table.believed(0) == fallen_back
+    fallen_back = replace(record.without_batch(), sequence=lost.sequence)
+    assert table.newest_confirmed(0) == fallen_back
     later = record.next_generation(Coverage(TOPIC, "another", tables=tables))
     table.write(later)
     assert table.newest() == later
-    assert table.believed(0) == fallen_back
+    assert table.newest_confirmed(0) == fallen_back
     assert len(warehouse.files(COVERAGE)) == 12
     DeltaTable(warehouse.path(COVERAGE)).optimize.compact()
     assert len(warehouse.files(COVERAGE)) == 1
-    assert (table.newest(), table.believed(0)) == (later, fallen_back)
+    assert (table.newest(), table.newest_confirmed(0)) == (later, fallen_back)
 
 
 def test_upkeep_leaves_the_newest_records_of_each_pass(tmp_path: Path) -> None:
     warehouse = Warehouse(str(tmp_path), CATALOG)
     warehouse.create_tables()
-    drop_superseded(warehouse)
-    table = CoverageTable(warehouse, TOPIC)
+    drop_superseded(warehouse, COVERAGE)
+    table = coverage_table(warehouse)
     empty = Coverage(TOPIC, "id", tables=table.tables(0))
     records = []
     for record in (empty, empty.next_generation(empty)):
@@ -106,14 +111,14 @@ def test_upkeep_leaves_the_newest_records_of_each_pass(tmp_path: Path) -> None:
             spans = {0: Span(0, number), 1: Span(2, 2 + number)}
             records.append(replace(record, spans=spans, sequence=number))
             table.write(records[-1])
-    drop_superseded(warehouse, count=3)
+    drop_superseded(warehouse, COVERAGE, count=3)
     assert len(warehouse.files(COVERAGE)) == 1
     left = warehouse.rows(COVERAGE)
     assert Counter(row["generation"] for row in left) == {0: 6, 1: 6}
     assert {row["sequence"] for row in left} == {3, 4, 5}
-    assert (table.believed(0), table.believed(1)) == (records[5], records[11])
+    assert (table.newest_confirmed(0), table.newest_confirmed(1)) == (records[5], records[11])
     version = warehouse.version(COVERAGE)
-    drop_superseded(warehouse, count=3)
+    drop_superseded(warehouse, COVERAGE, count=3)
     assert warehouse.version(COVERAGE) == version
 
 
@@ -123,20 +128,21 @@ def test_of_a_table_that_grew_again_no_record_of_before_counts() -> None:
 
     def record(sequence: int, attempt: int) -> Coverage:
         spans = {0: Span(3, 3 + sequence)}
-        return Coverage(TOPIC, "id", 1, sequence, spans, tables(attempt), True, "r", sequence)
+        coverage = Coverage(TOPIC, "id", 1, sequence, spans, tables(attempt), settled=True)
+        return coverage.after("r", sequence)
 
     records = [record(9, 8), record(7, 2), record(6, 5), record(5, 1)]
-    assert believed(records, tables(8)) == records[0]
+    assert newest_confirmed(records, tables(8)) == records[0]
     # It was brought back before record 7, and now once more.
-    assert believed(records, tables(1)) == replace(records[3].forgetful(), sequence=9)
-    assert believed([records[0], *records[2:]], tables(7)) == replace(
-        records[2].forgetful(), sequence=9
+    assert newest_confirmed(records, tables(1)) == replace(records[3].without_batch(), sequence=9)
+    assert newest_confirmed([records[0], *records[2:]], tables(7)) == replace(
+        records[2].without_batch(), sequence=9
     )
-    assert believed([records[0], *records[2:]], tables(0)) == records[0].unproven()
-    assert records[0].unproven().starts == {0: 3}
+    assert newest_confirmed([records[0], *records[2:]], tables(0)) == records[0].back_at_start()
+    assert records[0].back_at_start().starts == {0: 3}
     # Whoever comes with a checkpoint of before has nothing to add.
-    assert records[0].unproven().run_id == ""
-    assert believed([], tables(1)) is None
+    assert records[0].back_at_start().run_id == ""
+    assert newest_confirmed([], tables(1)) is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,7 @@ def test_of_a_table_that_grew_again_no_record_of_before_counts() -> None:
 def test_of_each_run_of_before_the_newest_batch_is_not_proven(
     batches: list[StoredBatches], starts: dict[int, int]
 ) -> None:
-    assert proven_of_before(batches) == starts
+    assert proven_starts(batches) == starts
 
 
 class FencedError(Exception):
@@ -203,9 +209,10 @@ class World:
         return {row for file in files if file.generation == generation for row in file.rows}
 
     def found(self, generation: int) -> Coverage | None:
-        """As `CoverageTable.believed`."""
+        """As `CoverageTable.newest_confirmed`."""
         of = [record for record in self.records if record.generation == generation]
-        return believed(sorted(of, key=lambda r: r.sequence, reverse=True), self.states(generation))
+        of.sort(key=lambda record: record.sequence, reverse=True)
+        return newest_confirmed(of, self.states(generation))
 
     def is_message(self, row: Row) -> bool:
         """Some offsets hold markers of transactions, or what was compacted away."""
@@ -215,7 +222,7 @@ class World:
 class Stream:
     """A start of the stream; `run` gives way wherever it may be killed, or stopped for a while."""
 
-    def __init__(self, world: World, checkpoint: Checkpoint | None, reprocess: bool) -> None:
+    def __init__(self, world: World, checkpoint: Checkpoint | None, *, reprocess: bool) -> None:
         self.world = world
         world.epoch += 1
         self.epoch = world.epoch
@@ -237,9 +244,9 @@ class Stream:
             checkpoint = Checkpoint(str(self.epoch), coverage.generation)
             world.checkpoints.append(checkpoint)
         self.checkpoint = checkpoint
-        self.uncovered = self._uncovered(coverage)
-        settled = self.uncovered.is_delivered(coverage)
-        self.coverage = coverage.next(world.states(coverage.generation), settled)
+        self.undelivered = self._undelivered(coverage)
+        settled = self.undelivered.are_delivered(coverage)
+        self.coverage = coverage.next(world.states(coverage.generation), settled=settled)
         world.records.append(self.coverage)
 
     def _resumed(self, checkpoint: Checkpoint) -> Coverage:
@@ -249,8 +256,8 @@ class Stream:
                 found = found.with_delivered(spans_of(plan))
         return found
 
-    def _uncovered(self, coverage: Coverage) -> Uncovered:
-        """As `Uncovered.find`, of which the uris are numbers of commits."""
+    def _undelivered(self, coverage: Coverage) -> UndeliveredRows:
+        """As `UndeliveredRows.find`, of which the uris are numbers of commits."""
         files = {}
         for table, commits in self.world.tables.items():
             after = coverage.tables[table.name].version if coverage.settled else 0
@@ -260,7 +267,7 @@ class Stream:
                 if number >= after and file.generation == coverage.generation
                 if (spans := beyond(file.rows, coverage.starts))
             }
-        return Uncovered(rows_of(coverage.generation, 9, ""), files)
+        return UndeliveredRows(rows_of(coverage.generation, 9, ""), files)
 
     def run(self, sizes: list[int]) -> Iterator[None]:
         for size in sizes:
@@ -284,13 +291,13 @@ class Stream:
 
     def _deliver(self, plan: list[OffsetRange]) -> Iterator[None]:
         """As `Delivery.deliver`."""
-        begun = self.coverage.begun(plan)
+        begun = self.coverage.with_partitions(plan)
         if begun != self.coverage:
             self._write(begun)
             yield
         self.coverage.with_delivered(spans_of(plan))
-        lacking = self.coverage.lacking(plan)
-        stored = self.uncovered.of(lacking)
+        lacking = self.coverage.undelivered(plan)
+        stored = self.undelivered.within(lacking)
         held: dict[Table, set[Row]] = {table: set() for table in TABLES}
         if stored is not None:
             for table in TABLES:
@@ -319,7 +326,8 @@ class Stream:
     def _write(self, coverage: Coverage) -> None:
         self._refuse_late()
         states = self.world.states(coverage.generation)
-        self.coverage = coverage.next(states, self.uncovered.is_delivered(coverage))
+        settled = self.undelivered.are_delivered(coverage)
+        self.coverage = coverage.next(states, settled=settled)
         self.world.records.append(self.coverage)
 
     def _refuse_late(self) -> None:
@@ -379,7 +387,7 @@ acts = st.builds(
 
 def last_act(world: World) -> None:
     """A start with a new checkpoint, as long as there is anything to do."""
-    for _ in Stream(world, None, False).run([3] * (max(world.ends.values()) + 1)):
+    for _ in Stream(world, None, reprocess=False).run([3] * (max(world.ends.values()) + 1)):
         pass
 
 
@@ -410,9 +418,9 @@ def start(world: World, act: Act) -> Iterator[None]:
     if act.checkpoint is not None and world.checkpoints and not any(act.copies):
         known = world.checkpoints[act.checkpoint % len(world.checkpoints)]
         newest = newest_of(world, known.generation)
-        if behind(newest.tables, world.states(known.generation)):
+        if tables_behind(newest.tables, world.states(known.generation)):
             known = None
-    return Stream(world, known, act.reprocess).run(list(act.sizes))
+    return Stream(world, known, reprocess=act.reprocess).run(list(act.sizes))
 
 
 def newest_of(world: World, generation: int) -> Coverage:

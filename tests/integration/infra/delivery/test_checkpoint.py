@@ -8,15 +8,21 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from scorestream.infra.delivery.checkpoint import Checkpoint, Progress, StreamState
+from scorestream.infra.delivery.start_checks import (
+    refuse_older_copies,
+    refuse_other_tables,
+    table_ids,
+)
+from scorestream.infra.delivery.stream import Stream
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError
-from scorestream.wallets.schema.tables import REJECTS, SCORES
+from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE, REJECTS, SCORES
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.stream.checkpoint import Checkpoint, Progress, StreamState
-from scorestream.wallets.stream.start import refuse_older_copies, refuse_other_tables, table_ids
 
 pytestmark = pytest.mark.spark
 
+STREAM = Stream("test", "in", BATCH_TABLES, COVERAGE)
 STATE = StreamState(topic="in", topic_id="id")
 CUT_OFF = "is damaged or lacks"
 
@@ -69,7 +75,7 @@ def test_a_checkpoint_without_a_query_has_no_progress(spark: SparkSession, tmp_p
 )
 @pytest.mark.parametrize("name", ["offsets/2", "offsets/1", "commits/2", "metadata"])
 def test_a_damaged_file_is_named(
-    name: str, content: bytes | None, keeps_checksum: bool, checkpoint: Checkpoint, folder: Path
+    name: str, content: bytes | None, *, keeps_checksum: bool, checkpoint: Checkpoint, folder: Path
 ) -> None:
     path = folder / name
     path.unlink()
@@ -119,32 +125,32 @@ def test_a_state_of_an_earlier_version_is_read(checkpoint: Checkpoint, folder: P
 def test_another_warehouse_is_refused_and_a_moved_one_is_not(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    state = STATE.model_copy(update={"tables": table_ids(warehouse)})
+    state = STATE.model_copy(update={"tables": table_ids(warehouse, STREAM)})
     moved = Warehouse(str(shutil.copytree(warehouse.root, tmp_path / "moved")), CATALOG)
-    refuse_other_tables(state, moved)
-    refuse_other_tables(STATE, moved)
+    refuse_other_tables(state, moved, STREAM)
+    refuse_other_tables(STATE, moved, STREAM)
     other = Warehouse(str(tmp_path / "other"), CATALOG)
     other.create_tables()
     with pytest.raises(CheckpointError, match=r"scores, rejects, transactions in .* another table"):
-        refuse_other_tables(state, other)
+        refuse_other_tables(state, other, STREAM)
 
 
 def test_older_copies_are_refused_on_either_side(
     warehouse: Warehouse, checkpoint: Checkpoint
 ) -> None:
-    state = STATE.model_copy(update={"tables": table_ids(warehouse)})
+    state = STATE.model_copy(update={"tables": table_ids(warehouse, STREAM)})
     run_id = (checkpoint.progress() or Progress("", 0, 0)).run_id
     with pytest.raises(CheckpointError, match="the warehouse is an older copy"):
-        refuse_older_copies(state, checkpoint, warehouse)
+        refuse_older_copies(state, checkpoint, warehouse, STREAM)
     # Earlier versions did not note every batch.
-    refuse_older_copies(STATE, checkpoint, warehouse)
+    refuse_older_copies(STATE, checkpoint, warehouse, STREAM)
     warehouse.mark(SCORES, (f"{run_id}/scores", 1))
     with pytest.raises(CheckpointError, match="the warehouse is an older copy"):
-        refuse_older_copies(state, checkpoint, warehouse)
+        refuse_older_copies(state, checkpoint, warehouse, STREAM)
     # A batch of rejects alone.
     warehouse.mark(REJECTS, (f"{run_id}/rejects", 2))
-    refuse_older_copies(state, checkpoint, warehouse)
+    refuse_older_copies(state, checkpoint, warehouse, STREAM)
     warehouse.mark(SCORES, (f"{run_id}/scores", 3))
     for each in (state, STATE):
         with pytest.raises(CheckpointError, match="the checkpoint is an older copy"):
-            refuse_older_copies(each, checkpoint, warehouse)
+            refuse_older_copies(each, checkpoint, warehouse, STREAM)

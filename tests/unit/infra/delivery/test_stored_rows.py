@@ -12,20 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scorestream.infra.delta.data_files import describe_file, new_file_name, read_file
+from scorestream.infra.delivery.columns import KEYS
+from scorestream.infra.delivery.coverage import Coverage, Span, rows_of
+from scorestream.infra.delivery.coverage_table import CoverageTable
+from scorestream.infra.delivery.stored_rows import UndeliveredRows, in_ranges
+from scorestream.infra.delivery.stream import Stream
+from scorestream.infra.delta.data_files import Condition, describe_file, new_file_name, read_file
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange
-from scorestream.wallets.schema.tables import SCORES
+from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE, SCORES
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.stream.coverage import (
-    Coverage,
-    CoverageTable,
-    Span,
-    rows_of,
-)
-from scorestream.wallets.stream.stored_offsets import KEYS, Uncovered, in_ranges
 
 TOPIC = "in"
+STREAM = Stream("test", TOPIC, BATCH_TABLES, COVERAGE)
 GROUP_ROWS = 100
 DELIVERED = 4000
 KEY_COLUMNS = frozenset(KEYS.names)
@@ -71,7 +70,7 @@ def clustered(tmp_path: Path) -> Warehouse:
     mixed = np.random.default_rng(1).permutation(DELIVERED).reshape(4, -1)
     for part in mixed[:3]:
         add(warehouse, rows(part))
-    records = CoverageTable(warehouse, TOPIC)
+    records = CoverageTable(warehouse, STREAM)
     delivered = Coverage(TOPIC, "id", spans={0: Span(0, DELIVERED)})
     records.write(delivered.next(records.tables(0), settled=True))
     offsets = mixed[3].copy()
@@ -119,16 +118,23 @@ def reads(clustered: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Reads:
     return found
 
 
-def believed(warehouse: Warehouse) -> Coverage:
-    coverage = CoverageTable(warehouse, TOPIC).believed(0)
+def find(warehouse: Warehouse, coverage: Coverage, condition: Condition) -> UndeliveredRows:
+    """As a start of the stream looks for what is not delivered."""
+    return UndeliveredRows.find(
+        warehouse, BATCH_TABLES, coverage, condition=condition, partitions=[0]
+    )
+
+
+def newest(warehouse: Warehouse) -> Coverage:
+    coverage = CoverageTable(warehouse, STREAM).newest_confirmed(0)
     assert coverage is not None
     return coverage
 
 
 def test_a_restart_reads_no_more_than_the_batch_needs(clustered: Warehouse, reads: Reads) -> None:
-    coverage = believed(clustered)
+    coverage = newest(clustered)
     reads.found.clear()
-    held = Uncovered.find(clustered, coverage, rows_of(0, 0, ""), [0])
+    held = find(clustered, coverage, rows_of(0, 0, ""))
     # Of four files with ten row groups each, the keys of the two with rows not delivered.
     assert (reads.keys, reads.whole) == ([1, 5], [])
     [(uri, spans)] = held.files[SCORES].items()
@@ -137,40 +143,40 @@ def test_a_restart_reads_no_more_than_the_batch_needs(clustered: Warehouse, read
     # A batch of two of them: the keys once more in its task, and all columns to publish it.
     reads.found.clear()
     batch = [OffsetRange(TOPIC, 0, DELIVERED, DELIVERED + 2)]
-    stored = held.of(batch)
+    stored = held.within(batch)
     assert stored is not None
     assert list(stored.files[SCORES]) == [uri]
-    assert len(stored.lacking(batch, include_transactions=False).done) == 2
+    assert len(stored.offsets(SCORES, batch)) == 2
     assert (reads.keys, reads.whole) == ([1, 5], [])
     published = read_file(uri, SCORES.columns, stored.condition, in_ranges(batch))
     assert sorted(published["source_offset"].to_pylist()) == [DELIVERED, DELIVERED + 1]
     assert (reads.keys, reads.whole) == ([1, 5, 5], [1])
 
     # What lies behind it is not looked at any more.
-    assert held.of([OffsetRange(TOPIC, 0, DELIVERED + 5, DELIVERED + 99)]) is None
-    assert not held.is_delivered(coverage)
-    assert held.is_delivered(coverage.with_delivered({0: Span(DELIVERED, DELIVERED + 5)}))
+    assert held.within([OffsetRange(TOPIC, 0, DELIVERED + 5, DELIVERED + 99)]) is None
+    assert not held.are_delivered(coverage)
+    assert held.are_delivered(coverage.with_delivered({0: Span(DELIVERED, DELIVERED + 5)}))
 
 
 def test_where_nothing_was_cut_off_no_file_is_opened(clustered: Warehouse, reads: Reads) -> None:
-    records = CoverageTable(clustered, TOPIC)
+    records = CoverageTable(clustered, STREAM)
     span = {0: Span(DELIVERED, DELIVERED + 5)}
-    records.write(believed(clustered).with_delivered(span).next(records.tables(0), settled=True))
+    records.write(newest(clustered).with_delivered(span).next(records.tables(0), settled=True))
     # A backfill's rows have numbers of their own; they came before the record.
-    coverage = believed(clustered)
+    coverage = newest(clustered)
     reads.found.clear()
-    assert Uncovered.find(clustered, coverage, [], [0]).files.get(SCORES, {}) == {}
+    assert find(clustered, coverage, []).files.get(SCORES, {}) == {}
     assert not reads.found
 
 
 def test_rows_of_another_pass_or_topic_do_not_count(clustered: Warehouse, reads: Reads) -> None:
-    new = believed(clustered)
+    new = newest(clustered)
     add(clustered, rows([9000], generation=1))
     add(clustered, rows([9001], topic="wallets:transactions"))
     older = add(clustered, rows([9002], generation=None))
-    first = Uncovered.find(clustered, new, rows_of(0, 1, ""), [0])
+    first = find(clustered, new, rows_of(0, 1, ""))
     assert older in first.files[SCORES]
     assert len(first.files[SCORES]) == 2
-    assert first.of([OffsetRange(TOPIC, 0, 9000, 9002)]) is None
-    second = Uncovered.find(clustered, new, rows_of(1, 1, ""), [0])
+    assert first.within([OffsetRange(TOPIC, 0, 9000, 9002)]) is None
+    second = find(clustered, new, rows_of(1, 1, ""))
     assert list(second.files[SCORES].values()) == [{0: Span(9000, 9001)}]

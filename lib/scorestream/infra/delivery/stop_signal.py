@@ -1,8 +1,8 @@
-"""Stopping in peace: on TERM or INT the running micro-batch is finished, and no other begun.
+"""A clean stop: on TERM or INT the running micro-batch is finished, and no other begun.
 
 spark-submit.sh has the JVM ignore both signals (it would die before Python hears of them) and
 forwards them to this process, whose id it reads from a file of its control folder. A stop that was
-asked for before this process could hear it is a file there, too.
+asked for before this process could receive it is a file there, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scorestream.infra.spark.compat import wait_for_interrupt
 
 
 class StopSignal:
-    """Whether a stop was asked for, and the gate that keeps further batches from starting."""
+    """Whether a stop was asked for; it keeps further batches from starting."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -48,8 +48,8 @@ class StopSignal:
         """Whether a stop was asked for."""
         return self._asked.is_set()
 
-    def gate(self, spark: SparkSession) -> None:
-        """Called at the start of a batch: passes, or waits for the query's end if stopping.
+    def hold_if_asked(self, spark: SparkSession) -> None:
+        """Called at the start of a batch: where a stop was asked for, wait for the query's end.
 
         The wait is a sleep of the query's own JVM thread, which the end of the query interrupts:
         Spark takes that for what it is, a stop, and neither commits nor fails the batch.

@@ -1,59 +1,72 @@
-"""Publishes results from the tables' data files to Kafka."""
+"""Publishes rows of data files to Kafka."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, Any, Final
 
 from scorestream.infra.config.settings import Settings
+from scorestream.infra.delivery.stream import Publication
 from scorestream.infra.delta.data_files import Condition, DataFile, read_file
-from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import TooLargeError
 from scorestream.infra.kafka.connection import producer_options
 from scorestream.infra.kafka.producer import Record, produce
 from scorestream.infra.spark.heartbeat import report_progress
 from scorestream.infra.spark.tasks import run_tasks
-from scorestream.wallets.execution.result_messages import failure_records, success_records
-from scorestream.wallets.schema.tables import REJECTS, SCORES
 
-# What is published, in this order.
-PUBLISHED: Final = (SCORES, REJECTS)
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 MAX_FILES_PER_TASK: Final = 4
 # A pause shorter than this is not worth it.
 MIN_PAUSE_SECONDS: Final = 0.01
 # A longer one is made in parts, after each of which the task says that it gets on.
 MAX_PAUSE_SECONDS: Final = 1.0
 
-
-def written_files(warehouse: Warehouse, files: Sequence[DataFile]) -> list[tuple[Table, str]]:
-    """Table and URI of those of the files whose rows are published."""
-    return [(t, warehouse.uri(file)) for t in PUBLISHED for file in files if file.table == t.name]
+# The URI of a data file, and where its rows go.
+PublishedFile = tuple[Publication, str]
 
 
-def stored_files(warehouse: Warehouse, condition: Condition) -> list[tuple[Table, str]]:
-    """Table and URI of the stored files that may hold published rows of a condition."""
-    return [(table, uri) for table in PUBLISHED for uri in warehouse.files(table, condition)]
+def written_files(
+    warehouse: Warehouse, publications: Sequence[Publication], files: Sequence[DataFile]
+) -> list[PublishedFile]:
+    """Those of the written files whose rows are published."""
+    return [
+        (publication, warehouse.uri(file))
+        for publication in publications
+        for file in files
+        if file.table == publication.table.name
+    ]
+
+
+def stored_files(
+    warehouse: Warehouse, publications: Sequence[Publication], condition: Condition
+) -> list[PublishedFile]:
+    """The stored files that may hold published rows of a condition."""
+    return [
+        (publication, uri)
+        for publication in publications
+        for uri in warehouse.files(publication.table, condition)
+    ]
 
 
 def publish(
     spark: SparkSession,
     settings: Settings,
-    files: Sequence[tuple[Table, str]],
+    files: Sequence[PublishedFile],
     *,
     conditions: Sequence[Condition] = (),
     rate: float | None = None,
 ) -> None:
-    """Publish rows, those of `scores` and `rejects` each to their topic; at least once.
+    """Publish the rows of data files; at least once.
 
     Args:
         spark: the session.
-        settings: where to.
-        files: table and URI of each data file.
+        settings: how to reach the broker.
+        files: the data files.
         conditions: what rows must meet.
         rate: most records a second, of all tasks together.
 
@@ -65,10 +78,6 @@ def publish(
     tasks = min(len(files), cores if rate else max(cores, -(-len(files) // MAX_FILES_PER_TASK)))
     work = partial(
         _publish,
-        topics={
-            SCORES.name: settings.kafka_success_topic,
-            REJECTS.name: settings.kafka_failure_topic,
-        },
         conditions=conditions,
         options=producer_options(settings),
         rate=rate / tasks if rate and tasks else None,
@@ -81,19 +90,17 @@ def publish(
 
 
 def _publish(
-    files: Sequence[tuple[Table, str]],
-    topics: dict[str, str],
+    files: Sequence[PublishedFile],
     conditions: Sequence[Condition],
     options: dict[str, Any],
     rate: float | None,
 ) -> list[str]:
     """In a task; returns what there is to say of files with records that are too large."""
     refused = []
-    for table, uri in files:
-        rows = read_file(uri, table.columns, *conditions)
-        records = success_records(rows) if table.name == SCORES.name else failure_records(rows)
+    for publication, uri in files:
+        records = publication.records(read_file(uri, publication.table.columns, *conditions))
         try:
-            produce(topics[table.name], _paced(records, rate), options)
+            produce(publication.topic, _paced(records, rate), options)
         except TooLargeError as error:
             refused.append(str(error))
     return refused
