@@ -14,6 +14,7 @@ def commit_batch(
     tables: Sequence[Table],
     files: Sequence[DataFile],
     transaction: tuple[str, int] | None,
+    *,
     attempt: tuple[str, int] | None = None,
 ) -> None:
     """Commit the files of a batch, those of the last table first.

@@ -104,7 +104,9 @@ class Delivery(Generic[ReportT]):
         # batch does not hold; each attempt has the number of another record.
         attempt = (self.coverage.attempts, self.coverage.sequence)
         tables = self._stream.tables
-        commit_batch(self._warehouse, tables, files, (batch.run_id, batch.batch_id), attempt)
+        commit_batch(
+            self._warehouse, tables, files, (batch.run_id, batch.batch_id), attempt=attempt
+        )
         if not files:
             # By its number the next start knows the tables for those of the checkpoint.
             application = f"{batch.run_id}/{tables[0].name}"

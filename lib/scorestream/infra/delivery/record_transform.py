@@ -81,6 +81,7 @@ class RecordTransform:
 
 def _write_rows(
     ranges: Sequence[OffsetRange],
+    *,
     batch: Batch,
     tables: Sequence[Table],
     to_rows: ToRows,

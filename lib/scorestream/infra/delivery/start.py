@@ -115,7 +115,7 @@ def find_start(
             f"--reprocess needs a new checkpoint, {checkpoint.location} has begun already: "
             "give another with --checkpoint"
         )
-    return _resume(known, progress, checkpoint, records, cluster)
+    return _resume(known, checkpoint, records, cluster, progress=progress)
 
 
 def _refuse_mismatch(
@@ -130,10 +130,11 @@ def _refuse_mismatch(
 
 def _resume(
     state: StreamState,
-    progress: Progress | None,
     checkpoint: Checkpoint,
     records: CoverageTable,
     cluster: KafkaCluster,
+    *,
+    progress: Progress | None,
 ) -> Start:
     """Go on after a checkpoint."""
     topic = records.stream.topic

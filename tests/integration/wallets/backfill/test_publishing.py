@@ -48,7 +48,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BackfillOptions:
     return BackfillOptions(str(path), run_id="published", publish=1e6)
 
 
-def check_published(installation: Installation, repeats: bool) -> None:
+def check_published(installation: Installation, *, repeats: bool) -> None:
     settings = installation.settings
     for topic, table in (
         (settings.kafka_success_topic, "scores"),
