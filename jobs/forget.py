@@ -8,8 +8,8 @@ import time
 
 from scorestream.infra.cli.options import at_least, parse_duration, parse_time
 from scorestream.infra.cli.run import run_job
+from scorestream.wallets.maintenance.erasure_filters import AgeFilter, WalletFilter
 from scorestream.wallets.maintenance.forget import FORGETTABLE, ForgetOptions, forget
-from scorestream.wallets.maintenance.row_filters import AgeFilter, WalletFilter
 
 
 def parse_arguments() -> ForgetOptions:

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from scorestream.infra.delivery.coverage import Coverage, Span
 from scorestream.infra.delivery.coverage_table import CoverageTable
-from scorestream.infra.delivery.stored_rows import StoredRows, UndeliveredRows, in_ranges
 from scorestream.infra.delivery.stream import Stream
+from scorestream.infra.delivery.undelivered_rows import StoredRows, UndeliveredRows, in_ranges
 from scorestream.infra.delta.data_files import describe_file, new_file_name, read_file
 from scorestream.infra.delta.file_rewriting import GROUP_ROWS
 from scorestream.infra.delta.warehouse import Warehouse

@@ -26,8 +26,8 @@ from scorestream.tabular.training.data.datasets import Source
 from scorestream.tabular.training.evaluation import evaluate
 from scorestream.tabular.training.search.baselines import evaluate_baselines
 from scorestream.tabular.training.search.candidates import rank_candidates, search_candidates
-from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.learning import Learner
+from scorestream.tabular.training.search.training_context import TrainingContext
 from scorestream.wallets.datasets.cutoffs import BEHAVIOUR, Cutoffs
 from scorestream.wallets.datasets.generated.examples import Drawing, drawn_examples
 from scorestream.wallets.execution.configured_scorer import load_scoring_model

@@ -51,7 +51,7 @@ from scorestream.tabular.training.runs.run_log import (
     read_profile,
 )
 from scorestream.tabular.training.search.candidates import search_candidates, train_best
-from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.training_context import TrainingContext
 from scorestream.wallets.schema.views import CATALOG
 from tools.testkit.models import (
     BOOSTED,

@@ -15,8 +15,8 @@ from scorestream.infra.delivery.commit import commit_batch
 from scorestream.infra.delivery.coverage import Coverage, spans_of
 from scorestream.infra.delivery.publishing import publish, written_files
 from scorestream.infra.delivery.start import Start
-from scorestream.infra.delivery.stored_rows import in_ranges
 from scorestream.infra.delivery.stream import Stream
+from scorestream.infra.delivery.undelivered_rows import in_ranges
 from scorestream.infra.delta.data_files import DataFile
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange, planned_ranges

@@ -20,7 +20,7 @@ from scorestream.infra.delivery.start_checks import (
     refuse_recreated,
     table_ids,
 )
-from scorestream.infra.delivery.stored_rows import UndeliveredRows
+from scorestream.infra.delivery.undelivered_rows import UndeliveredRows
 from scorestream.infra.errors import CheckpointError
 from scorestream.infra.kafka.cluster import KafkaCluster
 from scorestream.infra.kafka.connection import ANSWER_SECONDS

@@ -48,8 +48,8 @@ from scorestream.tabular.training.search.candidates import (
     search_candidates,
     train_best,
 )
-from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.hyperparameters import SearchResult
+from scorestream.tabular.training.search.training_context import TrainingContext
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.cluster import KafkaCluster
 from scorestream.infra.spark.compat import JavaError
-from scorestream.infra.spark.isolation import Isolation
+from scorestream.infra.spark.process_isolation import Isolation
 from scorestream.infra.spark.session import build_session
 from scorestream.infra.spark.tasks import run_exchange, run_tasks, tried_once
 from scorestream.infra.spark.watchdog import Watchdog

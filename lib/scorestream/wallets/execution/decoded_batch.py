@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scorestream.infra.kafka.records import Records
-from scorestream.infra.spark.isolation import DEFAULT_TIMEOUT, Isolation, isolate_failures
+from scorestream.infra.spark.process_isolation import DEFAULT_TIMEOUT, Isolation, isolate_failures
 from scorestream.wallets.core.decode import Decoded, Reject, decode
 from scorestream.wallets.core.pipeline import ScoringModel
 from scorestream.wallets.core.wallet_keys import wallet_key

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.heartbeat import reporting_progress
-from scorestream.infra.spark.isolation import (
+from scorestream.infra.spark.process_isolation import (
     DEFAULT_TIMEOUT,
     IsolatedProcess,
     Isolation,

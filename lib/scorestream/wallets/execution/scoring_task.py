@@ -18,7 +18,7 @@ from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.records import FIRST_MOMENT_MS, LAST_MOMENT_MS, Records
 from scorestream.infra.spark.heartbeat import report_progress
-from scorestream.infra.spark.isolation import (
+from scorestream.infra.spark.process_isolation import (
     DEFAULT_TIMEOUT,
     IsolatedProcess,
     Isolation,

@@ -40,12 +40,12 @@ from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import DeltaError, InUseError, ModelError
 from scorestream.infra.storage.file_kinds import Treatment
 from scorestream.infra.storage.filesystem import delete_files
+from scorestream.wallets.maintenance.erasure_filters import AGES, AgeFilter, WalletFilter
 from scorestream.wallets.maintenance.forget_files import (
     ForgottenFile,
     forget_in_file,
     list_contents,
 )
-from scorestream.wallets.maintenance.row_filters import AGES, AgeFilter, WalletFilter
 from scorestream.wallets.maintenance.wallet_key_backfill import fill_wallet_keys
 from scorestream.wallets.schema.tables import TABLES
 from scorestream.wallets.schema.views import CATALOG

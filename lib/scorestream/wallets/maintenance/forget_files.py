@@ -26,7 +26,7 @@ from scorestream.infra.storage.filesystem import (
     write_text,
 )
 from scorestream.infra.storage.locks import exclusive_lock
-from scorestream.wallets.maintenance.row_filters import WalletFilter
+from scorestream.wallets.maintenance.erasure_filters import WalletFilter
 from scorestream.wallets.maintenance.warehouse_files import FILE_KINDS
 from scorestream.wallets.schema.tables import TABLES, WALLET_COLUMNS
 

@@ -31,8 +31,8 @@ from scorestream.tabular.registry.artifacts import (
     list_trainings,
 )
 from scorestream.tabular.registry.tracking import MODEL
+from scorestream.wallets.maintenance.erasure_filters import WalletFilter
 from scorestream.wallets.maintenance.forget_files import ForgottenFile
-from scorestream.wallets.maintenance.row_filters import WalletFilter
 
 # As a training notes where its rows came from, if it was a table that has versions.
 _VERSION: Final = re.compile(r" version (\d+)$")

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
-from scorestream.infra.spark.isolation import CrashOrTimeout, IsolatedProcess, WorkFailed
+from scorestream.infra.spark.process_isolation import CrashOrTimeout, IsolatedProcess, WorkFailed
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.pipeline import Scored
 from scorestream.wallets.predictors.batch_models import BatchModel, ModelUse

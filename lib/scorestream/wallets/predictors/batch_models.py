@@ -1,4 +1,4 @@
-"""The model versions a batch applies, and what each call of one came to."""
+"""The model versions that a batch applies, and the outcome of each call of a model."""
 
 from __future__ import annotations
 

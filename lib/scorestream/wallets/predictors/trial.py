@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
-from scorestream.infra.spark.isolation import IsolatedProcess
+from scorestream.infra.spark.process_isolation import IsolatedProcess
 from scorestream.wallets.core import schemas
 from scorestream.wallets.predictors.apply import MODEL_COLUMNS, predict_values, warm_up
 

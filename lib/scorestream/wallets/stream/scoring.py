@@ -17,7 +17,7 @@ from scorestream.infra.kafka.connection import consumer_options
 from scorestream.infra.kafka.consumer import OffsetRange, fetch, split_ranges
 from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.compat import JavaError
-from scorestream.infra.spark.isolation import Isolation
+from scorestream.infra.spark.process_isolation import Isolation
 from scorestream.infra.spark.tasks import run_exchange, run_tasks, tried_once
 from scorestream.wallets.core.pipeline import ScoringModel
 from scorestream.wallets.execution.decoded_batch import (

@@ -26,7 +26,7 @@ from scorestream.wallets.core.wallet_keys import wallet_key
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance import compact_tables, forget
-from scorestream.wallets.maintenance.row_filters import WalletFilter
+from scorestream.wallets.maintenance.erasure_filters import WalletFilter
 from scorestream.wallets.schema.tables import PROTOCOL_THRESHOLDS, SCORES, TOKENS, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from tools.testkit.golden import configured_model, golden_records, golden_wallets

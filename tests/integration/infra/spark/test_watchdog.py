@@ -22,7 +22,7 @@ from scorestream.infra.delivery import publishing
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.spark import compat, watchdog
 from scorestream.infra.spark.heartbeat import report_progress
-from scorestream.infra.spark.isolation import is_retry
+from scorestream.infra.spark.process_isolation import is_retry
 from scorestream.infra.spark.tasks import run_tasks
 from scorestream.infra.spark.watchdog import Watchdog
 from scorestream.wallets.backfill.stored_wallets import StoredWallets

@@ -30,8 +30,8 @@ from scorestream.wallets.backfill.stored_wallets import whole_wallets
 from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
+from scorestream.wallets.maintenance.erasure_filters import WalletFilter
 from scorestream.wallets.maintenance.forget import ForgetOptions, forget
-from scorestream.wallets.maintenance.row_filters import WalletFilter
 from scorestream.wallets.schema.tables import TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1

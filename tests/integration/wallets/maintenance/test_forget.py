@@ -27,8 +27,8 @@ from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance.compact_tables import compact_tables
+from scorestream.wallets.maintenance.erasure_filters import AgeFilter, WalletFilter
 from scorestream.wallets.maintenance.forget import ForgetOptions, forget
-from scorestream.wallets.maintenance.row_filters import AgeFilter, WalletFilter
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1

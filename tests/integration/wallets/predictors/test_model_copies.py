@@ -22,7 +22,7 @@ from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_copies import ModelCopies
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.mlflow.store import ModelStore
-from scorestream.infra.spark.isolation import Isolation, WorkFailed
+from scorestream.infra.spark.process_isolation import Isolation, WorkFailed
 from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.wallets.core.pipeline import Scored, score_messages
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored

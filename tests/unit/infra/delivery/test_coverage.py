@@ -30,8 +30,8 @@ from scorestream.infra.delivery.coverage import (
 )
 from scorestream.infra.delivery.coverage_cleanup import drop_superseded
 from scorestream.infra.delivery.coverage_table import CoverageTable
-from scorestream.infra.delivery.stored_rows import UndeliveredRows
 from scorestream.infra.delivery.stream import Stream as Declaration
+from scorestream.infra.delivery.undelivered_rows import UndeliveredRows
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorestream.infra.kafka.producer import Record
-from scorestream.infra.spark.isolation import Isolation
+from scorestream.infra.spark.process_isolation import Isolation
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
 from scorestream.wallets.execution.decoded_batch import decode_records
 from scorestream.wallets.execution.incremental import score_with_history

@@ -16,8 +16,8 @@ from scorestream.tabular.training.data.hashing import row_hashes
 from scorestream.tabular.training.data.totals import Totals
 from scorestream.tabular.training.metrics import metric_of
 from scorestream.tabular.training.search.baselines import compare_with_baseline, evaluate_baselines
-from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.learning import build_card, build_examples, split_folds
+from scorestream.tabular.training.search.training_context import TrainingContext
 
 MODELS = PROJECT_ROOT / "conf" / "models"
 LEARNED, HELD = 60, 20

@@ -12,9 +12,9 @@ from scorestream.tabular.training.config.load import load_use_case
 from scorestream.tabular.training.data.datasets import Dataset, Source
 from scorestream.tabular.training.data.totals import Totals
 from scorestream.tabular.training.search.candidates import rank_candidates
-from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.hyperparameters import SearchResult
 from scorestream.tabular.training.search.learning import Examples, Learner
+from scorestream.tabular.training.search.training_context import TrainingContext
 from tools.testkit.models import DIAMONDS, LOANS
 
 UNKNOWN = float("nan")

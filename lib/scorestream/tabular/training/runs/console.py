@@ -14,8 +14,8 @@ from scorestream.tabular.training.data.problems import first_problems
 from scorestream.tabular.training.runs.promotion_decision import PromotionDecision
 from scorestream.tabular.training.search.baselines import BaselineMetrics, compare_with_baseline
 from scorestream.tabular.training.search.candidates import TrainedCandidate
-from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.hyperparameters import SearchResult
+from scorestream.tabular.training.search.training_context import TrainingContext
 
 log = structlog.get_logger()
 

@@ -30,7 +30,7 @@ from scorestream.tabular.training.runs.run_log import (
 )
 from scorestream.tabular.training.search.baselines import BaselineMetrics, compare_with_baseline
 from scorestream.tabular.training.search.candidates import TrainedCandidate
-from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.training_context import TrainingContext
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ from scorestream.tabular.training.runs.profile import (
 )
 from scorestream.tabular.training.search.baselines import BaselineMetrics
 from scorestream.tabular.training.search.candidates import TrainedCandidate
-from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.hyperparameters import SearchResult
 from scorestream.tabular.training.search.learning import Examples
+from scorestream.tabular.training.search.training_context import TrainingContext
 
 HASHES: Final = "training_rows.bin"
 PROFILE: Final = "profile.json"

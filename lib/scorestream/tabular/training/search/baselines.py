@@ -19,7 +19,7 @@ from scorestream.tabular.model.trained_model import ModelCard
 from scorestream.tabular.training.data.datasets import Flags
 from scorestream.tabular.training.evaluation import anomaly_metrics, evaluate
 from scorestream.tabular.training.metrics import Metric
-from scorestream.tabular.training.search.context import TrainingContext
+from scorestream.tabular.training.search.training_context import TrainingContext
 
 # Metrics of each baseline on the held-out rows, by its name.
 BaselineMetrics = Mapping[str, Mapping[str, float]]

@@ -12,7 +12,6 @@ from scorestream.tabular.model.families import Floats
 from scorestream.tabular.model.trained_model import TabularModel
 from scorestream.tabular.training.data.large_table import can_learn_in_spark
 from scorestream.tabular.training.evaluation import evaluate
-from scorestream.tabular.training.search.context import TrainingContext
 from scorestream.tabular.training.search.distributed import train_in_spark, without_bags
 from scorestream.tabular.training.search.hyperparameters import (
     SearchResult,
@@ -22,6 +21,7 @@ from scorestream.tabular.training.search.hyperparameters import (
 )
 from scorestream.tabular.training.search.learning import Learner
 from scorestream.tabular.training.search.selection import compute_mean_losses, fit_weights
+from scorestream.tabular.training.search.training_context import TrainingContext
 
 BLEND: Final = "blend"
 

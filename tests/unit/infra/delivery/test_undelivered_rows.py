@@ -15,8 +15,8 @@ import pytest
 from scorestream.infra.delivery.columns import KEYS
 from scorestream.infra.delivery.coverage import Coverage, Span, rows_of
 from scorestream.infra.delivery.coverage_table import CoverageTable
-from scorestream.infra.delivery.stored_rows import UndeliveredRows, in_ranges
 from scorestream.infra.delivery.stream import Stream
+from scorestream.infra.delivery.undelivered_rows import UndeliveredRows, in_ranges
 from scorestream.infra.delta.data_files import Condition, describe_file, new_file_name, read_file
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange

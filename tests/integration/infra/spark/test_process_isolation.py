@@ -20,8 +20,8 @@ import pytest
 from scorestream.infra.errors import ScorestreamError
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.kafka.records import Records
-from scorestream.infra.spark import isolation
-from scorestream.infra.spark.isolation import (
+from scorestream.infra.spark import process_isolation
+from scorestream.infra.spark.process_isolation import (
     OUT_OF_MEMORY,
     IsolatedProcess,
     WorkFailed,
@@ -177,7 +177,7 @@ def test_where_no_process_can_be_made_nothing_is_given_up(
     def no_memory() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(isolation, "_Process", no_memory)
+    monkeypatch.setattr(process_isolation, "_Process", no_memory)
     done = isolate_failures(
         process, lambda n: partial(total, n), [10, 20], halves, give_up=lambda *_: -1
     )
@@ -188,7 +188,8 @@ def test_where_no_process_can_be_made_nothing_is_given_up(
 LONG_LIVED = """
 import os, re, sys
 from functools import partial
-from scorestream.infra.spark.isolation import IsolatedProcess
+from scorestream.infra.spark import process_isolation
+from scorestream.infra.spark.process_isolation import IsolatedProcess
 with IsolatedProcess(3600, int) as process:
     print(process.run(os.getpid), flush=True)
     process.run(partial(re.fullmatch, "(a+)+b", "a" * 64))

@@ -1,4 +1,4 @@
-"""Rows that the tables hold beyond what is recorded as delivered."""
+"""Rows in the tables whose delivery to Kafka is not recorded: a start publishes them again."""
 
 from __future__ import annotations
 
