@@ -22,7 +22,7 @@ decode.parse_exact = broken
 # An engine that never ends.
 HANGING = """
 import os, sys
-from chaos.fuzzing import __main__, supervising
+from tools.chaos.fuzzing import __main__, supervising
 os.environ["PYTHONPATH"] += ":{}"
 supervising.ENGINES["random"] = "hanging"
 supervising.MARGIN_SECONDS = supervising.PROGRESS_SECONDS = 1
@@ -52,7 +52,7 @@ def test_what_breaks_something_is_kept_and_named(tmp_path: Path) -> None:
         f'{{"engine": "random", "seconds": 60, "runs": 0, "seed": 1, "corpus": "{corpus}", '
         f'"work": "{tmp_path}", "findings": "{findings}"}}'
     )
-    done = fuzz(plan, code=BROKEN + "from chaos.fuzzing.seeded import main\nmain()")
+    done = fuzz(plan, code=BROKEN + "from tools.chaos.fuzzing.seeded import main\nmain()")
     assert done.returncode == 3, done.stdout + done.stderr
     [kept] = findings.iterdir()
     assert b"MISTAKE" in kept.read_bytes()

@@ -276,7 +276,13 @@ def test_a_broker_that_does_not_answer(
     server = f"127.0.0.1:{free_port()}"
     settings = installation.settings.model_copy(update={"kafka_bootstrap_servers": server})
     options = {"kafka.default.api.timeout.ms": "3000", "kafka.request.timeout.ms": "2000"}
-    text = failure(started(read_stream(spark, settings, **options), tmp_path, lambda *_: None))
+    text = failure(
+        started(
+            read_stream(spark, settings, installation.input_topic, **options),
+            tmp_path,
+            lambda *_: None,
+        )
+    )
     reason = compat_texts.kafka_client_reason(text)
     assert reason is not None
     assert "Timed out" in reason or "Timeout" in reason
