@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -45,10 +45,6 @@ class Workload:
     def records(self) -> list[Record]:
         """The messages as Kafka records."""
         return list(self._records())
-
-    def with_corrupted(self, share: float) -> Workload:
-        """The same messages, some of them cut off."""
-        return replace(self, corrupt=share)
 
     def _records(self) -> Iterator[Record]:
         random = np.random.default_rng(self.seed)

@@ -60,27 +60,23 @@ def demonstrate(settings: Settings) -> None:
     4. run the stream until it has drained     5. show what it wrote
     """
     own = demo_settings(settings)
-    # 1.
     console.rule("1 · broker")
     broker = LocalBroker.from_environment()
     started = broker.start()
     state = "started" if started else "runs already"
     console.print(cell(f"{state} at {broker.bootstrap_servers}"))
-    # 2.
     console.rule("2 · publish samples")
     cluster = KafkaCluster(settings)
     cluster.ensure_topics()
     count = cluster.produce(settings.kafka_input_topic, sample_records())
     console.print(cell(f"{count:,} messages → {settings.kafka_input_topic}"))
-    # 3.
     console.rule("3 · train two models of wallets on generated ones")
     trained = train_lacking(own)
     console.print(f"trained: {', '.join(trained)}" if trained else "they serve already")
-    # 4.
     console.rule(f"4 · WALLET_MODELS={WALLET_MODELS} ./spark-submit.sh stream_scores")
     before = time.time()
     _drain(own)
-    # 5.
+    # 5. Show what it wrote.
     show(own, before)
 
 

@@ -119,9 +119,9 @@ def check(collected: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
        gives, or the reject that the core gives.
     3. Every transaction of a message that is scored, or not yet, is in `transactions`, once.
     """
-    # 1.
+    # 1. Input offsets, and Kafka.
     check_offsets_and_topics(collected, expected)
-    # 2.
+    # 2. Rows.
     inputs = {offset_of(row): collected.inputs[offset_of(row)] for row in collected.answered}
     pairs = [(row, inputs[offset_of(row)]) for row in collected.answered]
     results = core_results(pairs, expected)
@@ -134,7 +134,7 @@ def check(collected: Collected, expected: Expected = AS_DEX_V1) -> Delivered:
     ]
     wrong += _wrong_elsewhere(collected, expected)
     assert wrong == [], (len(wrong), wrong[:20])
-    # 3.
+    # 3. Transactions.
     if collected.transactions is not None:
         check_transactions(collected, results, expected)
     scores, rejects = len(collected.scores), len(collected.rejects)

@@ -9,9 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, TopicPartition
-from deltalake import DeltaTable
 
-from scorestream.infra.delta.table_features import arrow_dataset
 from scorestream.infra.kafka.consumer import OffsetRange, fetch
 
 
@@ -28,12 +26,6 @@ def parquet_scores(path: Path) -> dict[str, float]:
     return _of_columns(pq.read_table(path, columns=["wallet_address", "final_score"]))
 
 
-def delta_scores(*tables: Path) -> dict[str, float]:
-    """Scores in Delta tables, of which each has some."""
-    pairs = [pair for table in tables for pair in _of_columns(_delta(table)).items()]
-    return _once(pairs)
-
-
 def topic_ranges(topic: str, options: dict[str, Any]) -> list[OffsetRange]:
     """All of a topic; partitions without messages are left out."""
     consumer = Consumer(options)
@@ -42,10 +34,6 @@ def topic_ranges(topic: str, options: dict[str, Any]) -> list[OffsetRange]:
     consumer.close()
     ranges = [OffsetRange(topic, p, *b) for p, b in zip(partitions, bounds, strict=True)]
     return [r for r in ranges if len(r) > 0]
-
-
-def _delta(table: Path) -> Any:
-    return arrow_dataset(DeltaTable(table)).to_table(["wallet_address", "final_score"])
 
 
 def _of_columns(table: Any) -> dict[str, float]:

@@ -94,20 +94,20 @@ class Checkpoint:
     def progress(self) -> Progress | None:
         """How far the query has come; None if it has planned nothing yet.
 
-        1. the query's id
-        2. the newest batches, planned and done
-        3. the files that Spark will read of them, which a loss of power may have cut off
+        1. Read the query's id.
+        2. Find the newest batches, planned and done.
+        3. Check the files that Spark will read of them, which a loss of power may have cut off.
 
         Raises:
             CheckpointError: one of these files is damaged, or lacks.
         """
         if self.is_new() and not self._files.exists(METADATA_FILE):
             return None
-        # 1.
+        # 1. Read the query's id.
         run_id = str(self._mapping(METADATA_FILE, self._text(METADATA_FILE)).get("id"))
-        # 2.
+        # 2. Find the newest batches.
         planned, done = self._newest(OFFSETS), self._newest(COMMITS)
-        # 3.
+        # 3. Check their files.
         newest = max(planned, done)
         for number in range(max(0, newest - _OFFSETS_READ + 1), newest + 1):
             self._refuse_damaged(f"{OFFSETS}/{number}", lines=2)

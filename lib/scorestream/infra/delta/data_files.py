@@ -125,18 +125,18 @@ def read_file(uri: str, columns: pa.Schema, *conditions: Condition) -> pa.Table:
         columns: what is read; those that are younger than the file are null.
         conditions: on columns of these; none, or an empty one: all rows.
     """
-    disjuncts = [condition for condition in conditions if condition]
+    required = [condition for condition in conditions if condition]
     filesystem, path = filesystem_of(uri)
     # Without pyarrow's dataset module, whose import alone takes longer than a micro-batch.
     with pq.ParquetFile(path, filesystem=filesystem) as file:
-        if not disjuncts:
+        if not required:
             return conform(file.read(columns.names, use_threads=False), columns)
         groups = [
             number
             for number in range(file.metadata.num_row_groups)
-            if _may_match(file.metadata.row_group(number), disjuncts)
+            if _may_match(file.metadata.row_group(number), required)
         ]
-        parts = [_read_matching(file, number, columns, disjuncts) for number in groups]
+        parts = [_read_matching(file, number, columns, required) for number in groups]
     return pa.concat_tables([columns.empty_table(), *parts])
 
 

@@ -13,13 +13,12 @@ from scorestream.infra.delta.optimize import OptimizeOptions, list_table_files
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.wallets.core.wallet_keys import stored_wallet_keys
-
-WALLET_KEY: str = "wallet_key"
+from scorestream.wallets.schema.columns import WALLET_ADDRESS, WALLET_KEY
 
 
 def fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
     """Fill in the missing wallet keys; returns of how many rows."""
-    if WALLET_KEY not in table.columns.names:
+    if WALLET_KEY.name not in table.columns.names:
         return 0
     action = f"wallet keys of {warehouse.path(table)}"
     return retry_commit(action, lambda: _fill_wallet_keys(warehouse, table))
@@ -30,9 +29,9 @@ def _fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
     asked = [
         replace(all_files, stored=[file])
         for file in all_files.stored
-        if file.nulls.get(WALLET_KEY) != 0
+        if file.nulls.get(WALLET_KEY.name) != 0
     ]
-    counts = [sum(_select_without_keys(rows) for rows in file.rows()) for file in asked]
+    counts = [sum(_count_without_keys(rows) for rows in file.rows()) for file in asked]
     lacking = [file.stored[0] for file, count in zip(asked, counts, strict=True) if count]
     if lacking:
         files = replace(all_files, stored=lacking)
@@ -43,11 +42,11 @@ def _fill_wallet_keys(warehouse: Warehouse, table: Table) -> int:
     return sum(counts)
 
 
-def _select_without_keys(rows: pa.RecordBatch) -> int:
-    key, address = rows[WALLET_KEY], rows["wallet_address"]
+def _count_without_keys(rows: pa.RecordBatch) -> int:
+    key, address = rows[WALLET_KEY.name], rows[WALLET_ADDRESS.name]
     return int(pc.sum(pc.and_(key.is_null(), address.is_valid())).as_py() or 0)
 
 
 def _add_keys(rows: pa.RecordBatch) -> pa.RecordBatch:
-    number = rows.schema.names.index(WALLET_KEY)
-    return rows.set_column(number, WALLET_KEY, stored_wallet_keys(rows))
+    number = rows.schema.names.index(WALLET_KEY.name)
+    return rows.set_column(number, WALLET_KEY.name, stored_wallet_keys(rows))

@@ -8,9 +8,11 @@ from typing import Final
 
 import pyarrow as pa
 
+from scorestream.infra.delivery.columns import KEY_COLUMNS
 from scorestream.infra.delta.table import Column
 from scorestream.wallets.core import schemas
 
+_KEYS: Final = {column.name: column for column in KEY_COLUMNS}
 PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 
 
@@ -22,6 +24,11 @@ def described(fields: Iterable[pa.Field], comments: Mapping[str, str]) -> tuple[
 def added_later(*columns: Column) -> tuple[Column, ...]:
     """Columns that tables of earlier versions lack."""
     return tuple(replace(column, added_later=True) for column in columns)
+
+
+def _key(name: str, comment: str) -> Column:
+    """A column that every stream's tables have, as it is of wallets' rows: of backfills, too."""
+    return replace(_KEYS[name], comment=comment)
 
 
 WALLET_ADDRESS: Final = Column(
@@ -50,33 +57,21 @@ PROCESSING_TIME: Final = Column(
     "milliseconds from the start of the micro-batch until it is scored",
 )
 SOURCE_ID: Final = (
-    Column(
-        "source_topic",
-        pa.string(),
-        "Kafka topic; in a backfill file URI, or transactions:TOPIC from the table",
-        statistics=True,
+    _key(
+        "source_topic", "Kafka topic; in a backfill file URI, or transactions:TOPIC from the table"
     ),
-    Column("source_partition", pa.int32(), "Kafka partition, or 0 in a backfill", statistics=True),
-    Column(
-        "source_offset",
-        pa.int64(),
-        "Kafka offset, or byte offset of the line in a backfill",
-        statistics=True,
-    ),
+    _key("source_partition", "Kafka partition, or 0 in a backfill"),
+    _key("source_offset", "Kafka offset, or byte offset of the line in a backfill"),
 )
-SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET = SOURCE_ID
 SOURCE: Final = (
     *SOURCE_ID,
     Column("source_timestamp", schemas.UTC_TIMESTAMP, "timestamp of the Kafka record"),
 )
 RUN: Final = (
-    Column("run_id", pa.string(), "id of the streaming query, or of the backfill", statistics=True),
-    Column("batch_id", pa.int64(), "micro-batch of the run", statistics=True),
+    _key("run_id", "id of the streaming query, or of the backfill"),
+    _key("batch_id", "micro-batch of the run"),
 )
-GENERATION: Final = Column(
-    "generation",
-    pa.int32(),
-    "which pass over the topic scored it: 0, and one more with each --reprocess",
-    statistics=True,
+GENERATION: Final = _key(
+    "generation", "which pass over the topic scored it: 0, and one more with each --reprocess"
 )
 PROTOCOL: Final = Column("protocol", pa.string(), "protocol as the message named it")
