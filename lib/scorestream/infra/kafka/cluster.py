@@ -26,6 +26,7 @@ from scorestream.infra.errors import ConfigurationError, KafkaError, LostOffsets
 from scorestream.infra.kafka.connection import (
     ANSWER_SECONDS,
     MAX_MESSAGE_BYTES,
+    RETRY_SECONDS,
     UNKNOWN_SECONDS,
     client_options,
     consumer_options,
@@ -104,6 +105,9 @@ class KafkaCluster:
                     # Another starter may have been first.
                     if error.args[0].code() != Errors.TOPIC_ALREADY_EXISTS:
                         raise
+        for name in names:
+            # The controller has it; the servers that lead its partitions may not know yet.
+            self.written_offsets(name)
 
     def _metadata(self) -> Any:
         """Brokers and topics, from whichever server answers first.
@@ -169,10 +173,9 @@ class KafkaCluster:
         return self._ends(topic, IsolationLevel.READ_UNCOMMITTED)
 
     def _ends(self, topic: str, level: IsolationLevel) -> Offsets:
+        partitions = self._list_partitions(topic)
         with wrap_failures(f"the offsets of {topic} cannot be read"):
-            return retry_query(
-                partial(self._list_offsets, topic, self._list_partitions(topic), level)
-            )
+            return retry_query(partial(self._list_offsets, topic, partitions, level))
 
     def _list_offsets(self, topic: str, partitions: list[int], level: IsolationLevel) -> Offsets:
         wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}  # type: ignore[no-untyped-call]
@@ -208,11 +211,15 @@ class KafkaCluster:
             )
 
     def _list_partitions(self, topic: str) -> list[int]:
-        """The partitions of a topic."""
-        metadata = self._metadata().topics.get(topic)
-        if metadata is None:
-            raise LostOffsetsError(_is_deleted(topic))
-        return list(metadata.partitions)
+        """The partitions of a topic, which a server may get to know after others."""
+        deadline = time.monotonic() + UNKNOWN_SECONDS
+        while True:
+            metadata = self._metadata().topics.get(topic)
+            if metadata is not None and metadata.partitions:
+                return list(metadata.partitions)
+            if time.monotonic() > deadline:
+                raise LostOffsetsError(_is_deleted(topic))
+            time.sleep(RETRY_SECONDS)
 
     def commit_group(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets to the consumer group, for the lag tools; Spark itself never does."""

@@ -26,6 +26,9 @@ ALONE: Final = {"batch.num.messages": 1}
 # Delivery reports are asked for after so many records, and when the queue is full.
 REPORTS_EVERY: Final = 100
 _NO_TOPIC: Final = "the topic was deleted; the next start creates it where it may"
+# Where a request fails and the next one succeeds, librdkafka takes the first for written: an error
+# that said nothing of it, on a server that had just got the partition, once lost records so.
+_UNPROVEN: Final = "acknowledged without an offset, so that nobody knows whether they are there"
 _REASONS: Final = {
     Errors._MSG_TIMED_OUT: "no acknowledgement within KAFKA_DELIVERY_TIMEOUT_MS",
     Errors._UNKNOWN_TOPIC: _NO_TOPIC,
@@ -48,12 +51,13 @@ def produce(topic: str, records: Iterable[Record], options: Mapping[str, Any]) -
 
     Raises:
         TooLargeError: a record is larger than the topic takes; all others were sent.
-        KafkaError: a record was refused; those after it may not have been sent.
+        KafkaError: a record was refused, or may not be there; those after it may not have been
+            sent.
     """
-    refused = _FailedRecords()
+    refused = FailedRecords()
     count = _produce(topic, records, options, refused)
     if refused.too_large:
-        alone, refused = refused.too_large, _FailedRecords()
+        alone, refused = refused.too_large, FailedRecords()
         _produce(topic, alone, {**options, **ALONE}, refused)
     if refused.too_large:
         largest = max(len(record.value or b"") for record in refused.too_large)
@@ -64,30 +68,35 @@ def produce(topic: str, records: Iterable[Record], options: Mapping[str, Any]) -
     return count
 
 
-class _FailedRecords:
-    """The records that were not delivered, from delivery reports."""
+class FailedRecords:
+    """The records that were not delivered, or may not have been, from delivery reports."""
 
     def __init__(self) -> None:
-        self.errors: list[Errors] = []
         self.too_large: list[Record] = []
+        self._reasons: list[str] = []
 
-    def note(self, record: Record, error: Errors | None, _: Message) -> None:
+    def __bool__(self) -> bool:
+        """Whether any failed by another cause than its size."""
+        return bool(self._reasons)
+
+    def note(self, record: Record, error: Errors | None, report: Message) -> None:
+        """Take up the delivery report of a record."""
         if error is None:
-            return
-        if error.code() == Errors.MSG_SIZE_TOO_LARGE:
+            if report.offset() is None:
+                self._reasons.append(_UNPROVEN)
+        elif error.code() == Errors.MSG_SIZE_TOO_LARGE:
             self.too_large.append(record)
         else:
-            self.errors.append(error)
+            self._reasons.append(_REASONS.get(error.code(), error.str()))
 
     def refuse(self, topic: str) -> None:
-        if self.errors:
-            first = self.errors[0]
-            reason = _REASONS.get(first.code(), first.str())
-            raise KafkaError(f"{len(self.errors)} records refused by {topic}: {reason}")
+        """Raise the first failure, if there is one."""
+        if self._reasons:
+            raise KafkaError(f"{len(self._reasons)} records refused by {topic}: {self._reasons[0]}")
 
 
 def _produce(
-    topic: str, records: Iterable[Record], options: Mapping[str, Any], refused: _FailedRecords
+    topic: str, records: Iterable[Record], options: Mapping[str, Any], refused: FailedRecords
 ) -> int:
     count = 0
     with wrap_failures(f"records cannot be sent to {topic}"):
@@ -98,7 +107,7 @@ def _produce(
                 count += 1
                 if count % REPORTS_EVERY == 0:
                     producer.poll(0)
-                if refused.errors:
+                if refused:
                     break
             producer.flush()
             refused.refuse(topic)
