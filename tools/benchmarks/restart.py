@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from scorestream.infra.delivery.coverage import Coverage, Span
 from scorestream.infra.delivery.coverage_table import CoverageTable
 from scorestream.infra.delivery.stream import Stream
-from scorestream.infra.delivery.undelivered_rows import StoredRows, UndeliveredRows, in_ranges
+from scorestream.infra.delivery.unpublished_rows import StoredRows, UnpublishedRows, in_ranges
 from scorestream.infra.delta.data_files import describe_file, new_file_name, read_file
 from scorestream.infra.delta.file_rewriting import GROUP_ROWS
 from scorestream.infra.delta.warehouse import Warehouse
@@ -99,12 +99,12 @@ def _read_bytes() -> int:
     return int(line.split()[1])
 
 
-def start(warehouse: Warehouse) -> UndeliveredRows:
+def start(warehouse: Warehouse) -> UnpublishedRows:
     """As a start of the stream looks for what is not delivered."""
     coverage = CoverageTable(warehouse, STREAM).newest_confirmed(0)
     if coverage is None:
         raise RuntimeError("no record of coverage")
-    return UndeliveredRows.find(warehouse, BATCH_TABLES, coverage, condition=[], partitions=[0])
+    return UnpublishedRows.find(warehouse, BATCH_TABLES, coverage, condition=[], partitions=[0])
 
 
 def first_batch(stored: StoredRows, ranges: list[OffsetRange]) -> int:
@@ -121,9 +121,9 @@ def first_batch(stored: StoredRows, ranges: list[OffsetRange]) -> int:
 
 def restart(warehouse: Warehouse, end: int) -> dict[str, dict[str, float]]:
     """A start, and the batch of the offsets up to `end`."""
-    undelivered, starting = measure_read(lambda: start(warehouse))
+    unpublished, starting = measure_read(lambda: start(warehouse))
     ranges = [OffsetRange(TOPIC, 0, end - BATCH, end)]
-    stored = undelivered.within(ranges)
+    stored = unpublished.within(ranges)
     if stored is None:
         raise RuntimeError("nothing is stored of the newest batch")
     found_rows, batch = measure_read(lambda: first_batch(stored, ranges))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from scorestream.infra.delivery.undelivered_rows import StoredRows
+from scorestream.infra.delivery.unpublished_rows import StoredRows
 from scorestream.infra.delta.data_files import DataFile
 from scorestream.infra.kafka.consumer import OffsetRange, task_count
 

@@ -1,4 +1,4 @@
-"""The records of what is delivered, in the warehouse."""
+"""Coverage in its table: which input offsets a stream has delivered; a start goes on from there."""
 
 from __future__ import annotations
 

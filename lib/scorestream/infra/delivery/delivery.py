@@ -16,7 +16,7 @@ from scorestream.infra.delivery.coverage import Coverage, spans_of
 from scorestream.infra.delivery.publishing import publish, written_files
 from scorestream.infra.delivery.start import Start
 from scorestream.infra.delivery.stream import Stream
-from scorestream.infra.delivery.undelivered_rows import in_ranges
+from scorestream.infra.delivery.unpublished_rows import in_ranges
 from scorestream.infra.delta.data_files import DataFile
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange, planned_ranges
@@ -96,7 +96,7 @@ class Delivery(Generic[ReportT]):
         # Where a gap would be left, nothing is done.
         self.coverage.with_delivered(spans_of(ranges))
         left = self.coverage.undelivered(ranges)
-        stored = self.start.undelivered.within(left)
+        stored = self.start.unpublished.within(left)
         return Batch(run_id, batch_id, self.coverage.generation, started_at, left, stored)
 
     def _commit(self, files: Sequence[DataFile], batch: Batch) -> None:
@@ -130,7 +130,7 @@ class Delivery(Generic[ReportT]):
 
     def _write(self, coverage: Coverage) -> None:
         records = self.start.records
-        settled = self.start.undelivered.are_delivered(coverage)
+        settled = self.start.unpublished.are_delivered(coverage)
         self.coverage = coverage.next(records.tables(coverage.generation), settled=settled)
         records.write(self.coverage)
 

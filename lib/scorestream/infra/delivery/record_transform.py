@@ -14,7 +14,7 @@ import pyarrow as pa
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delivery.batch import Batch
 from scorestream.infra.delivery.stream import Stream
-from scorestream.infra.delivery.undelivered_rows import OffsetCodes, record_codes, without_offsets
+from scorestream.infra.delivery.unpublished_rows import OffsetCodes, record_codes, without_offsets
 from scorestream.infra.delta.data_files import DataFile, TableWriter
 from scorestream.infra.delta.table import Table
 from scorestream.infra.kafka.connection import consumer_options

@@ -20,7 +20,7 @@ from scorestream.infra.delivery.start_checks import (
     refuse_recreated,
     table_ids,
 )
-from scorestream.infra.delivery.undelivered_rows import UndeliveredRows
+from scorestream.infra.delivery.unpublished_rows import UnpublishedRows
 from scorestream.infra.errors import CheckpointError
 from scorestream.infra.kafka.cluster import KafkaCluster
 from scorestream.infra.kafka.connection import ANSWER_SECONDS
@@ -38,13 +38,13 @@ class Start:
         state: what the checkpoint was first started for.
         records: where it is recorded what is delivered.
         coverage: what was delivered before.
-        undelivered: rows that the warehouse holds beyond that.
+        unpublished: rows that the warehouse holds beyond that.
     """
 
     state: StreamState
     records: CoverageTable
     coverage: Coverage
-    undelivered: UndeliveredRows
+    unpublished: UnpublishedRows
 
     @classmethod
     def after(
@@ -67,7 +67,7 @@ class Start:
         """
         newest = records.newest()
         condition = rows_of(coverage.generation, newest.generation if newest else 0, run_id)
-        undelivered = UndeliveredRows.find(
+        unpublished = UnpublishedRows.find(
             records.warehouse,
             records.stream.tables,
             coverage,
@@ -75,10 +75,10 @@ class Start:
             partitions=partitions,
         )
         # Its number is new, so that no attempt at a batch has that of an earlier start's.
-        settled = undelivered.are_delivered(coverage)
+        settled = unpublished.are_delivered(coverage)
         begun = coverage.next(records.tables(coverage.generation), settled=settled)
         records.write(begun)
-        return cls(state, records, begun, undelivered)
+        return cls(state, records, begun, unpublished)
 
 
 def find_start(
@@ -247,7 +247,7 @@ def starting_offsets(start: Start, partitions: list[int], default: StartingOffse
     their first offset: what lies there was never delivered.
     """
     starts = start.coverage.starts
-    if not starts and not any(start.undelivered.files.values()):
+    if not starts and not any(start.unpublished.files.values()):
         return default
     first = {p: starts.get(p, _EARLIEST) for p in partitions}
     return json.dumps({start.state.topic: {str(p): offset for p, offset in first.items()}})

@@ -1,4 +1,4 @@
-"""The rows that `forget` deletes: those of a wallet, or those older than a time."""
+"""Filters of the rows that the command `forget` erases: of one wallet, or older than a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pinned models: a run applies to its end the versions that it began with."""
+"""Pinned models: a backfill applies to its end the versions that were active when it began."""
 
 from __future__ import annotations
 

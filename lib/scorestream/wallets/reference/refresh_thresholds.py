@@ -1,4 +1,4 @@
-"""`refresh_thresholds`: percentiles of the history as of a moment, kept as a version."""
+"""The command `refresh_thresholds`: percentiles of wallets' features at a moment, by protocol."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scorestream.infra.delivery.undelivered_rows import (
+from scorestream.infra.delivery.unpublished_rows import (
     OffsetCodes,
     StoredRows,
     record_codes,

@@ -31,7 +31,7 @@ from scorestream.infra.delivery.coverage import (
 from scorestream.infra.delivery.coverage_cleanup import drop_superseded
 from scorestream.infra.delivery.coverage_table import CoverageTable
 from scorestream.infra.delivery.stream import Stream as Declaration
-from scorestream.infra.delivery.undelivered_rows import UndeliveredRows
+from scorestream.infra.delivery.unpublished_rows import UnpublishedRows
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError
@@ -244,8 +244,8 @@ class Stream:
             checkpoint = Checkpoint(str(self.epoch), coverage.generation)
             world.checkpoints.append(checkpoint)
         self.checkpoint = checkpoint
-        self.undelivered = self._undelivered(coverage)
-        settled = self.undelivered.are_delivered(coverage)
+        self.unpublished = self._unpublished(coverage)
+        settled = self.unpublished.are_delivered(coverage)
         self.coverage = coverage.next(world.states(coverage.generation), settled=settled)
         world.records.append(self.coverage)
 
@@ -256,8 +256,8 @@ class Stream:
                 found = found.with_delivered(spans_of(plan))
         return found
 
-    def _undelivered(self, coverage: Coverage) -> UndeliveredRows:
-        """As `UndeliveredRows.find`, of which the uris are numbers of commits."""
+    def _unpublished(self, coverage: Coverage) -> UnpublishedRows:
+        """As `UnpublishedRows.find`, of which the uris are numbers of commits."""
         files = {}
         for table, commits in self.world.tables.items():
             after = coverage.tables[table.name].version if coverage.settled else 0
@@ -267,7 +267,7 @@ class Stream:
                 if number >= after and file.generation == coverage.generation
                 if (spans := beyond(file.rows, coverage.starts))
             }
-        return UndeliveredRows(rows_of(coverage.generation, 9, ""), files)
+        return UnpublishedRows(rows_of(coverage.generation, 9, ""), files)
 
     def run(self, sizes: list[int]) -> Iterator[None]:
         for size in sizes:
@@ -297,7 +297,7 @@ class Stream:
             yield
         self.coverage.with_delivered(spans_of(plan))
         lacking = self.coverage.undelivered(plan)
-        stored = self.undelivered.within(lacking)
+        stored = self.unpublished.within(lacking)
         held: dict[Table, set[Row]] = {table: set() for table in TABLES}
         if stored is not None:
             for table in TABLES:
@@ -326,7 +326,7 @@ class Stream:
     def _write(self, coverage: Coverage) -> None:
         self._refuse_late()
         states = self.world.states(coverage.generation)
-        settled = self.undelivered.are_delivered(coverage)
+        settled = self.unpublished.are_delivered(coverage)
         self.coverage = coverage.next(states, settled=settled)
         self.world.records.append(self.coverage)
 

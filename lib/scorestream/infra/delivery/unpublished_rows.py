@@ -1,4 +1,4 @@
-"""Rows in the tables whose delivery to Kafka is not recorded: a start publishes them again."""
+"""Rows that the tables hold and coverage does not say are published: the stream publishes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OFFSET_BITS: Final = 44
 
 
 @dataclass(frozen=True)
-class UndeliveredRows:
+class UnpublishedRows:
     """Rows beyond the coverage that the tables held when the stream started; nobody adds any.
 
     Attributes:
@@ -46,7 +46,7 @@ class UndeliveredRows:
         *,
         condition: Condition,
         partitions: Iterable[int],
-    ) -> UndeliveredRows:
+    ) -> UnpublishedRows:
         """Look for rows beyond the coverage.
 
         Only in files that came after the coverage was settled, and in those only at the keys,

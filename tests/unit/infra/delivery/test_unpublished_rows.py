@@ -16,7 +16,7 @@ from scorestream.infra.delivery.columns import KEYS
 from scorestream.infra.delivery.coverage import Coverage, Span, rows_of
 from scorestream.infra.delivery.coverage_table import CoverageTable
 from scorestream.infra.delivery.stream import Stream
-from scorestream.infra.delivery.undelivered_rows import UndeliveredRows, in_ranges
+from scorestream.infra.delivery.unpublished_rows import UnpublishedRows, in_ranges
 from scorestream.infra.delta.data_files import Condition, describe_file, new_file_name, read_file
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.consumer import OffsetRange
@@ -118,9 +118,9 @@ def reads(clustered: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Reads:
     return found
 
 
-def find(warehouse: Warehouse, coverage: Coverage, condition: Condition) -> UndeliveredRows:
+def find(warehouse: Warehouse, coverage: Coverage, condition: Condition) -> UnpublishedRows:
     """As a start of the stream looks for what is not delivered."""
-    return UndeliveredRows.find(
+    return UnpublishedRows.find(
         warehouse, BATCH_TABLES, coverage, condition=condition, partitions=[0]
     )
 
