@@ -39,6 +39,9 @@ _PASSING: Final = frozenset(
         Errors.NOT_LEADER_FOR_PARTITION,
         Errors.LEADER_NOT_AVAILABLE,
         Errors.UNKNOWN_TOPIC_OR_PART,
+        Errors.UNKNOWN_LEADER_EPOCH,
+        Errors.FENCED_LEADER_EPOCH,
+        Errors.OFFSET_NOT_AVAILABLE,
         Errors._UNKNOWN_PARTITION,
         Errors._TRANSPORT,
     }
