@@ -11,10 +11,10 @@ import hypothesis
 import pytest
 
 from scorestream.infra.delta.warehouse import Warehouse
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.core.scoring import Scoring
 from tools.local.broker import LocalBroker
 from tools.local.ports import free_port
-from tools.testkit.golden import configured_model
+from tools.testkit.golden import configured_scoring
 from tools.testkit.installation import QUICK_START, Installation
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Report, Repo
 
 
 @pytest.fixture(scope="session")
-def model() -> DexV1:
+def scoring() -> Scoring:
     """`dex-v1` as it is configured in `conf/`."""
-    return configured_model()
+    return configured_scoring()
 
 
 @pytest.fixture(scope="session")
@@ -82,13 +82,13 @@ def warehouse(spark: SparkSession, tmp_path: Path) -> Iterator[Warehouse]:
 
 @pytest.fixture(scope="module")
 def analysed(
-    spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFactory
+    spark: SparkSession, scoring: Scoring, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Warehouse]:
     """A warehouse with the golden wallets and the samples, some of them scored twice."""
     from tools.testkit.analysed import fill, open_warehouse  # noqa: PLC0415
 
     with open_warehouse(spark, tmp_path_factory.mktemp("analysed")) as made:
-        fill(made, model)
+        fill(made, scoring)
         yield made
 
 

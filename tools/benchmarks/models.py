@@ -33,7 +33,7 @@ from scorestream.infra.mlflow.registry import Registry
 from scorestream.infra.mlflow.store import ModelStore
 from scorestream.tabular.training.job import TrainOptions, train_model
 from scorestream.wallets.core.pipeline import score_messages
-from scorestream.wallets.execution.configured_scorer import load_scoring_model
+from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input, predict_values
 from scorestream.wallets.predictors.config import WalletModel
@@ -90,7 +90,7 @@ def main() -> None:
 def scored_batches(wallets: int) -> tuple[float, list[pa.Table]]:
     """Seconds of scoring the wallets, and what models see of them, batch by batch."""
     conf = PROJECT_ROOT / "conf"
-    model = load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+    model = load_scoring(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
     values = [record.value for record in Workload(wallets).records()]
     moments = np.full(BATCH_WALLETS, AS_OF)
     batches, started = [], time.perf_counter()

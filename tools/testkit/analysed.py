@@ -18,11 +18,11 @@ from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.spark_reader import register
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.producer import Record
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.schema.tables import BATCH_TABLES, COVERAGE, TABLES
 from scorestream.wallets.schema.views import CATALOG, VIEWS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.local.samples import sample_records
 from tools.testkit.golden import Golden, golden_records, golden_wallets
 from tools.testkit.records import records_of
@@ -45,23 +45,25 @@ def open_warehouse(spark: SparkSession, folder: Path) -> Iterator[Warehouse]:
         spark.sql(f"DROP TABLE {table.name}")
 
 
-def fill(warehouse: Warehouse, model: DexV1) -> None:
+def fill(warehouse: Warehouse, scoring: Scoring) -> None:
     """Version 1 of the tables: all wallets; version 2: some of them four days later."""
     first = [*golden_records(), *sample_records()]
     later = [_later(wallet) for wallet in golden_wallets()[:AGAIN]]
-    write(warehouse, model, first, 0)
-    write(warehouse, model, later, len(first))
+    write(warehouse, scoring, first, 0)
+    write(warehouse, scoring, later, len(first))
     delivered = Coverage("topic", "id", spans={0: Span(0, len(first) + len(later))}, run_id="run")
     records = CoverageTable(warehouse, Stream("test", delivered.topic, BATCH_TABLES, COVERAGE))
     records.write(replace(delivered, sequence=1, tables=records.tables(0), settled=True))
 
 
-def write(warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int) -> None:
+def write(
+    warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], first_offset: int
+) -> None:
     """Score records and commit their rows; `scored_at` grows with the offset."""
     facts = BatchFacts.of(
-        "run", first_offset, 1_767_323_045.0 + first_offset, model, code_version="1+test"
+        "run", first_offset, 1_767_323_045.0 + first_offset, scoring, code_version="1+test"
     )
-    batches = score_records([records_of(records, first_offset)], model, include_transactions=True)
+    batches = score_records([records_of(records, first_offset)], scoring, include_transactions=True)
     report = write_scored(batches, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, None)
 

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.score_columns import scored_schema
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import score_records
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import (
     SCORED_COLUMNS,
     Golden,
-    configured_model,
+    configured_scoring,
     differences,
     golden_wallets,
     results,
@@ -29,7 +31,7 @@ Results = dict[str, dict[Moment, Row]]  # by config_hash
 
 # Registered models are applied behind the core.
 FROM_THE_CORE: Final = tuple(
-    name for name in SCORED_COLUMNS if name in schemas.SCORED.names and name != "models"
+    name for name in SCORED_COLUMNS if name in scored_schema(DexV1.declaration).names
 )
 OF_A_REJECT: Final = tuple(name for name in schemas.REJECTED.names if name != "position")
 # What a score has of its message alone, whatever else it counts.
@@ -42,7 +44,7 @@ class Expected:
     """What must come of messages, where it is not what `dex-v1` gives for each alone.
 
     Attributes:
-        models: among which each score names its own by `config_hash`; none: `dex-v1` of `conf/`.
+        scorings: of which each score names its own by `config_hash`; none: `dex-v1` of `conf/`.
         unscorable: wallets whose messages may be rejected as `unscorable`.
         increments: messages that carry only what is new. Their scores count what came before, too:
             who expects them compares them. They may have none yet.
@@ -52,7 +54,7 @@ class Expected:
             Kafka has of them, only the last one was made when the row was.
     """
 
-    models: Sequence[DexV1] = ()
+    scorings: Sequence[Scoring] = ()
     unscorable: Collection[str] = ()
     increments: Collection[Offset] = ()
     without_history: Collection[Offset] = ()
@@ -60,9 +62,9 @@ class Expected:
     made_anew: Collection[Offset] = ()
 
     @cached_property
-    def by_hash(self) -> dict[str, DexV1]:
-        """The models, by `config_hash`."""
-        return {model.config_hash: model for model in self.models or (configured_model(),)}
+    def by_hash(self) -> dict[str, Scoring]:
+        """The scorings, by `config_hash`."""
+        return {each.config_hash: each for each in self.scorings or (configured_scoring(),)}
 
     def config_hash(self, row: Row) -> str:
         """Of the model that a row names, else of the first."""
@@ -102,13 +104,13 @@ def core_results(rows: Sequence[tuple[Row, Input]], expected: Expected) -> list[
     return [results[expected.config_hash(row)].get(message.moment, row) for row, message in rows]
 
 
-def _score(model: DexV1, messages: dict[Moment, Row]) -> None:
+def _score(scoring: Scoring, messages: dict[Moment, Row]) -> None:
     """Fill in the results."""
     moments = list(messages)
     for start in range(0, len(moments), BATCH):
         some = moments[start : start + BATCH]
         records = records_of([Record(None, value, at) for value, at in some])
-        [(scored, _)] = score_records([records], model, include_transactions=False)
+        [(scored, _)] = score_records([records], scoring, include_transactions=False)
         messages |= zip(some, results(scored), strict=True)
 
 
@@ -170,7 +172,7 @@ def golden_message(row: Row) -> Input | None:
 
 @cache
 def _configured_hash() -> str:
-    return configured_model().config_hash
+    return configured_scoring().config_hash
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,9 @@ from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.pipeline import Scored
-from scorestream.wallets.execution.configured_scorer import load_scoring_model
+from scorestream.wallets.core.score_columns import score_schema
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.local.samples import sample_records
@@ -25,7 +28,8 @@ SCORED_COLUMNS: Final = (
     "as_of",
     "transaction_count",
     *dict(schemas.TRANSACTION_TIMES),
-    *(field.name for field in schemas.SCORE),
+    *score_schema(DexV1.declaration).names,
+    "models",
     "scoring",
     "config_hash",
 )
@@ -48,10 +52,17 @@ class Golden:
         return str(self.message["wallet_address"])
 
 
-def configured_model() -> DexV1:
-    """`dex-v1` as it is configured in `conf/`."""
-    conf = PROJECT_ROOT / "conf"
-    return load_scoring_model(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+@cache
+def configured_scoring(conf: Path = PROJECT_ROOT / "conf") -> Scoring:
+    """`dex-v1` as it is configured in a folder."""
+    return load_scoring(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+
+
+def configured_dex_v1() -> DexV1:
+    """Its scorer."""
+    scorer = configured_scoring().scorer
+    assert isinstance(scorer, DexV1)
+    return scorer
 
 
 def golden_wallets() -> list[Golden]:

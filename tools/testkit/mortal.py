@@ -1,4 +1,4 @@
-"""A model that some messages are the death of, in a module that Spark's workers can be given."""
+"""A scorer that some messages are the death of, in a module that Spark's workers can be given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POISON: Final = Record(None, b'{"wallet_address": "0xDead", "data": [' + _ENTRY 
 
 
 class Mortal(DexV1):
-    """Scores as the model does, and dies of a wallet whose swaps are of no pool."""
+    """Scores as `dex-v1` does, and dies of a wallet whose swaps are of no pool."""
 
     def score(self, rows, as_of):  # type: ignore[no-untyped-def]
         if "the end" in rows["pool_id"].to_pylist():

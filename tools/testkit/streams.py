@@ -16,13 +16,13 @@ from scorestream.infra.delivery.delivery import Delivery
 from scorestream.infra.delivery.start import Start
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.kafka.connection import client_options
-from scorestream.wallets.core.pipeline import ScoringModel
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import ScoringReport
 from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.stream.declaration import score_stream
 from scorestream.wallets.stream.metrics import BatchSummary
-from scorestream.wallets.stream.scoring import Scoring
+from scorestream.wallets.stream.transform import ScoreTransform
 from tools.testkit.installation import Installation
 
 
@@ -52,7 +52,7 @@ def open_delivery(
     settings: Settings,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: ScoringModel,
+    scoring: Scoring,
     *,
     code: str = "1",
     start: Start | None = None,
@@ -64,19 +64,19 @@ def open_delivery(
         settings: of the stream.
         spark: runs its tasks.
         warehouse: gets its rows.
-        model: the scoring model.
+        scoring: what scores them.
         code: the code version.
         start: where it begins; default: after what is delivered.
         active_models: its predictors; default: none.
     """
     summaries: list[BatchSummary] = []
-    scoring = Scoring(
+    transform = ScoreTransform(
         settings=settings,
         warehouse=warehouse,
-        model=model,
+        scoring=scoring,
         code_version=code,
         active_models=active_models or ActiveModels((), settings, NoModelEvents()),
         report=summaries.append,
     )
     start = start or start_over(warehouse, settings)
-    return Delivery(spark=spark, settings=settings, start=start, transform=scoring), summaries
+    return Delivery(spark=spark, settings=settings, start=start, transform=transform), summaries

@@ -23,8 +23,8 @@ from scorestream.infra.errors import DeltaError, QueryError
 from scorestream.infra.sql.duckdb_guard import parse_read_only, restrict_connection
 from scorestream.infra.sql.output import Format
 from scorestream.sql.shell import Shell
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.analysed import fill
 from tools.testkit.statements import (
     HARMLESS_DUCKDB,
@@ -38,10 +38,10 @@ ANSWER = "SELECT 40 + 2 AS answer;\n"
 
 
 @pytest.fixture(scope="module")
-def filled(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+def filled(scoring: Scoring, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     made = Warehouse(str(tmp_path_factory.mktemp("shell")), CATALOG)
     made.create_tables()
-    fill(made, model)
+    fill(made, scoring)
     return made
 
 

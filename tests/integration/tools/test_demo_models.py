@@ -10,6 +10,7 @@ from rich.console import Console
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.predictors.active_models import ActiveModels
@@ -17,7 +18,6 @@ from scorestream.wallets.predictors.config import load_wallet_models
 from scorestream.wallets.predictors.events import NoModelEvents
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.local import demo_models
 from tools.local.demo_models import (
     CONFIGURATIONS,
@@ -35,7 +35,7 @@ SCORED_AT = 1_767_323_045.0
 
 
 @pytest.fixture(scope="module")
-def settings(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(scoring: Scoring, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A warehouse with golden wallets, which models trained on fewer wallets have judged."""
     made = settings_of(tmp_path_factory.mktemp("demo"))
     warehouse = Warehouse(made.warehouse, CATALOG)
@@ -47,9 +47,9 @@ def settings(model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Settings
     active_models = ActiveModels(listed, made, NoModelEvents())
     active_models.start()
     facts = BatchFacts.of(
-        "run", 0, SCORED_AT, model, code_version="1", models=tuple(active_models.batch_models)
+        "run", 0, SCORED_AT, scoring, code_version="1", models=tuple(active_models.batch_models)
     )
-    scored = score_records([records_of(golden_records())], model, include_transactions=True)
+    scored = score_records([records_of(golden_records())], scoring, include_transactions=True)
     report = write_scored(scored, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, ("run", 0))
     return made

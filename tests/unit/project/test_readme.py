@@ -10,20 +10,20 @@ import numpy as np
 
 from scorestream.infra.config.settings import PROJECT_ROOT, Settings
 from scorestream.wallets.core.pipeline import score_messages
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.core.scoring import Scoring
 
 README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_comes_out_as_shown(model: DexV1) -> None:
+def test_the_example_comes_out_as_shown(scoring: Scoring) -> None:
     message, success = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     shown: dict[str, Any] = json.loads(success)
-    scored = score_messages([message.encode()], np.array([shown["as_of"]]), model)
+    scored = score_messages([message.encode()], np.array([shown["as_of"]]), scoring)
     [score] = scored.scores.to_pylist()
     assert score["wallet_address"] == shown["wallet_address"]
     assert str(score["zscore"]) == shown["zscore"]
     assert score["tags"] == shown["tags"]
-    assert model.config_hash == shown["config_hash"]
+    assert scoring.config_hash == shown["config_hash"]
     for part, points in shown["breakdown"].items():
         assert {k: v for k, v in points.items() if k != "…"}.items() <= score["breakdown"][
             part

@@ -11,16 +11,15 @@ import pyarrow as pa
 import pytest
 
 from scorestream.infra.kafka.producer import Record
-from scorestream.wallets.core import schemas
 from scorestream.wallets.core.pipeline import Scored, reject_rows
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.result_messages import failure_records, success_records
 from scorestream.wallets.execution.scoring_task import score_records, unscorable_rejects
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import REJECTS, SCORES
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.delivery_checks import Collected, Delivered, check
 from tools.testkit.expectations import Expected
-from tools.testkit.golden import broken_records, golden_records
+from tools.testkit.golden import broken_records, configured_scoring, golden_records
 from tools.testkit.installation import Input, Published, offsets_of
 from tools.testkit.records import records_of
 
@@ -41,11 +40,11 @@ RECORDS = [*GOLDEN, *BROKEN, *OTHERS, *TIMELESS]
 
 
 @pytest.fixture(scope="module")
-def whole(model: DexV1) -> Collected:
+def whole(scoring: Scoring) -> Collected:
     """What a faultless run comes to, one message published twice."""
     batch = records_of(RECORDS)
-    facts = BatchFacts.of("run", 7, 1_767_323_045.25, model, code_version="1+test")
-    [(scored, _)] = score_records([batch], model, include_transactions=True)
+    facts = BatchFacts.of("run", 7, 1_767_323_045.25, scoring, code_version="1+test")
+    [(scored, _)] = score_records([batch], scoring, include_transactions=True)
     rows = {table.name: made for table, made in table_rows(scored, batch, facts).items()}
     successes = published(success_records(rows["scores"]))
     return Collected(
@@ -118,7 +117,7 @@ def give_up(found: Collected) -> None:
 def given_up(record: Record, score: dict[str, Any]) -> dict[str, Any]:
     batch = records_of([record], score["source_offset"])
     rejects = reject_rows(unscorable_rejects(batch, "it took longer than 5 s"), batch.as_of)
-    scored = Scored(schemas.SCORED.empty_table(), rejects, None)
+    scored = Scored.without_scores(configured_scoring(), rejects, None)
     facts = BatchFacts("run", 7, 1_767_323_045.25, "dex-v1", score["config_hash"], "1+test")
     [row] = table_rows(scored, batch, facts)[REJECTS].to_pylist()
     return dict(row)

@@ -25,7 +25,8 @@ from scorestream.wallets.core import decode as decoding
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import Decoded, decode
 from scorestream.wallets.core.messages import MAX_WALLET_CHARACTERS
-from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_messages
+from scorestream.wallets.core.pipeline import Scored, score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.core.wallet_keys import wallet_key
 from scorestream.wallets.execution.decoded_batch import DecodedBatch
 from scorestream.wallets.execution.incremental import score_increments
@@ -100,11 +101,11 @@ class HostileMessage:
 class Checker:
     """Checks batches of messages with one scoring model."""
 
-    def __init__(self, model: ScoringModel) -> None:
+    def __init__(self, scoring: Scoring) -> None:
         golden = min(golden_wallets(), key=_distance)
-        self._model = model
+        self._model = scoring
         self._golden = HostileMessage(golden.value, golden.as_of * 1000)
-        self._facts = BatchFacts.of("fuzz", 0, _STARTED_AT, model, code_version="0")
+        self._facts = BatchFacts.of("fuzz", 0, _STARTED_AT, scoring, code_version="0")
         scored = self.scored([self._golden])[1]
         self._expected = _of_position(scored, 0)
         wrong = differences(scored.scores.to_pylist()[0], golden.expected)

@@ -10,14 +10,12 @@ from typing import Any
 
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.infra.kafka.producer import Record
-from scorestream.wallets.execution.configured_scorer import load_scoring_model
-from scorestream.wallets.reference.reference_data import load_conf_reference
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.core.scoring import Scoring
 from tools.chaos.job import START_SECONDS, Job
 from tools.chaos.scenario import scenario
 from tools.chaos.site import Site
 from tools.testkit.expectations import Expected
-from tools.testkit.golden import golden_records
+from tools.testkit.golden import configured_scoring, golden_records
 from tools.testkit.increments import check_last_scores, increments
 from tools.testkit.installation import Offset, offsets_of
 
@@ -245,14 +243,14 @@ def other_settings(site: Site) -> str:
         inject=[OTHER_CODE],
         SCORESTREAM_CONF=conf,
     )
-    site.check(Expected(models=_models(conf)))
+    site.check(Expected(scorings=_scorings(conf)))
     _check_who_scored(site, before)
 
     job = site.start(KAFKA_INPUT_TOPIC=f"{site.installation.input_topic}-other")
     line = site.wait_for_refusal(job, 3, "CheckpointError", "KAFKA_INPUT_TOPIC is")
     lean = _go_without_transactions(site)
     parted = _go_on_with_increments(site, [*parts[1], *parts[2]])
-    site.check(Expected(_models(conf), increments=parted, without_history=lean))
+    site.check(Expected(_scorings(conf), increments=parted, without_history=lean))
     assert len({row["run_id"] for row in site.installation.rows("scores")}) == 1
     return line
 
@@ -282,13 +280,9 @@ def _changed_conf(folder: Path) -> str:
     return str(conf)
 
 
-def _models(*others: str) -> list[DexV1]:
+def _scorings(*others: str) -> list[Scoring]:
     """`dex-v1` of `conf/` and of other folders."""
-    confs = (PROJECT_ROOT / "conf", *map(Path, others))
-    return [
-        load_scoring_model(each, "dex-v1", load_conf_reference(each).stable_symbols)
-        for each in confs
-    ]
+    return [configured_scoring(), *(configured_scoring(Path(conf)) for conf in others)]
 
 
 def _go_without_transactions(site: Site) -> set[Offset]:

@@ -14,7 +14,7 @@ from tools.chaos.whale import small_rows, whale
 from tools.testkit.expectations import Expected
 
 SCORING = "scorestream.wallets.core.pipeline:score_messages"
-TASK = "scorestream.wallets.stream.scoring:ScoringTask.score"
+TASK = "scorestream.wallets.stream.transform:ScoringTask.score"
 KILLS = 5
 # With care it takes some seconds; on a machine that is busy with other things, minutes.
 CAREFUL_SECONDS = 420.0

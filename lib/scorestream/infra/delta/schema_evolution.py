@@ -22,7 +22,7 @@ STATISTICS_COLUMNS: Final = "delta.dataSkippingStatsColumns"
 
 
 def find_missing_columns(present: pa.Schema, table: Table) -> list[pa.Field]:
-    """The columns that an older version's table lacks.
+    """The columns that an older version's table lacks, or of which it lacks fields.
 
     Raises:
         ValueError: rows of ours do not fit the table: a column has another type, lacks and always
@@ -31,14 +31,16 @@ def find_missing_columns(present: pa.Schema, table: Table) -> list[pa.Field]:
     missing = []
     for field in table.columns:
         index = present.get_field_index(field.name)
-        if index < 0 and field.name in table.added_later:
-            missing.append(field)
-        elif index < 0:
+        if index < 0 and field.name not in table.added_later:
             raise ValueError(f"it has no column {field.name}, its columns are {present.names}")
-        elif not _accepts(present.field(index).type, field.type):
-            raise ValueError(
-                f"its column {field.name} is {present.field(index).type}, not {field.type}"
-            )
+        if index < 0:
+            missing.append(field)
+            continue
+        found = present.field(index).type
+        if not _accepts(found, field.type):
+            if field.name not in table.growing or not _can_become(found, field.type):
+                raise ValueError(f"its column {field.name} is {found}, not {field.type}")
+            missing.append(field)
     for field in present:
         if field.name not in table.columns.names and not field.nullable:
             raise ValueError(f"its column {field.name} is unknown and must not be null")
@@ -59,6 +61,17 @@ def _accepts(present: pa.DataType, ours: pa.DataType) -> bool:
             present.item_type, ours.item_type
         )
     return bool(present == ours)
+
+
+def _can_become(present: pa.DataType, ours: pa.DataType) -> bool:
+    """Whether a column takes values of our type once it has got the fields that it lacks."""
+    if not (pa.types.is_struct(ours) and pa.types.is_struct(present)):
+        return _accepts(present, ours)
+    known = {field.name: field.type for field in ours}
+    return all(
+        _can_become(field.type, known[field.name]) if field.name in known else field.nullable
+        for field in present
+    )
 
 
 def table_properties(table: Table) -> dict[str, str]:

@@ -57,6 +57,8 @@ class Column:
         statistics: whether readers skip files by it. Long texts and nested columns would only
             bloat the log.
         added_later: whether tables of an earlier version lack it; it is added, and null there.
+        grows: whether tables of an earlier version may lack fields of it, which is a struct; they
+            are added, and null there.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Column:
     comment: str
     statistics: bool = False
     added_later: bool = False
+    grows: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Table:
         comment: what it is for.
         identifiers: where its rows may hold the identifier of somebody.
         added_later: names of columns that tables of an earlier version lack.
+        growing: names of columns of which tables of an earlier version may lack fields.
         statistics: names of columns by which readers skip files.
         cluster_by: the column by which the table is put in order; None: it is not.
         column_comments: by name of a column.
@@ -85,6 +89,7 @@ class Table:
     comment: str
     identifiers: Identifiers
     added_later: frozenset[str] = frozenset()
+    growing: frozenset[str] = frozenset()
     statistics: frozenset[str] = frozenset()
     cluster_by: str | None = None
     column_comments: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -106,6 +111,7 @@ class Table:
             comment,
             identifiers,
             added_later=frozenset(column.name for column in columns if column.added_later),
+            growing=frozenset(column.name for column in columns if column.grows),
             statistics=frozenset(column.name for column in columns if column.statistics),
             cluster_by=cluster_by,
             column_comments={column.name: column.comment for column in columns},

@@ -28,10 +28,10 @@ from scorestream.wallets.core.history import (
 )
 from scorestream.wallets.core.pipeline import (
     Scored,
-    ScoringModel,
     history_rows,
     reject_rows,
 )
+from scorestream.wallets.core.scoring import Scoring
 
 Ints = npt.NDArray[np.int64]
 
@@ -54,23 +54,23 @@ class ExternalWallets:
     moments: list[int]
 
     def score(
-        self, model: ScoringModel, *, include_transactions: bool
+        self, scoring: Scoring, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
         for rows in reporting_progress(whole_wallets(self.uri, len(self.moments))):
             good, rejects = _checked(rows)
             if rejects.numbers.size:
-                yield self._refused(rejects, include_transactions=include_transactions)
+                yield self._refused(rejects, scoring, include_transactions=include_transactions)
             if good.num_rows:
                 history = wallet_history(self._as_known(good))
-                yield from self._score(history, model, include_transactions=include_transactions)
+                yield from self._score(history, scoring, include_transactions=include_transactions)
 
     def _score(
-        self, rows: WalletHistory, model: ScoringModel, *, include_transactions: bool
+        self, rows: WalletHistory, scoring: Scoring, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         moments = fixed_moments(rows, np.array(self.moments))
         records = moment_records(WALLETS_OF + self.source, self.number, rows, self.moments)
-        for scored in score_moments(rows, moments, model):
+        for scored in score_moments(rows, moments, scoring):
             yield (
                 (
                     replace(scored, transactions=_no_transactions())
@@ -82,9 +82,12 @@ class ExternalWallets:
         if include_transactions:
             # All transactions of a wallet, whether or not it has a score at these moments.
             transactions = _transactions(rows, len(self.moments), moments.as_of)
-            yield replace(_empty_result(), transactions=transactions), records
+            rejects = schemas.REJECTED.empty_table()
+            yield Scored.without_scores(scoring, rejects, transactions), records
 
-    def _refused(self, rejects: _Rejects, *, include_transactions: bool) -> tuple[Scored, Records]:
+    def _refused(
+        self, rejects: _Rejects, scoring: Scoring, *, include_transactions: bool
+    ) -> tuple[Scored, Records]:
         last = np.full(len(rejects.values), self.moments[-1])
         offsets = (rejects.numbers + 1) * len(self.moments) - 1
         records = numbered_records(
@@ -95,11 +98,8 @@ class ExternalWallets:
             values=rejects.values,
         )
         rows = reject_rows(rejects.reasons, last)
-        return replace(
-            _empty_result(),
-            rejects=rows,
-            transactions=_no_transactions() if include_transactions else None,
-        ), records
+        transactions = _no_transactions() if include_transactions else None
+        return Scored.without_scores(scoring, rows, transactions), records
 
     def _as_known(self, rows: pa.Table) -> pa.Table:
         """The rows with the columns of `WALLET_ROWS` that say when they became known."""
@@ -193,7 +193,3 @@ def _transactions(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:
 
 def _no_transactions() -> pa.Table:
     return schemas.HISTORY.empty_table()
-
-
-def _empty_result() -> Scored:
-    return Scored(schemas.SCORED.empty_table(), schemas.REJECTED.empty_table(), None)

@@ -31,8 +31,8 @@ from scorestream.wallets.backfill.planning import (
 )
 from scorestream.wallets.backfill.progress import Progress
 from scorestream.wallets.backfill.publishing import Publishing
-from scorestream.wallets.core.pipeline import ScoringModel
-from scorestream.wallets.execution.configured_scorer import load_scoring_model
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.execution.decoded_batch import DecodedBatch, split_by_wallet
 from scorestream.wallets.execution.history_lookup import WalletFile, wallet_files
 from scorestream.wallets.execution.incremental import score_with_history, write_increments
@@ -64,9 +64,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
         warehouse.create_tables()
         reference = current_reference(settings, warehouse)
         keep_copy(reference, warehouse)
-        model = load_scoring_model(
-            settings.scorestream_conf, options.scoring, reference.stable_symbols
-        )
+        scoring = load_scoring(settings.scorestream_conf, options.scoring, reference.stable_symbols)
         spark = build_session("backfill_scores", settings)
         # 1. Plan.
         pinned = PinnedModels(settings)
@@ -75,7 +73,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
             settings=settings,
             spark=spark,
             warehouse=warehouse,
-            model=model,
+            scoring=scoring,
             location=location,
             versions=pinned.pin,
         )
@@ -91,7 +89,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
             _Run(
                 spark=spark,
                 warehouse=warehouse,
-                model=model,
+                scoring=scoring,
                 run_id=run_id,
                 keeps_history=settings.keeps_history,
                 publishing=publishing,
@@ -104,7 +102,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
 class _Run:
     spark: SparkSession
     warehouse: Warehouse
-    model: ScoringModel
+    scoring: Scoring
     run_id: str
     keeps_history: bool
     publishing: Publishing | None
@@ -129,13 +127,13 @@ class _Run:
             self.run_id,
             number,
             time.time(),
-            self.model,
+            self.scoring,
             code_version=code_version(),
             models=self.models,
         )
         # The table's own rows are in the history already.
         history = self.keeps_history and not (plan.ranges or plan.stored)
-        work = _ChunkWork(self.warehouse.root, self.model, facts, history)
+        work = _ChunkWork(self.warehouse.root, self.scoring, facts, history)
         reports = self._done(plan, items, work)
         files = [file for report in reports for file in report.files]
         commit_files(self.warehouse, files, (self.run_id, number))
@@ -179,14 +177,14 @@ class _ChunkWork:
     """
 
     root: str
-    model: ScoringModel
+    scoring: Scoring
     facts: BatchFacts
     include_transactions: bool
     isolation: Isolation = Isolation.ON_RETRY
 
     def score(self, item: Item) -> ScoringReport:
         """Read, score and write."""
-        scored = item.score(self.model, include_transactions=self.include_transactions)
+        scored = item.score(self.scoring, include_transactions=self.include_transactions)
         return write_scored(
             scored,
             self.root,
@@ -203,5 +201,5 @@ class _ChunkWork:
         self, batches: Sequence[DecodedBatch], files: Sequence[WalletFile]
     ) -> ScoringReport:
         """Score messages that hold what is new, all of their wallets, and write."""
-        increments = score_with_history(batches, files, self.model)
+        increments = score_with_history(batches, files, self.scoring)
         return write_increments(increments, self.root, self.facts, isolation=self.isolation)

@@ -18,7 +18,8 @@ from scorestream.infra.storage.csv_files import compression_of
 from scorestream.infra.storage.filesystem import as_uri, filesystem_of, find_files
 from scorestream.infra.times import FIRST_MOMENT, MAX_SECONDS
 from scorestream.wallets.core.decode import Decoded, Reject, decode
-from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_decoded
+from scorestream.wallets.core.pipeline import Scored, score_decoded
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.decoded_batch import DecodedBatch
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -62,12 +63,12 @@ class LinesSplit:
         return self.end - self.start
 
     def score(
-        self, model: ScoringModel, *, include_transactions: bool
+        self, scoring: Scoring, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches bounded by bytes."""
         for records, decoded in self.decoded_batches(include_transactions=include_transactions):
             scored = score_decoded(
-                decoded, records.as_of, model, include_transactions=include_transactions
+                decoded, records.as_of, scoring, include_transactions=include_transactions
             )
             yield scored, records
 

@@ -28,7 +28,7 @@ from scorestream.wallets.backfill.sorting import sort_by_message, sort_by_wallet
 from scorestream.wallets.backfill.stored_messages import HistoryRange, plan_history
 from scorestream.wallets.backfill.stored_wallets import StoredWallets
 from scorestream.wallets.backfill.transaction_tables import exploded_rows, load_mapping, read_table
-from scorestream.wallets.core.pipeline import ScoringModel
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 InputFormat = Literal["jsonl", "parquet", "delta", "csv"]
@@ -47,7 +47,7 @@ class BackfillOptions:
         moments: unix seconds at which wallets are scored; none: each message's own.
         format: what the files are; None to go by their names.
         columns: a column mapping for tables.
-        scoring: name of the scoring model.
+        scoring: name of the scoring.
         run_id: the run to go on with, or a name for a new one; None for a new name.
         publish: results go to Kafka, too, so many a second at most (0: as fast as can be).
     """
@@ -104,7 +104,7 @@ class Planner:
     settings: Settings
     spark: SparkSession
     warehouse: Warehouse
-    model: ScoringModel
+    scoring: Scoring
     location: str
     versions: Callable[[], Sequence[Version]] = tuple
 
@@ -138,8 +138,8 @@ class Planner:
             format=self.options.format,
             columns=load_mapping(columns).model_dump_json(),
             moments=list(self.options.moments),
-            scoring=self.model.name,
-            config_hash=self.model.config_hash,
+            scoring=self.scoring.name,
+            config_hash=self.scoring.config_hash,
             incremental=self.settings.is_incremental,
             chunk=self.spark.sparkContext.defaultParallelism,
         )

@@ -20,8 +20,9 @@ from scorestream.infra.spark.tasks import run_tasks
 from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import Decoded
-from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_decoded
+from scorestream.wallets.core.pipeline import Scored, score_decoded
 from scorestream.wallets.core.rules import SOURCE_ID
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]
@@ -78,14 +79,14 @@ class HistoryRange:
         return sum(group.rows for group in self.groups)
 
     def score(
-        self, model: ScoringModel, *, include_transactions: bool
+        self, scoring: Scoring, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score all messages at once; they are in the history already."""
         del include_transactions
         rows = pa.concat_tables([self._read(group) for group in reporting_progress(self.groups)])
         rows = rows.unify_dictionaries().combine_chunks()
         if rows.num_rows:
-            yield _score(_grouped(rows), model)
+            yield _score(_grouped(rows), scoring)
 
     def _read(self, group: RowGroup) -> pa.Table:
         filesystem, path = filesystem_of(group.uri)
@@ -136,7 +137,7 @@ def _indices(column: pa.ChunkedArray) -> Ints:
     return indices
 
 
-def _score(rows: pa.Table, model: ScoringModel) -> tuple[Scored, Records]:
+def _score(rows: pa.Table, scoring: Scoring) -> tuple[Scored, Records]:
     message = np.asarray(rows["message"])
     firsts = rows.take(pa.array(np.flatnonzero(np.diff(message, prepend=-1))))
     decoded = Decoded(
@@ -146,7 +147,9 @@ def _score(rows: pa.Table, model: ScoringModel) -> tuple[Scored, Records]:
         rows=_scoring_rows(rows),
         rejects=[],
     )
-    scored = score_decoded(decoded, np.asarray(firsts["as_of"]), model, include_transactions=False)
+    scored = score_decoded(
+        decoded, np.asarray(firsts["as_of"]), scoring, include_transactions=False
+    )
     return scored, stored_records(firsts)
 
 

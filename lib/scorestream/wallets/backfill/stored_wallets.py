@@ -24,7 +24,8 @@ from scorestream.wallets.core.history import (
     score_moments,
     wallet_history,
 )
-from scorestream.wallets.core.pipeline import Scored, ScoringModel
+from scorestream.wallets.core.pipeline import Scored
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]
@@ -52,7 +53,7 @@ class StoredWallets:
     moments: list[int]
 
     def score(
-        self, model: ScoringModel, *, include_transactions: bool
+        self, scoring: Scoring, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches of whole wallets; their rows are in the history already."""
         del include_transactions
@@ -66,7 +67,7 @@ class StoredWallets:
                 moments = message_moments(history)
                 firsts = history.rows.take(pa.array(history.message_bounds[:-1]))
                 records = stored_records(firsts)
-            for scored in score_moments(history, moments, model):
+            for scored in score_moments(history, moments, scoring):
                 yield scored, records
 
 

@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 from scorestream.wallets.core import rules, schemas
 from scorestream.wallets.core.actions import with_values
 from scorestream.wallets.core.decode import Decoded
-from scorestream.wallets.core.pipeline import Scored, ScoringModel, score_decoded
+from scorestream.wallets.core.pipeline import Scored, score_decoded
+from scorestream.wallets.core.scoring import Scoring
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -116,15 +117,13 @@ def fixed_moments(history: WalletHistory, as_of: Ints) -> Moments:
     )
 
 
-def score_moments(
-    history: WalletHistory, moments: Moments, model: ScoringModel
-) -> Iterator[Scored]:
+def score_moments(history: WalletHistory, moments: Moments, scoring: Scoring) -> Iterator[Scored]:
     """Score wallets at moments.
 
     Args:
         history: the wallets' history.
         moments: what is scored.
-        model: the scoring model.
+        scoring: what scores them.
 
     Yields:
         Results whose `position` is the moment; a moment at which no row counts is in none.
@@ -134,7 +133,7 @@ def score_moments(
         if len(row) == 0:
             continue
         decoded = _decoded(history, moments, moment, row)
-        yield score_decoded(decoded, moments.as_of, model, include_transactions=False)
+        yield score_decoded(decoded, moments.as_of, scoring, include_transactions=False)
 
 
 def _parts(history: WalletHistory, moments: Moments) -> Iterator[Ints]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,35 +18,11 @@ from scorestream.wallets.core.decode import (
     decode,
     history_of,
 )
+from scorestream.wallets.core.score_columns import score_columns, scored_schema
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.core.wallet_keys import wallet_keys
 
 NON_FINITE: Final = "a feature or score is not finite: amounts near the limit of a 64-bit float"
-
-
-class ScoringModel(Protocol):
-    """What every scoring model offers."""
-
-    @property
-    def name(self) -> str:
-        """The model's name, as scores carry it."""
-        ...
-
-    @property
-    def config_hash(self) -> str:
-        """Hash of all constants, as scores carry it."""
-        ...
-
-    def score(self, rows: pa.Table, as_of: npt.NDArray[np.int64]) -> pa.StructArray:
-        """Score the n wallets of a batch.
-
-        Args:
-            rows: `MODEL_ROWS` or more, `message` ascending from 0 to n - 1.
-            as_of: int64[n], unix seconds.
-
-        Returns:
-            n structs of `SCORE`; null where not finite.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +30,7 @@ class Scored:
     """A scored batch: each message is one row of `scores`, or one of `rejects`.
 
     Attributes:
-        scores: rows of `SCORED`.
+        scores: rows of `scored_schema` of the scoring.
         rejects: rows of `REJECTED`.
         transactions: rows of `HISTORY`, those of a scored message together; None if they were not
             asked for.
@@ -64,11 +40,18 @@ class Scored:
     rejects: pa.Table
     transactions: pa.Table | None
 
+    @classmethod
+    def without_scores(
+        cls, scoring: Scoring, rejects: pa.Table, transactions: pa.Table | None
+    ) -> Scored:
+        """A batch of which no message has a score."""
+        return cls(scored_schema(scoring.declaration).empty_table(), rejects, transactions)
+
 
 def score_messages(
     values: Sequence[bytes | None],
     as_of: npt.NDArray[np.int64],
-    model: ScoringModel,
+    scoring: Scoring,
     *,
     include_transactions: bool = True,
     refused: Sequence[Reject] = (),
@@ -78,7 +61,7 @@ def score_messages(
     Args:
         values: raw message values, None for a record without one.
         as_of: int64, unix seconds of each message.
-        model: the scoring model.
+        scoring: what scores them.
         include_transactions: whether the exploded transactions are returned too.
         refused: rejects of messages that are not looked at.
 
@@ -86,13 +69,13 @@ def score_messages(
         Tables whose `position` is the row of the message in `values`; rows are in no order.
     """
     decoded = decode(values, include_transactions=include_transactions, refused=refused)
-    return score_decoded(decoded, as_of, model, include_transactions=include_transactions)
+    return score_decoded(decoded, as_of, scoring, include_transactions=include_transactions)
 
 
 def score_decoded(
     decoded: Decoded,
     as_of: npt.NDArray[np.int64],
-    model: ScoringModel,
+    scoring: Scoring,
     *,
     include_transactions: bool,
 ) -> Scored:
@@ -105,18 +88,21 @@ def score_decoded(
         decoded: transactions of the messages: `HISTORY_ROWS` if they are returned. Values that
             they have already are not computed again.
         as_of: int64, unix seconds of each message, accepted or not.
-        model: the scoring model.
+        scoring: what scores them.
         include_transactions: whether the exploded transactions are returned too.
     """
     # 1. Score: transactions -> features -> scores, all wallets at once.
     decoded = replace(decoded, rows=with_values(decoded.rows))
-    scores = model.score(decoded.rows, as_of[decoded.positions])
+    scores = scoring.score(decoded.rows, as_of[decoded.positions])
     # 2. Reject the wallets whose result is not finite.
-    finite = np.asarray(scores.is_valid())
+    columns, finite = score_columns(scoring.declaration, scores)
     rejects = decoded.rejects + _non_finite(decoded, ~finite)
     transactions = history_rows(decoded, as_of, finite) if include_transactions else None
+    scored = pa.Table.from_arrays(
+        [*_message_columns(decoded, as_of), *columns], schema=scored_schema(scoring.declaration)
+    )
     return Scored(
-        _scores(decoded, as_of, scores).filter(pa.array(finite)),
+        scored.filter(pa.array(finite)),
         reject_rows(rejects, as_of),
         transactions,
     )
@@ -135,18 +121,17 @@ def _non_finite(decoded: Decoded, failed: npt.NDArray[np.bool_]) -> list[Reject]
     ]
 
 
-def _scores(decoded: Decoded, as_of: npt.NDArray[np.int64], scores: pa.StructArray) -> pa.Table:
+def _message_columns(decoded: Decoded, as_of: npt.NDArray[np.int64]) -> list[pa.Array]:
+    """The columns of `SCORED_MESSAGE`."""
     wallets = pa.array(decoded.wallets, pa.string())
-    columns = [
+    return [
         pa.array(decoded.positions),
         wallets,
         pa.array(as_of[decoded.positions]),
         wallet_keys(wallets),
         pa.array(decoded.counts),
         *_first_and_last(decoded),
-        *scores.flatten(),
     ]
-    return pa.Table.from_arrays(columns, schema=schemas.SCORED)
 
 
 def _first_and_last(decoded: Decoded) -> list[pa.Array]:

@@ -82,70 +82,6 @@ TRANSACTION = pa.struct(
     ]
 )
 
-FEATURES = pa.struct(
-    [
-        ("total_deposit_usd", pa.float64()),
-        ("total_withdraw_usd", pa.float64()),
-        ("num_deposits", pa.int64()),
-        ("num_withdraws", pa.int64()),
-        ("withdraw_ratio", pa.float64()),
-        ("avg_hold_time_days", pa.float64()),
-        ("account_age_days", pa.float64()),
-        ("unique_pools", pa.int64()),
-        ("total_swap_volume", pa.float64()),
-        ("num_swaps", pa.int64()),
-        ("unique_pools_swapped", pa.int64()),
-        ("avg_swap_size", pa.float64()),
-        ("token_diversity_score", pa.float64()),
-        ("swap_frequency_score", pa.float64()),
-    ]
-)
-
-BREAKDOWN = pa.struct(
-    [
-        (
-            "lp",
-            pa.struct(
-                [
-                    ("volume_score", pa.float64()),
-                    ("frequency_score", pa.float64()),
-                    ("retention_score", pa.float64()),
-                    ("holding_score", pa.float64()),
-                    ("diversity_score", pa.float64()),
-                ]
-            ),
-        ),
-        (
-            "swap",
-            pa.struct(
-                [
-                    ("volume_score", pa.float64()),
-                    ("frequency_score", pa.float64()),
-                    ("diversity_score", pa.float64()),
-                    ("activity_score", pa.float64()),
-                    ("pool_diversity_score", pa.float64()),
-                ]
-            ),
-        ),
-    ]
-)
-
-MODELS = pa.map_(pa.string(), pa.struct([("version", pa.string()), ("value", pa.float64())]))
-
-# What a scoring model gives for each wallet.
-SCORE = pa.struct(
-    [
-        ("zscore", ZSCORE),
-        ("lp_score", pa.float64()),
-        ("swap_score", pa.float64()),
-        ("final_score", pa.float64()),
-        ("tags", pa.list_(pa.string())),
-        ("features", FEATURES),
-        ("breakdown", BREAKDOWN),
-        ("models", MODELS),
-    ]
-)
-
 # What every result of the core begins with. `position` is the row of the message in its batch.
 _MESSAGE = [("position", pa.int64()), ("wallet_address", pa.string()), ("as_of", pa.int64())]
 _WALLET_KEY = ("wallet_key", pa.string())
@@ -155,8 +91,9 @@ TRANSACTION_TIMES = [
     ("last_transaction_at", UTC_TIMESTAMP),
 ]
 
-SCORED = pa.schema(
-    [*_MESSAGE, _WALLET_KEY, ("transaction_count", pa.int64()), *TRANSACTION_TIMES, *SCORE]
+# What a scored message is; its score comes beside it (`score_columns`).
+SCORED_MESSAGE = pa.schema(
+    [*_MESSAGE, _WALLET_KEY, ("transaction_count", pa.int64()), *TRANSACTION_TIMES]
 )
 REJECTED = pa.schema(
     [

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorestream.wallets.core import schemas
 from scorestream.wallets.core.history import WalletHistory, fixed_moments, score_moments
-from scorestream.wallets.core.pipeline import Scored, ScoringModel
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input
+from scorestream.wallets.core.pipeline import Scored
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input, whole_columns
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -26,9 +27,7 @@ Flags = npt.NDArray[np.bool_]
 # What is left when less than this share was withdrawn is liquidity, not the dust of a price move.
 WITHDRAWN: Final = 0.95
 BEHAVIOUR: Final = "behaviour"
-_WHOLE: Final = frozenset(
-    {"transaction_count", *(f.name for f in schemas.FEATURES if pa.types.is_integer(f.type))}
-)
+_WHOLE: Final = whole_columns(DexV1.declaration)
 _LABELS: Final = ("active_before", "holds_liquidity", "active_later", "holds_later", "retained")
 
 EXAMPLES: Final = pa.schema(
@@ -79,7 +78,7 @@ class _Course:
     holds: Flags
 
 
-def build_examples(history: WalletHistory, cutoffs: Cutoffs, model: ScoringModel) -> pa.Table:
+def build_examples(history: WalletHistory, cutoffs: Cutoffs, scoring: Scoring) -> pa.Table:
     """Examples of all wallets at all cutoffs.
 
     A wallet without a transaction by a cutoff gives none there, nor does one that the core rejects
@@ -88,7 +87,7 @@ def build_examples(history: WalletHistory, cutoffs: Cutoffs, model: ScoringModel
     Args:
         history: of whole wallets; a column `behaviour`, where it has one, is carried on.
         cutoffs: when to look.
-        model: the scoring model.
+        scoring: what scores them.
 
     Returns:
         Rows of `EXAMPLES`. With a horizon h, `active_before`: a transaction in (cutoff - h,
@@ -98,7 +97,7 @@ def build_examples(history: WalletHistory, cutoffs: Cutoffs, model: ScoringModel
         `holds_liquidity` is not null.
     """
     moments = fixed_moments(history, np.array(cutoffs.scored))
-    found = list(score_moments(history, moments, model))
+    found = list(score_moments(history, moments, scoring))
     if not found:
         return EXAMPLES.empty_table()
     scores = pa.concat_tables([scored.scores for scored in found])

@@ -25,14 +25,14 @@ from scorestream.wallets.backfill.stored_wallets import whole_wallets
 from scorestream.wallets.backfill.transaction_tables import read_table
 from scorestream.wallets.core.history import wallet_history
 from scorestream.wallets.core.messages import iso_time
-from scorestream.wallets.core.pipeline import ScoringModel
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.datasets.cutoffs import (
     BEHAVIOUR,
     EXAMPLES,
     Cutoffs,
     build_examples,
 )
-from scorestream.wallets.execution.configured_scorer import load_scoring_model
+from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.reference.snapshots import current_reference
 from scorestream.wallets.schema.sql_rules import WALLET_KEY
 from scorestream.wallets.schema.tables import TRANSACTIONS, WALLET_COLUMNS
@@ -50,7 +50,7 @@ class ExamplesOptions:
         horizon: seconds that labels look ahead; None: no labels.
         output: the table in the warehouse, replaced if it is there.
         truth: CSV of `wallet_address` and `behaviour`, where that is known.
-        scoring: name of the scoring model.
+        scoring: name of the scoring.
     """
 
     moments: tuple[int, ...]
@@ -80,9 +80,7 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
     with exclusive_lock(folder, "wait for it"):
         warehouse.create_tables()
         reference = current_reference(settings, warehouse)
-        model = load_scoring_model(
-            settings.scorestream_conf, options.scoring, reference.stable_symbols
-        )
+        scoring = load_scoring(settings.scorestream_conf, options.scoring, reference.stable_symbols)
         spark = build_session("wallet_examples", settings)
         _refuse_unknown(spark, warehouse, options)
         # 1. Sort the transactions by wallet.
@@ -93,7 +91,7 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
         # 2. Score each wallet at the cutoffs, and write the examples.
         warehouse.create_table(table)
         cutoffs = Cutoffs(options.moments, options.horizon)
-        work = partial(_write, root=warehouse.root, table=table, cutoffs=cutoffs, model=model)
+        work = partial(_write, root=warehouse.root, table=table, cutoffs=cutoffs, scoring=scoring)
         written = run_tasks(spark, work, [uri for uri, _ in files])
         # 3. Commit them in place of what the table held.
         _commit(warehouse, table, [file for file in written if file is not None], options)
@@ -101,12 +99,12 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
 
 
 def _write(
-    uri: str, *, root: str, table: Table, cutoffs: Cutoffs, model: ScoringModel
+    uri: str, *, root: str, table: Table, cutoffs: Cutoffs, scoring: Scoring
 ) -> DataFile | None:
     """In a task: the examples of the wallets in a file."""
     writer = TableWriter(root, table)
     for rows in whole_wallets(uri, len(cutoffs.scored)):
-        writer.write(build_examples(wallet_history(rows), cutoffs, model))
+        writer.write(build_examples(wallet_history(rows), cutoffs, scoring))
     return writer.close()
 
 

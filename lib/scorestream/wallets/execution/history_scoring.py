@@ -14,7 +14,9 @@ from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import Decoded, Reject
 from scorestream.wallets.core.history import WalletHistory, message_moments, score_moments
-from scorestream.wallets.core.pipeline import NON_FINITE, Scored, ScoringModel
+from scorestream.wallets.core.pipeline import NON_FINITE, Scored
+from scorestream.wallets.core.score_columns import scored_schema
+from scorestream.wallets.core.scoring import Scoring
 
 Ints = npt.NDArray[np.int64]
 NOTHING_YET: Final = (
@@ -27,7 +29,7 @@ _SCORED, _NON_FINITE, _NOTHING_YET = range(3)
 
 
 def score_new_messages(
-    history: WalletHistory, decoded: Decoded, model: ScoringModel
+    history: WalletHistory, decoded: Decoded, scoring: Scoring
 ) -> tuple[pa.Table, list[Reject]]:
     """Scores of the new messages, and the rejects of those that have none at their moment.
 
@@ -37,12 +39,12 @@ def score_new_messages(
     position = _message_positions(history)
     new = np.flatnonzero(position != STORED)
     moments = message_moments(history).take(new)
-    results = list(reporting_progress(score_moments(history, moments, model)))
+    results = list(reporting_progress(score_moments(history, moments, scoring)))
     state = _states(results, len(new))
     failed = state != _SCORED
     rejects = _rejects(decoded, position[new[failed]], state[failed])
     scores = [_of_messages(result.scores, position[new]) for result in results]
-    return pa.concat_tables([schemas.SCORED.empty_table(), *scores]), rejects
+    return pa.concat_tables([scored_schema(scoring.declaration).empty_table(), *scores]), rejects
 
 
 def _message_positions(history: WalletHistory) -> Ints:

@@ -39,11 +39,11 @@ from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.history import wallet_history
 from scorestream.wallets.core.pipeline import (
     Scored,
-    ScoringModel,
     history_rows,
     reject_rows,
     score_decoded,
 )
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.core.wallet_keys import wallet_keys
 from scorestream.wallets.execution.decoded_batch import (
     DecodedBatch,
@@ -91,7 +91,7 @@ class Increments:
 def score_with_history(
     batches: Sequence[DecodedBatch],
     files: Sequence[WalletFile],
-    model: ScoringModel,
+    scoring: Scoring,
     *,
     isolation: Isolation = Isolation.NEVER,
     timeout: float = DEFAULT_TIMEOUT,
@@ -104,7 +104,7 @@ def score_with_history(
     Args:
         batches: the messages; no other message of their wallets may be scored meanwhile.
         files: all data files of `transactions`.
-        model: the scoring model.
+        scoring: what scores them.
         isolation: when scoring runs in an isolated process.
         timeout: seconds that it may take there.
     """
@@ -114,25 +114,25 @@ def score_with_history(
 
     batch = concat_batches(batches)
     if isolation.is_due:
-        yield from score_with_history_isolated(batch, stored, model, timeout)
+        yield from score_with_history_isolated(batch, stored, scoring, timeout)
     else:
-        yield score_increments(batch, stored, model)
+        yield score_increments(batch, stored, scoring)
 
 
 def score_with_history_isolated(
-    batch: DecodedBatch, stored: WalletRows, model: ScoringModel, timeout: float
+    batch: DecodedBatch, stored: WalletRows, scoring: Scoring, timeout: float
 ) -> Iterator[Increments]:
     """Score messages in an isolated process; see :func:`score_with_history`."""
 
     def work(batch: DecodedBatch) -> Callable[[], Increments]:
         # Read here, so that what hinders reading fails the task, and is no fault of a message.
         keys = pc.unique(wallet_keys(pa.array(batch.decoded.wallets, pa.string()))).to_pylist()
-        return partial(_score_beside, batch, stored(keys), model)
+        return partial(_score_beside, batch, stored(keys), scoring)
 
-    with scoring_process(model, timeout) as process:
+    with scoring_process(scoring, timeout) as process:
 
         def give_up(batch: DecodedBatch, why: str) -> Increments:
-            return _unscored(batch, why, _harmless(process, batch, model))
+            return _unscored(batch, why, scoring, _harmless(process, batch, scoring))
 
         yield from (
             done
@@ -140,18 +140,18 @@ def score_with_history_isolated(
         )
 
 
-def _score_beside(batch: DecodedBatch, known: pa.Table, model: ScoringModel) -> Increments:
-    return score_increments(batch, lambda _: known, model)
+def _score_beside(batch: DecodedBatch, known: pa.Table, scoring: Scoring) -> Increments:
+    return score_increments(batch, lambda _: known, scoring)
 
 
-def _harmless(process: IsolatedProcess, batch: DecodedBatch, model: ScoringModel) -> Flags:
+def _harmless(process: IsolatedProcess, batch: DecodedBatch, scoring: Scoring) -> Flags:
     """Which of the decoded messages of a wallet can be scored by themselves; a flag for each."""
     records, decoded = batch
     harmless = np.zeros(len(decoded.wallets), dtype=np.bool_)
 
     def work(some: Ints) -> Callable[[], bool]:
         chosen = np.isin(np.arange(len(records)), decoded.positions[some])
-        return partial(_try_alone, filter_batch(batch, chosen), model)
+        return partial(_try_alone, filter_batch(batch, chosen), scoring)
 
     def split(some: Ints) -> list[Ints]:
         return [part for part in np.array_split(some, PARTS) if len(part)] or [some]
@@ -164,20 +164,21 @@ def _harmless(process: IsolatedProcess, batch: DecodedBatch, model: ScoringModel
     return harmless
 
 
-def _try_alone(batch: DecodedBatch, model: ScoringModel) -> bool:
+def _try_alone(batch: DecodedBatch, scoring: Scoring) -> bool:
     records, decoded = batch
-    score_decoded(decoded, records.as_of, model, include_transactions=True)
+    score_decoded(decoded, records.as_of, scoring, include_transactions=True)
     return True
 
 
-def _unscored(batch: DecodedBatch, why: str, harmless: Flags) -> Increments:
+def _unscored(batch: DecodedBatch, why: str, scoring: Scoring, harmless: Flags) -> Increments:
     """All messages of a wallet rejected; those that are harmless stay in the history."""
     records, decoded = batch
     columns = zip(decoded.positions.tolist(), decoded.wallets, decoded.counts.tolist(), strict=True)
     rejects = [unscorable_reject(at, wallet, why, count) for at, wallet, count in columns]
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
     transactions = history_rows(decoded, records.as_of, harmless)
-    return Increments(Scored(schemas.SCORED.empty_table(), rows, transactions), records, 0, 0)
+    scored = Scored.without_scores(scoring, rows, transactions)
+    return Increments(scored, records, 0, 0)
 
 
 def write_increments(
@@ -206,7 +207,7 @@ def write_increments(
     return msgspec.structs.replace(report, late=late, corrected=corrected)
 
 
-def score_increments(batch: DecodedBatch, stored: WalletRows, model: ScoringModel) -> Increments:
+def score_increments(batch: DecodedBatch, stored: WalletRows, scoring: Scoring) -> Increments:
     """Score all messages of some wallets.
 
     1. put their transactions beside what is stored of their wallets, in the order of the sources
@@ -216,7 +217,7 @@ def score_increments(batch: DecodedBatch, stored: WalletRows, model: ScoringMode
     Args:
         batch: the messages.
         stored: keys of wallets -> their rows (`WALLET_ROWS`) in `transactions`.
-        model: the scoring model.
+        scoring: what scores them.
     """
     records, decoded = batch
     # Values are computed once: for the scores, and for what is stored.
@@ -227,7 +228,7 @@ def score_increments(batch: DecodedBatch, stored: WalletRows, model: ScoringMode
     marked = known.append_column("position", pa.repeat(STORED, known.num_rows).cast(pa.int64()))
     history = wallet_history(pa.concat_tables([marked, new]))
     # 2. Score each message at its moment.
-    scores, rejects = score_new_messages(history, decoded, model)
+    scores, rejects = score_new_messages(history, decoded, scoring)
     # 3. Rows of all results, and of all transactions.
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
     scored = Scored(scores, rows, history_rows(decoded, records.as_of))

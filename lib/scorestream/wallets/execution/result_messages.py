@@ -16,21 +16,22 @@ import pyarrow as pa
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.core.rules import SOURCE_ID
 from scorestream.wallets.core.wallet_keys import wallet_key
+from scorestream.wallets.schema.tables import PARTIAL_SCORES
 
 SCHEMA_VERSION: Final = 1
+_SCORES: Final = (*(each.column for each in PARTIAL_SCORES), "final_score")
 _encode = msgspec.json.Encoder().encode
 
 
 def success_records(scores: pa.Table) -> Iterator[Record]:
     """Rows of `scores` -> records of the success topic."""
     for row in _dictionaries(scores):
-        lp, swap, final = row["lp_score"], row["swap_score"], row["final_score"]
+        scores = {name: row[name] for name in _SCORES if row[name] is not None}
         category = {
             "category": "dexes",
-            "score": final,
+            "score": row["final_score"],
             "transaction_count": row["transaction_count"],
-            "features": row["features"]
-            | {"lp_score": lp, "swap_score": swap, "final_score": final},
+            "features": row["features"] | scores,
         }
         value = {
             "wallet_address": row["wallet_address"],
@@ -95,7 +96,11 @@ def _values(column: pa.Array) -> list[Any]:
     if pa.types.is_struct(column.type) and column.null_count == 0:
         names = [field.name for field in column.type]
         parts = [_values(part) for part in column.flatten()]
-        return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
+        found = (zip(names, row, strict=True) for row in zip(*parts, strict=True))
+        if all(part.null_count == 0 for part in column.flatten()):
+            return [dict(row) for row in found]
+        # What another scorer has is null here, and no part of the message.
+        return [{name: value for name, value in row if value is not None} for row in found]
     if pa.types.is_primitive(column.type) and column.null_count == 0:
         values = np.asarray(column).tolist()
         return values

@@ -29,10 +29,10 @@ from scorestream.wallets.core.decode import Reject
 from scorestream.wallets.core.exact_parser import wallet_in
 from scorestream.wallets.core.pipeline import (
     Scored,
-    ScoringModel,
     reject_rows,
     score_messages,
 )
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.predictors.apply import ModelApplier
 from scorestream.wallets.predictors.batch_models import ModelUse
@@ -78,7 +78,7 @@ class ScoringReport(msgspec.Struct):
 
 def score_records(
     batches: Iterable[Records],
-    model: ScoringModel,
+    scoring: Scoring,
     *,
     include_transactions: bool,
     isolation: Isolation = Isolation.NEVER,
@@ -90,29 +90,29 @@ def score_records(
 
     Args:
         batches: the records.
-        model: the scoring model.
+        scoring: what scores them.
         include_transactions: whether the exploded transactions are given too.
         isolation: when scoring runs in an isolated process.
         timeout: seconds that it may take there.
     """
     if isolation.is_due:
         yield from score_isolated(
-            batches, model, timeout, include_transactions=include_transactions
+            batches, scoring, timeout, include_transactions=include_transactions
         )
         return
     for records in batches:
-        scoring = _scoring(records, model, include_transactions=include_transactions)
-        yield scoring(), records
+        work = _work(records, scoring, include_transactions=include_transactions)
+        yield work(), records
 
 
-def _scoring(
-    records: Records, model: ScoringModel, *, include_transactions: bool
+def _work(
+    records: Records, scoring: Scoring, *, include_transactions: bool
 ) -> Callable[[], Scored]:
     return partial(
         score_messages,
         records.values,
         records.as_of,
-        model,
+        scoring,
         include_transactions=include_transactions,
         refused=timestamp_rejects(records),
     )
@@ -120,15 +120,15 @@ def _scoring(
 
 def score_isolated(
     batches: Iterable[Records],
-    model: ScoringModel,
+    scoring: Scoring,
     timeout: float,
     *,
     include_transactions: bool,
 ) -> Iterator[tuple[Scored, Records]]:
     """Score records in an isolated process, and reject the messages that crash it."""
-    work = partial(_scoring, model=model, include_transactions=include_transactions)
-    give_up = partial(_all_rejected, include_transactions=include_transactions)
-    with scoring_process(model, timeout) as process:
+    work = partial(_work, scoring=scoring, include_transactions=include_transactions)
+    give_up = partial(_all_rejected, scoring=scoring, include_transactions=include_transactions)
+    with scoring_process(scoring, timeout) as process:
         for batch in batches:
             done = isolate_failures(
                 process, work, batch, lambda records: records.parts(PARTS), give_up=give_up
@@ -136,9 +136,9 @@ def score_isolated(
             yield from ((scored, records) for records, scored in done)
 
 
-def scoring_process(model: ScoringModel, timeout: float) -> IsolatedProcess:
-    """An isolated process in which a model can score."""
-    trial = partial(score_messages, [_GOOD_MESSAGE], np.zeros(1, dtype=np.int64), model)
+def scoring_process(scoring: Scoring, timeout: float) -> IsolatedProcess:
+    """An isolated process in which wallets can be scored."""
+    trial = partial(score_messages, [_GOOD_MESSAGE], np.zeros(1, dtype=np.int64), scoring)
     return IsolatedProcess(timeout, trial)
 
 
@@ -171,9 +171,11 @@ def _wallet(records: Records, position: int) -> str | None:
     return wallet_in(records.values[position] or b"")
 
 
-def _all_rejected(records: Records, why: str, *, include_transactions: bool) -> Scored:
-    return Scored(
-        schemas.SCORED.empty_table(),
+def _all_rejected(
+    records: Records, why: str, *, scoring: Scoring, include_transactions: bool
+) -> Scored:
+    return Scored.without_scores(
+        scoring,
         reject_rows(unscorable_rejects(records, why), records.as_of),
         schemas.HISTORY.empty_table() if include_transactions else None,
     )

@@ -11,9 +11,12 @@ import pyarrow as pa
 
 from scorestream.infra.delta.table import Table
 from scorestream.infra.kafka.records import Records
-from scorestream.wallets.core.pipeline import Scored, ScoringModel
+from scorestream.wallets.core.pipeline import Scored
+from scorestream.wallets.core.score_columns import widen
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.predictors.apply import build_models_column
 from scorestream.wallets.predictors.batch_models import BatchModel
-from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
+from scorestream.wallets.schema.tables import PARTIAL_SCORES, REJECTS, SCORES, TRANSACTIONS
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class BatchFacts:
 
     Attributes:
         started_at: unix seconds; rows have it as `scored_at`.
-        scoring: name of the scoring model.
+        scoring: name of the scoring.
         models: registered models that are applied.
         generation: which pass over the topic it is; 0 where there is no other.
     """
@@ -42,19 +45,19 @@ class BatchFacts:
         run_id: str,
         batch_id: int,
         started_at: float,
-        model: ScoringModel,
+        scoring: Scoring,
         *,
         code_version: str,
         models: tuple[BatchModel, ...] = (),
         generation: int = 0,
     ) -> BatchFacts:
-        """The facts of a batch that a model scores."""
+        """The facts of a batch."""
         return cls(
             run_id,
             batch_id,
             started_at,
-            model.name,
-            model.config_hash,
+            scoring.name,
+            scoring.config_hash,
             code_version,
             models,
             generation,
@@ -70,8 +73,11 @@ def table_rows(scored: Scored, records: Records, facts: BatchFacts) -> dict[Tabl
         facts: what all rows share.
     """
     source = source_columns(records)
+    scores = scored.scores
+    if "models" not in scores.column_names:
+        scores = scores.append_column("models", build_models_column([], scores.num_rows))
     rows = {
-        SCORES: _rows(SCORES, scored.scores, source, facts),
+        SCORES: _rows(SCORES, scores, source, facts),
         REJECTS: _rows(REJECTS, scored.rejects, source | _raw(scored.rejects, records), facts),
     }
     if scored.transactions is not None:
@@ -108,7 +114,7 @@ def _rows(
     columns = []
     for field in table.columns:
         if field.name in results.column_names:
-            columns.append(results[field.name])
+            columns.append(widen(results[field.name].combine_chunks(), field.type))
         elif field.name in source:
             columns.append(source[field.name].take(positions))
         else:
@@ -119,6 +125,8 @@ def _rows(
 def _shared(facts: BatchFacts) -> dict[str, Any]:
     started_at = datetime.fromtimestamp(facts.started_at, UTC)
     return {
+        # Those that the scorer does not have.
+        **{each.column: None for each in PARTIAL_SCORES},
         "run_id": facts.run_id,
         "batch_id": facts.batch_id,
         "generation": facts.generation,

@@ -17,28 +17,39 @@ import pyarrow as pa
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.spark.process_isolation import CrashOrTimeout, IsolatedProcess, WorkFailed
-from scorestream.wallets.core import schemas
 from scorestream.wallets.core.pipeline import Scored
+from scorestream.wallets.core.scorer import Declaration
 from scorestream.wallets.predictors.batch_models import BatchModel, ModelUse
+from scorestream.wallets.schema.columns import MODELS
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 
 # After so many failed calls for parts of a batch the model is to blame, and not some wallets.
 MAX_FAILED_CALLS: Final = 32
 # The most that an isolated call may take, loading the model included.
 MODEL_SECONDS: Final = 60.0
 _SHOWN_CHARACTERS: Final = 300
-_SCORES: Final = {
-    "zscore": "final_score",
-    "lp_score": "lp_score",
-    "swap_score": "swap_score",
-    "transaction_count": "transaction_count",
-}
 _DAYS: Final = {
     "days_since_first": "first_transaction_at",
     "days_since_last": "last_transaction_at",
 }
 _DAY_MICROSECONDS: Final = 86_400 * 1_000_000
-# The columns that every model sees.
-MODEL_COLUMNS: Final = (*(field.name for field in schemas.FEATURES), *_SCORES, *_DAYS)
+
+
+def model_columns(declaration: Declaration) -> tuple[str, ...]:
+    """The columns that models see of a score."""
+    features = (feature.name for feature in declaration.features)
+    partial = (each.column for each in declaration.partial_scores)
+    return (*features, "zscore", *partial, "transaction_count", *_DAYS)
+
+
+def whole_columns(declaration: Declaration) -> frozenset[str]:
+    """Those of `model_columns` that hold whole numbers."""
+    counted = (f.name for f in declaration.features if pa.types.is_integer(f.type))
+    return frozenset({"transaction_count", *counted})
+
+
+# Those of the scores that models of wallets learn from.
+MODEL_COLUMNS: Final = model_columns(DexV1.declaration)
 
 
 class ModelApplier:
@@ -77,15 +88,13 @@ class ModelApplier:
             self._process.stop()
 
     def apply(self, scored: Scored) -> Scored:
-        """Fill the column `models` of the scores with the models' values."""
+        """Add the column `models` to the scores: the models' values."""
         if not self._batch_models or scored.scores.num_rows == 0:
             return scored
         rows = build_model_input(scored.scores)
         results = [self._predict(batch_model, rows) for batch_model in self._batch_models]
         column = build_models_column([each for each in results if each is not None], rows.num_rows)
-        place = scored.scores.schema.get_field_index("models")
-        field = scored.scores.schema.field(place)
-        return replace(scored, scores=scored.scores.set_column(place, field, column))
+        return replace(scored, scores=scored.scores.append_column("models", column))
 
     def _predict(self, batch_model: BatchModel, rows: pa.Table) -> tuple[Version, pa.Array] | None:
         """Values of the version or, where it fails, of its fallback; None if both fail."""
@@ -123,14 +132,19 @@ class ModelApplier:
 
 
 def build_model_input(scores: pa.Table) -> pa.Table:
-    """Build a model's input from scores: `MODEL_COLUMNS`, one row per wallet.
+    """Build a model's input from scores: their `model_columns`, one row per wallet.
 
     `zscore` is a 64-bit float, as models know no decimals. Days are as of the moment of the score.
     """
-    features = scores["features"].combine_chunks().flatten()
-    of_scores = [scores[column] for column in _SCORES.values()]
-    days = [_days_since(scores, column) for column in _DAYS.values()]
-    return pa.Table.from_arrays([*features, *of_scores, *days], names=list(MODEL_COLUMNS))
+    features = scores["features"].combine_chunks()
+    partial = [f"{name}_score" for name in scores.schema.field("breakdown").type.names]
+    columns = {
+        **dict(zip(features.type.names, features.flatten(), strict=True)),
+        "zscore": scores["final_score"],
+        **{name: scores[name] for name in (*partial, "transaction_count")},
+        **{name: _days_since(scores, time) for name, time in _DAYS.items()},
+    }
+    return pa.table(columns)
 
 
 def _days_since(scores: pa.Table, column: str) -> pa.Array:
@@ -151,7 +165,7 @@ def build_models_column(results: Sequence[tuple[Version, pa.Array]], wallets: in
     values = pa.concat_arrays([pa.array([], pa.float64()), *(values for _, values in results)])
     items = pa.StructArray.from_arrays(
         [versions.take(model_numbers), values.take(pa.array(order))],
-        fields=list(schemas.MODELS.item_type),
+        fields=list(MODELS.item_type),
     )
     offsets = pa.array(np.arange(wallets + 1) * count, pa.int32())
     return pa.MapArray.from_arrays(offsets, names.take(model_numbers), items)

@@ -10,8 +10,13 @@ import pyarrow as pa
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.spark.process_isolation import IsolatedProcess
-from scorestream.wallets.core import schemas
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, predict_values, warm_up
+from scorestream.wallets.predictors.apply import (
+    MODEL_COLUMNS,
+    predict_values,
+    warm_up,
+    whole_columns,
+)
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 
 if TYPE_CHECKING:
     from scorestream.infra.mlflow.model_copies import ModelCopies
@@ -59,8 +64,6 @@ def try_version(copies: ModelCopies, version: Version) -> None:
 
 def build_trial_rows() -> pa.Table:
     """Build a model's input for the wallets of the trial."""
-    whole = {f.name for f in schemas.FEATURES if pa.types.is_integer(f.type)} | {
-        "transaction_count"
-    }
+    whole = whole_columns(DexV1.declaration)
     kinds = {name: pa.int64() if name in whole else pa.float64() for name in MODEL_COLUMNS}
     return pa.table({name: pa.array(_TRIAL_WALLETS[name], kind) for name, kind in kinds.items()})

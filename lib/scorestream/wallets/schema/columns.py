@@ -12,6 +12,7 @@ from scorestream.infra.delivery.columns import KEY_COLUMNS
 from scorestream.infra.delta.table import Column
 from scorestream.wallets.core import schemas
 
+MODELS: Final = pa.map_(pa.string(), pa.struct([("version", pa.string()), ("value", pa.float64())]))
 _KEYS: Final = {column.name: column for column in KEY_COLUMNS}
 PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 

@@ -9,9 +9,11 @@ import pyarrow as pa
 from scorestream.infra.delivery.columns import RECORDED_AT, coverage_table
 from scorestream.infra.delta.table import NO_IDENTIFIERS, Column, Identifiers, Table
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.score_columns import breakdown_type, features_type
 from scorestream.wallets.schema.columns import (
     AS_OF,
     GENERATION,
+    MODELS,
     PERCENTILES,
     PROCESSING_TIME,
     PROTOCOL,
@@ -24,6 +26,15 @@ from scorestream.wallets.schema.columns import (
     added_later,
     described,
 )
+from scorestream.wallets.scorers.registry import (
+    DECLARATIONS,
+    union_of_features,
+    union_of_partial_scores,
+)
+
+# Of all scorers together: a row is null in what its own does not have.
+FEATURES: Final = union_of_features(DECLARATIONS)
+PARTIAL_SCORES: Final = union_of_partial_scores(DECLARATIONS)
 
 WALLET_COLUMNS: Final = (WALLET_ADDRESS.name, WALLET_KEY.name)
 
@@ -34,24 +45,23 @@ SCORES: Final = Table.of_columns(
         AS_OF,
         Column("scored_at", schemas.UTC_TIMESTAMP, "when the micro-batch was scored"),
         TRANSACTION_COUNT,
-        *described(
-            schemas.SCORE,
-            {
-                "zscore": "final score with exactly 18 decimals",
-                "lp_score": "score of providing liquidity",
-                "swap_score": "score of swapping",
-                "final_score": "LP and swap score, weighted",
-                "tags": "labels earned, in the order of the ladders of the scoring model",
-                "features": "what the score is computed from",
-                "breakdown": "points of each part of the LP and the swap score",
-                "models": "registered models applied: name -> version and value",
-            },
+        Column("zscore", schemas.ZSCORE, "final score with exactly 18 decimals"),
+        *added_later(*(Column(each.column, pa.float64(), each.meaning) for each in PARTIAL_SCORES)),
+        Column("final_score", pa.float64(), "partial scores, weighted"),
+        Column("tags", pa.list_(pa.string()), "labels earned, in the order of the scoring's"),
+        Column("features", features_type(FEATURES), "what the score is computed from", grows=True),
+        Column(
+            "breakdown",
+            breakdown_type(PARTIAL_SCORES),
+            "points of each part of a partial score",
+            grows=True,
         ),
-        Column("scoring", pa.string(), "name of the scoring model"),
+        Column("models", MODELS, "registered models applied: name -> version and value"),
+        Column("scoring", pa.string(), "name of the scoring"),
         Column(
             "config_hash",
             pa.string(),
-            "changes whenever a constant of the scoring model or a stable symbol does",
+            "changes whenever a constant of the scoring or a stable symbol does",
         ),
         Column("code_version", pa.string(), "version and commit of the code that scored"),
         PROCESSING_TIME,

@@ -14,6 +14,7 @@ from scorestream.wallets.schema.sql_rules import (
     row_number,
 )
 from scorestream.wallets.schema.tables import (
+    PARTIAL_SCORES,
     PROTOCOL_THRESHOLDS,
     REJECTS,
     SCORES,
@@ -70,21 +71,22 @@ _AS_OF_TIME: Final = (
     f"CASE WHEN as_of BETWEEN {MIN_SECONDS} AND {MAX_SECONDS} THEN timestamp_seconds(as_of) END"
 )
 _LATEST_SCORES = newest_by_wallet(_keyed(SCORES))
+_PARTIAL_SCORES: Final = ", ".join(each.column for each in PARTIAL_SCORES)
 _SCORE_HISTORY = f"""
 SELECT wallet_address, scoring, {_AS_OF_TIME} AS as_of_time, as_of, zscore, final_score,
   final_score - lag(final_score) OVER (
     PARTITION BY wallet_key, scoring ORDER BY {", ".join(rules.SCORE_ORDER)}
   ) AS change,
-  lp_score, swap_score, transaction_count, tags, config_hash, code_version, scored_at, wallet_key
+  {_PARTIAL_SCORES}, transaction_count, tags, config_hash, code_version, scored_at, wallet_key
 FROM {_keyed(SCORES)}
 """
 _LATEST_THRESHOLDS = f"""
 SELECT * FROM protocol_thresholds
 QUALIFY {row_number("protocol, feature", ["as_of"])} = 1
 """
-_LEADERBOARD = """
+_LEADERBOARD = f"""
 SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
-  wallet_address, scoring, zscore, lp_score, swap_score, transaction_count, tags, features,
+  wallet_address, scoring, zscore, {_PARTIAL_SCORES}, transaction_count, tags, features,
   breakdown, as_of, wallet_key
 FROM latest_scores
 """

@@ -1,1 +1,1 @@
-"""Scoring models: features and points of a wallet, each in a package of its own."""
+"""Scorers: features and points of a wallet, each in a module or package of its own; `registry`."""

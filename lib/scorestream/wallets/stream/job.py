@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delivery.job import StreamJob, StreamOptions, open_stream
 from scorestream.infra.version import code_version
-from scorestream.wallets.core.pipeline import ScoringModel
-from scorestream.wallets.execution.configured_scorer import load_scoring_model
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.config import load_wallet_models
 from scorestream.wallets.reference.snapshots import current_reference, keep_copy
@@ -16,7 +16,7 @@ from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.stream.declaration import score_stream
 from scorestream.wallets.stream.listener import ScoreListener
 from scorestream.wallets.stream.metrics import StreamMetrics
-from scorestream.wallets.stream.scoring import Scoring
+from scorestream.wallets.stream.transform import ScoreTransform
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ScoreStreamOptions(StreamOptions):
     """Options of one start of the stream of scores.
 
     Attributes:
-        scoring: name of the scoring model.
+        scoring: name of the scoring.
     """
 
     scoring: str = "dex-v1"
@@ -34,7 +34,7 @@ def run_stream(options: ScoreStreamOptions, settings: Settings) -> None:
     """Run the stream until it is drained, stopped or failed.
 
     1. topics, lock and lease, session, tables: see :func:`open_stream`
-    2. reference data, scoring model
+    2. reference data, scoring
     3. registered models
     4. batches
 
@@ -44,8 +44,8 @@ def run_stream(options: ScoreStreamOptions, settings: Settings) -> None:
     wallet_models = load_wallet_models(settings)
     # 1. Topics, lock and lease, session, tables
     with open_stream(score_stream(settings), options, settings, CATALOG) as job:
-        # 2. Reference data, scoring model
-        model = _scoring_model(job, options.scoring)
+        # 2. Reference data, scoring
+        scoring = _configured_scoring(job, options.scoring)
         # 3. Registered models
         metrics = StreamMetrics()
         metrics.serve(settings)
@@ -53,19 +53,19 @@ def run_stream(options: ScoreStreamOptions, settings: Settings) -> None:
         active_models.start()
         # 4. Batches
         listener = ScoreListener(job.cluster, job.stream.topic, job.line, metrics)
-        scoring = Scoring(
+        transform = ScoreTransform(
             settings=settings,
             warehouse=job.warehouse,
-            model=model,
+            scoring=scoring,
             code_version=code_version(),
             active_models=active_models,
             report=listener.report,
         )
-        job.run(scoring, listener)
+        job.run(transform, listener)
 
 
-def _scoring_model(job: StreamJob, name: str) -> ScoringModel:
-    """A scoring model over the current reference data, of which the warehouse keeps a copy."""
+def _configured_scoring(job: StreamJob, name: str) -> Scoring:
+    """The scoring over the current reference data, of which the warehouse keeps a copy."""
     reference = current_reference(job.settings, job.warehouse)
     keep_copy(reference, job.warehouse)
-    return load_scoring_model(job.settings.scorestream_conf, name, reference.stable_symbols)
+    return load_scoring(job.settings.scorestream_conf, name, reference.stable_symbols)

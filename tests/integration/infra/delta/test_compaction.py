@@ -17,6 +17,7 @@ from scorestream.infra.delta.optimize import OptimizeOptions, maintenance_lock
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError, InUseError
 from scorestream.infra.storage.filesystem import filesystem_of
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.core.wallet_keys import wallet_key
 from scorestream.wallets.execution.history_lookup import WalletFile, read_wallets, wallet_files
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
@@ -24,7 +25,6 @@ from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance.compact_tables import compact_tables
 from scorestream.wallets.schema.tables import SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_records, golden_wallets
 from tools.testkit.records import records_of
 
@@ -44,11 +44,11 @@ def settings(empty: Warehouse) -> Settings:
     return Settings(scorestream_warehouse=empty.root)
 
 
-def append(warehouse: Warehouse, model: DexV1, batch: int) -> None:
+def append(warehouse: Warehouse, scoring: Scoring, batch: int) -> None:
     records = records_of(golden_records()[:5], first_offset=5 * batch)
-    facts = BatchFacts.of("run", batch, 1.7e9, model, code_version="1")
+    facts = BatchFacts.of("run", batch, 1.7e9, scoring, code_version="1")
     report = write_scored(
-        score_records([records], model, include_transactions=True),
+        score_records([records], scoring, include_transactions=True),
         warehouse.root,
         facts,
         include_transactions=True,
@@ -56,9 +56,9 @@ def append(warehouse: Warehouse, model: DexV1, batch: int) -> None:
     commit_files(warehouse, report.files, ("run", batch))
 
 
-def append_all(warehouse: Warehouse, model: DexV1, batches: int) -> None:
+def append_all(warehouse: Warehouse, scoring: Scoring, batches: int) -> None:
     for batch in range(batches):
-        append(warehouse, model, batch)
+        append(warehouse, scoring, batch)
 
 
 def assert_each_row_once(warehouse: Warehouse, batches: int) -> None:
@@ -72,13 +72,13 @@ def assert_each_row_once(warehouse: Warehouse, batches: int) -> None:
 def test_rows_written_while_tables_are_compacted_stay(
     options: OptimizeOptions,
     empty: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     settings: Settings,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     batches = 40
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(append_all, empty, model, batches)
+        writing = pool.submit(append_all, empty, scoring, batches)
         while not writing.done():
             compact_tables(options, settings)
         writing.result()
@@ -87,7 +87,7 @@ def test_rows_written_while_tables_are_compacted_stay(
     assert len(empty.files(SCORES, [[("source_offset", ">=", 0)]])) == 1
     assert_each_row_once(empty, batches)
     # A batch that was committed before the compaction is still known to be there.
-    append(empty, model, 0)
+    append(empty, scoring, 0)
     assert_each_row_once(empty, batches)
 
 
@@ -113,8 +113,8 @@ def test_what_comes_too_late_is_made_again() -> None:
         retry_commit("compaction", never)
 
 
-def test_vacuum_keeps_what_is_new(empty: Warehouse, model: DexV1, settings: Settings) -> None:
-    append_all(empty, model, 2)
+def test_vacuum_keeps_what_is_new(empty: Warehouse, scoring: Scoring, settings: Settings) -> None:
+    append_all(empty, scoring, 2)
     compact_tables(OptimizeOptions(vacuum_hours=24), settings)
     files = list(Path(empty.path(SCORES)).glob("*.parquet"))
     assert len(files) == 3
@@ -122,7 +122,7 @@ def test_vacuum_keeps_what_is_new(empty: Warehouse, model: DexV1, settings: Sett
 
 
 def test_tables_are_clustered_when_enough_is_new(
-    empty: Warehouse, model: DexV1, settings: Settings, capsys: pytest.CaptureFixture[str]
+    empty: Warehouse, scoring: Scoring, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def clustered() -> list[str]:
         compact_tables(OptimizeOptions(cluster_percent=20), settings)
@@ -130,12 +130,12 @@ def test_tables_are_clustered_when_enough_is_new(
         return [line.split()[0] for line in lines if "clustered" in line]
 
     assert clustered() == []
-    append_all(empty, model, 5)
+    append_all(empty, scoring, 5)
     assert clustered() == ["scores", "transactions"]
     assert clustered() == []
-    append(empty, model, 5)
+    append(empty, scoring, 5)
     assert clustered() == []
-    append(empty, model, 6)
+    append(empty, scoring, 6)
     # Two batches of seven are new.
     assert clustered() == ["scores", "transactions"]
     assert_each_row_once(empty, 7)
@@ -154,12 +154,12 @@ def groups_read(file: WalletFile, key: str) -> tuple[int, int]:
 
 
 def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
-    empty: Warehouse, model: DexV1, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    empty: Warehouse, scoring: Scoring, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = records_of(golden_records())
-    facts = BatchFacts.of("run", 0, 1.7e9, model, code_version="1")
+    facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1")
     report = write_scored(
-        score_records([records], model, include_transactions=True),
+        score_records([records], scoring, include_transactions=True),
         empty.root,
         facts,
         include_transactions=True,
@@ -178,11 +178,11 @@ def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
 
 
 def test_rows_of_an_earlier_version_get_their_wallet_key(
-    tmp_path: Path, model: DexV1, settings: Settings, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, scoring: Scoring, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = Warehouse(str(tmp_path / "source"), CATALOG)
     source.create_tables()
-    append(source, model, 0)
+    append(source, scoring, 0)
     old = DeltaTable(source.path(SCORES)).to_pyarrow_table().drop_columns(["wallet_key"])
     warehouse = Warehouse(settings.scorestream_warehouse, CATALOG)
     DeltaTable.create(f"{tmp_path}/old/scores", old.schema)
@@ -190,7 +190,7 @@ def test_rows_of_an_earlier_version_get_their_wallet_key(
     write_deltalake(older.path(SCORES), old, mode="append")
     older.create_tables()
     assert {row["wallet_key"] for row in older.rows(SCORES)} == {None}
-    append(older, model, 1)
+    append(older, scoring, 1)
     compact_tables(NEVER, Settings(scorestream_warehouse=older.root))
     assert "5 wallet keys filled in" in capsys.readouterr().out
     rows = older.rows(SCORES)
@@ -201,14 +201,14 @@ def test_rows_of_an_earlier_version_get_their_wallet_key(
 
 
 def test_the_log_gets_a_checkpoint_and_loses_what_is_too_old(
-    empty: Warehouse, model: DexV1, settings: Settings
+    empty: Warehouse, scoring: Scoring, settings: Settings
 ) -> None:
-    append_all(empty, model, 3)
+    append_all(empty, scoring, 3)
     log = DeltaTable(empty.path(SCORES))
     log.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
     compact_tables(NEVER, settings)
     left = list(Path(empty.path(SCORES), "_delta_log").glob("*.json"))
     assert list(Path(empty.path(SCORES), "_delta_log").glob("*.checkpoint.parquet"))
     assert len(left) < DeltaTable(empty.path(SCORES)).version()
-    append(empty, model, 3)
+    append(empty, scoring, 3)
     assert_each_row_once(empty, 4)

@@ -15,33 +15,34 @@ from deltalake.schema import Field as DeltaField
 from pyspark.sql import SparkSession
 
 from scorestream.infra.delta.data_files import read_file
+from scorestream.infra.delta.optimize import OptimizeOptions, cluster
 from scorestream.infra.delta.spark_reader import read
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.times import MIN_SECONDS
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.history_lookup import wallet_files
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.records import records_of
 
 YOUNG = "wallet_key"
 MADE_UP = pa.field("grade", pa.string())
 
 
-def append(warehouse: Warehouse, model: DexV1, batch: int, **unknown: Any) -> None:
+def append(warehouse: Warehouse, scoring: Scoring, batch: int, **unknown: Any) -> None:
     """One message scored, its rows committed; `unknown` are fields that no schema has."""
     row = {"document_id": "1", "action": "swap", "timestamp": 1, "poolId": "p", **unknown}
     entry = {"protocolType": "dexes", "transactions": [row], **unknown}
     value = json.dumps({"wallet_address": "0xAB", "data": [entry], **unknown}).encode()
-    facts = BatchFacts.of("run", batch, 1.7e9, model, code_version="1")
+    facts = BatchFacts.of("run", batch, 1.7e9, scoring, code_version="1")
     records = records_of([Record(b"k", value, 9000)], first_offset=batch)
     report = write_scored(
-        score_records([records], model, include_transactions=True),
+        score_records([records], scoring, include_transactions=True),
         warehouse.root,
         facts,
         include_transactions=True,
@@ -57,9 +58,9 @@ def made(tmp_path: Path) -> Warehouse:
 
 
 @pytest.fixture
-def older(tmp_path: Path, made: Warehouse, model: DexV1) -> Warehouse:
+def older(tmp_path: Path, made: Warehouse, scoring: Scoring) -> Warehouse:
     """Tables with a row each, of before the young columns."""
-    append(made, model, 0)
+    append(made, scoring, 0)
     warehouse = Warehouse(str(tmp_path / "older"), CATALOG)
     for table in (SCORES, TRANSACTIONS):
         rows = DeltaTable(made.path(table)).to_pyarrow_table().drop_columns([*table.added_later])
@@ -77,13 +78,13 @@ def by_duckdb(warehouse: Warehouse, table: Table) -> list[Any]:
 @pytest.mark.spark
 @pytest.mark.parametrize("table", [SCORES, TRANSACTIONS], ids=lambda table: table.name)
 def test_an_older_table_gets_the_column_and_every_reader_sees_null(
-    table: Table, older: Warehouse, model: DexV1, spark: SparkSession
+    table: Table, older: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
     open_before = read(spark, older, table)
     files = older.files(table)
     older.create_tables()
     assert older.files(table) == files
-    append(older, model, 1)
+    append(older, scoring, 1)
     older.create_tables()
     expected = [None, "0xab"]
     by_spark = read(spark, older, table).orderBy("source_offset").select(YOUNG).collect()
@@ -103,9 +104,9 @@ def test_an_older_table_gets_the_column_and_every_reader_sees_null(
 
 @pytest.mark.spark
 def test_times_of_the_first_year_are_read_by_everyone(
-    made: Warehouse, model: DexV1, spark: SparkSession
+    made: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
-    append(made, model, 0, timestamp=MIN_SECONDS)
+    append(made, scoring, 0, timestamp=MIN_SECONDS)
     first = datetime(1, 1, 1, tzinfo=UTC)
     [row] = made.rows(SCORES)
     assert (row["first_transaction_at"], row["last_transaction_at"]) == (first, first)
@@ -135,17 +136,17 @@ def test_a_newer_table_is_read_and_appended_to(
     struct: str,
     tmp_path: Path,
     made: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     spark: SparkSession,
 ) -> None:
-    append(made, model, 0)
+    append(made, scoring, 0)
     newer = Warehouse(str(tmp_path / "newer"), CATALOG)
     wider = widen(table.columns, struct)
     rows = pa.Table.from_pylist(made.rows(table), wider)
     rows = rows.set_column(len(wider) - 1, MADE_UP, pa.array(["A"]))
     write_deltalake(newer.path(table), rows)
     newer.create_tables()
-    append(newer, model, 1)
+    append(newer, scoring, 1)
     assert [row.grade for row in read(spark, newer, table).orderBy("source_offset").collect()] == [
         "A",
         None,
@@ -161,11 +162,53 @@ def test_a_newer_table_is_read_and_appended_to(
     assert counted.fetchall() == [(1,)]
 
 
+def less(kind: pa.DataType) -> pa.DataType:
+    """A struct without its last field."""
+    return pa.struct(list(kind)[:-1])
+
+
+@pytest.mark.spark
+def test_a_table_of_fewer_scorers_gets_the_fields_that_it_lacks(
+    tmp_path: Path, made: Warehouse, scoring: Scoring, spark: SparkSession
+) -> None:
+    append(made, scoring, 0)
+    fields = {field.name: field.type for field in SCORES.columns}
+    kinds = {name: less(fields[name]) for name in ("features", "breakdown")}
+    narrow = pa.schema([(n, kinds.get(n, k)) for n, k in fields.items() if n != "swap_score"])
+    older = Warehouse(str(tmp_path / "older"), CATALOG)
+    rows = pa.Table.from_pylist(made.rows(SCORES), narrow)
+    write_deltalake(older.path(SCORES), rows)
+    older.create_tables()
+    version = DeltaTable(older.path(SCORES)).version()
+    older.create_tables()
+    assert DeltaTable(older.path(SCORES)).version() == version
+    append(older, scoring, 1)
+    [full] = made.rows(SCORES)
+    last = fields["features"][fields["features"].num_fields - 1].name
+    expected = [(None, None, None), (full["features"][last], 0.0, full["swap_score"])]
+    query = f"features.{last}, breakdown.swap.volume_score, swap_score"
+    by_spark = read(spark, older, SCORES).orderBy("source_offset").selectExpr(*query.split(", "))
+    assert [tuple(row) for row in by_spark.collect()] == expected
+    by_us = [read_file(uri, SCORES.columns) for uri in older.files(SCORES)]
+    assert {row["swap_score"] for rows in by_us for row in rows.to_pylist()} == {
+        *(each[2] for each in expected)
+    }
+    cluster(older, SCORES, OptimizeOptions())
+    [file] = older.files(SCORES)
+    for rows in (read_file(file, SCORES.columns).to_pylist(), older.rows(SCORES)):
+        by_offset = sorted(rows, key=lambda row: int(row["source_offset"]))
+        swaps = [row["breakdown"]["swap"] or {"volume_score": None} for row in by_offset]
+        assert [
+            (row["features"][last], swap["volume_score"], row["swap_score"])
+            for row, swap in zip(by_offset, swaps, strict=True)
+        ] == expected
+
+
 @pytest.mark.parametrize(
     ("table", "column", "type_", "told"),
     [
         (SCORES, "as_of", pa.string(), "its column as_of is string, not int64"),
-        (SCORES, "features", pa.struct([("num_swaps", pa.int64())]), "its column features is"),
+        (SCORES, "features", pa.struct([("num_swaps", pa.string())]), "its column features is"),
         (TRANSACTIONS, "token_in", pa.string(), "its column token_in is string, not struct"),
         (REJECTS, "value", pa.string(), "its column value is string, not binary"),
     ],
@@ -188,9 +231,9 @@ def test_an_unknown_column_that_must_not_be_null_is_refused(tmp_path: Path) -> N
         Warehouse(str(tmp_path), CATALOG).create_tables()
 
 
-def test_unknown_fields_of_a_message_leave_no_trace(made: Warehouse, model: DexV1) -> None:
-    append(made, model, 0)
-    append(made, model, 1, colour={"of": ["the", "day"]}, version=2)
+def test_unknown_fields_of_a_message_leave_no_trace(made: Warehouse, scoring: Scoring) -> None:
+    append(made, scoring, 0)
+    append(made, scoring, 1, colour={"of": ["the", "day"]}, version=2)
     for table in (SCORES, TRANSACTIONS):
         plain, other = sorted(made.rows(table), key=lambda row: int(row["source_offset"]))
         differing = {name for name in plain if plain[name] != other[name]}

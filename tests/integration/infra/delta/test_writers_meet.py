@@ -29,7 +29,7 @@ from scorestream.wallets.maintenance import compact_tables, forget
 from scorestream.wallets.maintenance.erasure_filters import WalletFilter
 from scorestream.wallets.schema.tables import PROTOCOL_THRESHOLDS, SCORES, TOKENS, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from tools.testkit.golden import configured_model, golden_records, golden_wallets
+from tools.testkit.golden import configured_scoring, golden_records, golden_wallets
 from tools.testkit.records import records_of
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -42,12 +42,12 @@ Work = Callable[[str], None]
 
 def appending(root: str, first: int = BATCHES, batches: int = 1) -> None:
     """Commit batches, as a stream does."""
-    warehouse, model = Warehouse(root, CATALOG), configured_model()
+    warehouse, scoring = Warehouse(root, CATALOG), configured_scoring()
     for batch in range(first, first + batches):
         records = records_of(golden_records()[:ROWS], first_offset=ROWS * batch)
-        facts = BatchFacts.of("run", batch, 1.7e9, model, code_version="1")
+        facts = BatchFacts.of("run", batch, 1.7e9, scoring, code_version="1")
         report = write_scored(
-            score_records([records], model, include_transactions=True),
+            score_records([records], scoring, include_transactions=True),
             root,
             facts,
             include_transactions=True,

@@ -16,10 +16,10 @@ from scorestream.infra.kafka.consumer import BATCH_BYTES, OffsetRange, fetch
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.kafka.records import ATTEMPT_HEADER, Records
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import score_records
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import REJECTS, SCORES
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.chaos.fuzzing.records import BAD_TIMESTAMPS, hostile_metadata
 from tools.testkit.golden import broken_records, golden_records
 from tools.testkit.installation import Installation
@@ -64,7 +64,7 @@ def test_everything_of_a_record_is_kept(installation: Installation) -> None:
 
 
 def test_whatever_a_record_is_made_of_it_ends_as_a_score_or_a_reject(
-    installation: Installation, model: DexV1
+    installation: Installation, scoring: Scoring
 ) -> None:
     topic, random = one_partition(installation), Random(2026)
     values = [record.value for record in golden_records()[:3] + broken_records()[:3]]
@@ -83,9 +83,9 @@ def test_whatever_a_record_is_made_of_it_ends_as_a_score_or_a_reject(
     batches = fetched(installation, (0, 0, len(sent)))
     assert [key for batch in batches for key in batch.keys] == [record.key for record in sent]
     assert [value for batch in batches for value in batch.values] == [r.value for r in sent]
-    facts = BatchFacts.of("run", 0, 1.0, model, code_version="1")
+    facts = BatchFacts.of("run", 0, 1.0, scoring, code_version="1")
     done: dict[int, str] = {}
-    for scored, records in score_records(batches, model, include_transactions=True):
+    for scored, records in score_records(batches, scoring, include_transactions=True):
         rows = table_rows(scored, records, facts)
         for row in rows[SCORES].to_pylist() + rows[REJECTS].to_pylist():
             assert done.setdefault(row["source_offset"], row.get("error_code", "")) is not None

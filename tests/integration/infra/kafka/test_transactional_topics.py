@@ -33,12 +33,12 @@ from scorestream.infra.kafka.consumer import (
 )
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.sql.spark_guard import ReadOnlySession
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import score_records
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.maintenance import replay_rejects
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.local.broker import LocalBroker
 from tools.testkit.golden import golden_records
 from tools.testkit.installation import Installation, wait_until
@@ -308,7 +308,7 @@ def test_a_lost_checkpoint_beside_an_open_transaction_is_no_recreated_topic(
     transactions: Transactions,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
 ) -> None:
     """The warehouse holds uncommitted records of an earlier stream, behind the open transaction."""
@@ -318,8 +318,10 @@ def test_a_lost_checkpoint_beside_an_open_transaction_is_no_recreated_topic(
     publish(installation, golden[2])
     ranges = [OffsetRange(installation.input_topic, 0, 0, 3)]
     options = consumer_options(read_uncommitted(installation))
-    facts = BatchFacts.of("run", 0, 1.0, model, code_version="1")
-    for scored, records in score_records(fetch(ranges, options), model, include_transactions=True):
+    facts = BatchFacts.of("run", 0, 1.0, scoring, code_version="1")
+    for scored, records in score_records(
+        fetch(ranges, options), scoring, include_transactions=True
+    ):
         for table, rows in table_rows(scored, records, facts).items():
             warehouse.write(table, rows)
     checkpoint = Checkpoint(spark, str(tmp_path))

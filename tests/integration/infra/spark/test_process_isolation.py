@@ -30,14 +30,15 @@ from scorestream.infra.spark.process_isolation import (
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import decode
 from scorestream.wallets.core.pipeline import score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.decoded_batch import DecodedBatch
 from scorestream.wallets.execution.history_lookup import wallet_rows
 from scorestream.wallets.execution.incremental import score_increments, score_with_history_isolated
 from scorestream.wallets.execution.scoring_task import score_isolated
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import TRANSACTIONS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import (
+    configured_dex_v1,
     differences,
     golden_records,
     golden_wallets,
@@ -47,6 +48,10 @@ from tools.testkit.mortal import POISON, Mortal
 from tools.testkit.records import records_of
 
 SECONDS = 1.0
+
+
+def mortal() -> Scoring:
+    return Scoring("dex-v1", Mortal(configured_dex_v1().config))
 
 
 def total(numbers: list[int]) -> int:
@@ -257,13 +262,11 @@ def unpicklable() -> Callable[[], int]:
 
 
 def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
-    model: DexV1,
+    scoring: Scoring,
 ) -> None:
     records = golden_records()
     records.insert(7, POISON)
-    scored = list(
-        score_isolated([records_of(records)], Mortal(model.config), 20, include_transactions=True)
-    )
+    scored = list(score_isolated([records_of(records)], mortal(), 20, include_transactions=True))
     assert sum(len(part) for _, part in scored) == len(records)
     rows = [
         row | {"offset": int(part.offsets[i])}
@@ -293,7 +296,7 @@ def test_records_are_cut_until_they_are_single() -> None:
     assert len(records.filter(np.arange(40) < 1).parts(16)) == 1
 
 
-def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
+def test_of_increments_the_wallet_to_blame_is_found(scoring: Scoring) -> None:
     records = golden_records()
     records = [POISON, *records[:20], Record(None, b"nonsense", 0), *records[20:], POISON]
     batch = records_of(records)
@@ -304,7 +307,7 @@ def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
         asked.append(set(keys))
         return schemas.WALLET_ROWS.empty_table()
 
-    done = list(score_with_history_isolated(decoded, stored, Mortal(model.config), 20))
+    done = list(score_with_history_isolated(decoded, stored, mortal(), 20))
     rows = {
         int(each.records.offsets[i]): row
         for each in done
@@ -316,29 +319,29 @@ def test_of_increments_the_wallet_to_blame_is_found(model: DexV1) -> None:
     assert asked[-1] != asked[0]
     # A message that ends its process alone, too, is kept out of the history.
     assert not any(row.get("transactions") for row in rows.values() if "error_code" in row)
-    alone = score_increments(decoded, lambda _: schemas.WALLET_ROWS.empty_table(), model)
+    alone = score_increments(decoded, lambda _: schemas.WALLET_ROWS.empty_table(), scoring)
     expected = {i: row for i, row in enumerate(results(alone.scored)) if i not in rejected}
     assert {i: row for i, row in rows.items() if i not in rejected} == expected
 
 
 def test_what_a_wallet_brings_is_kept_where_it_is_the_history_that_cannot_be_scored(
-    model: DexV1,
+    scoring: Scoring,
 ) -> None:
     good = Record(None, (POISON.value or b"").replace(b"the end", b"well"), 5000)
     deadly = POISON._replace(timestamp=4000)
     batch = records_of([deadly, good], first_offset=1)
     decoded = DecodedBatch(batch, decode(batch.values))
-    known = wallet_rows(stored_rows(records_of([POISON]), model))
-    [done] = score_with_history_isolated(decoded, lambda _: known, Mortal(model.config), 20)
+    known = wallet_rows(stored_rows(records_of([POISON]), scoring))
+    [done] = score_with_history_isolated(decoded, lambda _: known, mortal(), 20)
     assert [row["error_code"] for row in results(done.scored)] == ["unscorable"] * 2
     # The one that can be scored by itself.
     assert done.scored.transactions is not None
     assert done.scored.transactions["position"].to_pylist() == [1]
 
 
-def stored_rows(records: Records, model: DexV1) -> pa.Table:
+def stored_rows(records: Records, scoring: Scoring) -> pa.Table:
     """What `transactions` holds of messages."""
-    scored = score_messages(records.values, records.as_of, model)
-    return table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, code_version="1"))[
+    scored = score_messages(records.values, records.as_of, scoring)
+    return table_rows(scored, records, BatchFacts.of("run", 0, 0.0, scoring, code_version="1"))[
         TRANSACTIONS
     ]

@@ -28,11 +28,11 @@ from scorestream.infra.spark.watchdog import Watchdog
 from scorestream.wallets.backfill.stored_wallets import StoredWallets
 from scorestream.wallets.core import history
 from scorestream.wallets.core.pipeline import score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.history_lookup import wallet_rows
 from scorestream.wallets.execution.scoring_task import write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import TRANSACTIONS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_records
 from tools.testkit.progress import ProgressCounter
 from tools.testkit.records import records_of
@@ -141,20 +141,20 @@ def test_a_task_that_goes_on_hanging_fails(
 
 
 def test_a_wallet_at_many_moments_is_many_units(
-    progress: ProgressCounter, model: DexV1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    progress: ProgressCounter, scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "scores").mkdir()
     (tmp_path / "rejects").mkdir()
     monkeypatch.setattr(history, "MAX_PAIRS", 100)
-    facts = BatchFacts.of("run", 0, 0.0, model, code_version="1")
+    facts = BatchFacts.of("run", 0, 0.0, scoring, code_version="1")
     records = records_of(golden_records()[:10])
-    scored = score_messages(records.values, records.as_of, model)
+    scored = score_messages(records.values, records.as_of, scoring)
     rows = wallet_rows(table_rows(scored, records, facts)[TRANSACTIONS])
     order = pa.array(np.argsort(rows["wallet_key"].to_pylist(), kind="stable"))
     pq.write_table(rows.take(order), f"{tmp_path}/wallets.parquet")
     moments = [2_000_000_000 + n for n in range(200)]
     wallets = StoredWallets(f"{tmp_path}/wallets.parquet", 0, 1, moments)
-    batches = wallets.score(model, include_transactions=False)
+    batches = wallets.score(scoring, include_transactions=False)
     report = write_scored(batches, str(tmp_path), facts, include_transactions=False)
     assert report.scores == 10 * len(moments)
     assert progress.units >= rows.num_rows * len(moments) // 100

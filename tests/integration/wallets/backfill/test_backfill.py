@@ -18,11 +18,11 @@ from scorestream.infra.errors import BackfillError, ConfigurationError
 from scorestream.wallets.backfill import json_lines, sorting
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance.compact_tables import compact_tables
 from scorestream.wallets.schema.tables import SCORES, TRANSACTIONS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import (
     SCORED_COLUMNS,
     broken_records,
@@ -60,14 +60,14 @@ def scores_of(warehouse: Warehouse, run_id: str) -> list[str]:
     )
 
 
-def streamed(warehouse: Warehouse, model: DexV1) -> None:
+def streamed(warehouse: Warehouse, scoring: Scoring) -> None:
     """The golden wallets, and some that are rejected, as the stream stores them."""
     records = [*golden_records(), *broken_records()[:3]]
-    facts = BatchFacts.of("stream", 0, 1.7e9, model, code_version="1")
+    facts = BatchFacts.of("stream", 0, 1.7e9, scoring, code_version="1")
     for first in range(0, len(records), 20):
         batch = records_of(records[first : first + 20], first)
         report = write_scored(
-            score_records([batch], model, include_transactions=True),
+            score_records([batch], scoring, include_transactions=True),
             warehouse.root,
             facts,
             include_transactions=True,
@@ -76,9 +76,9 @@ def streamed(warehouse: Warehouse, model: DexV1) -> None:
 
 
 def test_files_and_history_give_the_scores_of_the_stream(
-    warehouse: Warehouse, settings: Settings, model: DexV1, golden_file: Path
+    warehouse: Warehouse, settings: Settings, scoring: Scoring, golden_file: Path
 ) -> None:
-    streamed(warehouse, model)
+    streamed(warehouse, scoring)
     run_backfill(BackfillOptions(str(golden_file), run_id="files"), settings)
     run_backfill(BackfillOptions("transactions", run_id="history"), settings)
     expected = scores_of(warehouse, "stream")
@@ -99,9 +99,9 @@ def test_files_and_history_give_the_scores_of_the_stream(
 
 
 def test_history_may_lie_in_any_order_over_any_files(
-    warehouse: Warehouse, settings: Settings, model: DexV1
+    warehouse: Warehouse, settings: Settings, scoring: Scoring
 ) -> None:
-    streamed(warehouse, model)
+    streamed(warehouse, scoring)
     path = f"{warehouse.root}/transactions"
     stored = pa.table(DeltaTable(path).to_pyarrow_table()).sort_by("document_id")
     half = stored.num_rows // 2
@@ -112,10 +112,10 @@ def test_history_may_lie_in_any_order_over_any_files(
 
 
 def test_a_history_clustered_by_wallet_gives_the_same_scores(
-    warehouse: Warehouse, settings: Settings, model: DexV1, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, settings: Settings, scoring: Scoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sorting, "BUCKET_BYTES", 10_000)
-    streamed(warehouse, model)
+    streamed(warehouse, scoring)
     compact_tables(OptimizeOptions(cluster_percent=0), settings)
     run_backfill(BackfillOptions("transactions", run_id="history"), settings)
     assert scores_of(warehouse, "history") == scores_of(warehouse, "stream")

@@ -17,13 +17,15 @@ from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.score_columns import score_schema
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 
 pytestmark = pytest.mark.spark
 
 NOW: Final = 1_800_000_000
 TABLES: Final = 8
-WHAT: Final = ["wallet_address", "transaction_count", *(f.name for f in schemas.SCORE)]
+WHAT: Final = ["wallet_address", "transaction_count", *score_schema(DexV1.declaration).names]
 LEGS: Final = {
     "token_in": "tokenIn",
     "token_out": "tokenOut",

@@ -22,10 +22,10 @@ from scorestream.wallets.backfill import json_lines
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
 from scorestream.wallets.backfill.publishing import Publishing
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.published_results import result_publications
 from scorestream.wallets.execution.scoring_task import score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.delivery_checks import check_kafka_equals
 from tools.testkit.golden import broken_records, golden_records, golden_wallets
 from tools.testkit.installation import Installation
@@ -119,7 +119,7 @@ def test_a_chunk_that_was_committed_is_published_by_the_next_start(
 
 
 def test_what_is_too_large_is_told_after_all_others_were_sent(
-    installation: Installation, warehouse: Warehouse, model: DexV1, spark: SparkSession
+    installation: Installation, warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
     settings = installation.settings
     limits = {settings.kafka_success_topic: "500", settings.kafka_failure_topic: "1000000"}
@@ -129,9 +129,9 @@ def test_what_is_too_large_is_told_after_all_others_were_sent(
         created.result()
     files = []
     for number in range(2):
-        facts = BatchFacts.of("run", number, 1.0, model, code_version="test")
+        facts = BatchFacts.of("run", number, 1.0, scoring, code_version="test")
         records = records_of([*golden_records()[:2], *broken_records()[:3]], 10 * number)
-        scored = score_records([records], model, include_transactions=True)
+        scored = score_records([records], scoring, include_transactions=True)
         written = write_scored(scored, warehouse.root, facts, include_transactions=True).files
         files += written_files(warehouse, result_publications(settings), written)
     with pytest.raises(TooLargeError, match=r"^2 records .* max.message.bytes \(.* 1 more files"):

@@ -23,15 +23,16 @@ from scorestream.wallets.backfill import sorting, stored_wallets
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
 from scorestream.wallets.backfill.transaction_tables import REQUIRED
-from scorestream.wallets.core import schemas
+from scorestream.wallets.core.score_columns import score_schema
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_wallets
 
 pytestmark = pytest.mark.spark
 
 NOW = 1_800_000_000
 DAY = 86_400
-WHAT = ["wallet_address", "as_of", "transaction_count", *(f.name for f in schemas.SCORE)]
+WHAT = ["wallet_address", "as_of", "transaction_count", *score_schema(DexV1.declaration).names]
 
 
 @pytest.fixture

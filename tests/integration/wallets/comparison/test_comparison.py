@@ -34,12 +34,12 @@ from scorestream.wallets.comparison.pairs import (
     newest_scores,
     paired,
 )
-from scorestream.wallets.execution.configured_scorer import load_scoring_model
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.schema.tables import SCORES
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_records
 from tools.testkit.records import records_of
 
@@ -62,15 +62,15 @@ def settings(warehouse: Warehouse, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def steeper(settings: Settings) -> DexV1:
+def steeper(settings: Settings) -> Scoring:
     conf = settings.scorestream_conf
-    return load_scoring_model(conf, "steeper", load_conf_reference(conf).stable_symbols)
+    return load_scoring(conf, "steeper", load_conf_reference(conf).stable_symbols)
 
 
-def store(warehouse: Warehouse, model: DexV1, records: Sequence[Record], run: str) -> None:
+def store(warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], run: str) -> None:
     """Scores of messages, as the stream stores them."""
-    facts = BatchFacts.of(run, 0, 1.7e9, model, code_version="1")
-    scored = score_records([records_of(list(records))], model, include_transactions=False)
+    facts = BatchFacts.of(run, 0, 1.7e9, scoring, code_version="1")
+    scored = score_records([records_of(list(records))], scoring, include_transactions=False)
     report = write_scored(scored, warehouse.root, facts, include_transactions=False)
     commit_files(warehouse, report.files, None)
 
@@ -99,9 +99,9 @@ def class_of(left: float, right: float) -> str:
 
 
 def test_figures_are_those_of_plain_python(
-    warehouse: Warehouse, model: DexV1, steeper: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, steeper: Scoring, spark: SparkSession
 ) -> None:
-    store(warehouse, model, golden_records()[:-5], "a")
+    store(warehouse, scoring, golden_records()[:-5], "a")
     store(warehouse, steeper, golden_records()[3:], "b")
     lefts, rights = scores(warehouse, "a"), scores(warehouse, "b")
     wallets = sorted({*lefts} & {*rights})
@@ -141,13 +141,13 @@ def check_bins(
 
 def test_the_report_says_what_moved_and_why(
     warehouse: Warehouse,
-    model: DexV1,
-    steeper: DexV1,
+    scoring: Scoring,
+    steeper: Scoring,
     settings: Settings,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for scored_by, run in ((model, "a"), (steeper, "b")):
+    for scored_by, run in ((scoring, "a"), (steeper, "b")):
         store(warehouse, scored_by, golden_records(), run)
     compare_scores(CompareOptions(LEFT, RIGHT, top=3), settings)
     printed = capsys.readouterr().out
@@ -171,13 +171,13 @@ def test_the_report_says_what_moved_and_why(
 
 
 def test_runs_of_one_model_are_compared_by_the_newest_score_of_a_wallet_in_each(
-    warehouse: Warehouse, model: DexV1, settings: Settings, capsys: pytest.CaptureFixture[str]
+    warehouse: Warehouse, scoring: Scoring, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [r for r in golden_records() if r.timestamp is not None]
     earlier = [Record(r.key, r.value, (r.timestamp or 0) - 900 * 86_400_000) for r in records]
-    store(warehouse, model, [*records, *earlier], "both")
-    store(warehouse, model, records, "same")
-    store(warehouse, model, earlier, "earlier")
+    store(warehouse, scoring, [*records, *earlier], "both")
+    store(warehouse, scoring, records, "same")
+    store(warehouse, scoring, earlier, "earlier")
     both, same = Side("dex-v1", "both"), Side("dex-v1", "same")
     compare_scores(CompareOptions(both, same), settings)
     unchanged = capsys.readouterr().out
@@ -192,10 +192,10 @@ def test_runs_of_one_model_are_compared_by_the_newest_score_of_a_wallet_in_each(
 
 
 def test_one_wallet_makes_no_rank_correlation_and_still_a_picture(
-    warehouse: Warehouse, model: DexV1, settings: Settings, tmp_path: Path
+    warehouse: Warehouse, scoring: Scoring, settings: Settings, tmp_path: Path
 ) -> None:
     for run in ("a", "b"):
-        store(warehouse, model, golden_records()[:1], run)
+        store(warehouse, scoring, golden_records()[:1], run)
     sides = Side("dex-v1", "a"), Side("dex-v1", "b")
     compare_scores(CompareOptions(*sides, out=str(tmp_path / "out")), settings)
     assert "(Spearman) not defined" in (tmp_path / "out" / "comparison.md").read_text()
@@ -203,18 +203,18 @@ def test_one_wallet_makes_no_rank_correlation_and_still_a_picture(
 
 
 def test_sides_that_cannot_be_compared_are_refused(
-    warehouse: Warehouse, model: DexV1, settings: Settings, capsys: pytest.CaptureFixture[str]
+    warehouse: Warehouse, scoring: Scoring, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigurationError, match="are both dex-v1: nothing to compare"):
         compare_scores(CompareOptions(LEFT, LEFT), settings)
     with pytest.raises(InputError, match=r"no score of dex-v1; .* holds no score at all"):
         compare_scores(CompareOptions(LEFT, RIGHT), settings)
-    store(warehouse, model, golden_records()[:2], "a")
+    store(warehouse, scoring, golden_records()[:2], "a")
     with pytest.raises(InputError, match="no score of steeper; the table scores holds dex-v1"):
         compare_scores(CompareOptions(LEFT, RIGHT), settings)
     other = Side("dex-v1", "it's")
     with pytest.raises(InputError, match=r"no score of dex-v1 \(run it's\); .* runs a of dex-v1"):
         compare_scores(CompareOptions(LEFT, other), settings)
-    store(warehouse, model, golden_records()[2:4], "b")
+    store(warehouse, scoring, golden_records()[2:4], "b")
     compare_scores(CompareOptions(Side("dex-v1", "a"), Side("dex-v1", "b")), settings)
     assert "No wallet has a score on both sides." in capsys.readouterr().out

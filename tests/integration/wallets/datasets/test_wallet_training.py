@@ -24,6 +24,7 @@ from scorestream.tabular.model.families.forest import Forest
 from scorestream.tabular.registry.loading import load
 from scorestream.tabular.registry.tracking import list_past_runs
 from scorestream.tabular.training.runs.promotion import promote_model, rollback_model
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.datasets.generated.messages import (
     GenerateOptions,
     generate_wallets,
@@ -32,7 +33,6 @@ from scorestream.wallets.datasets.generated.messages import (
 from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
 from scorestream.wallets.predictors.apply import MODEL_COLUMNS, predict_values
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.local.samples import record_of
 from tools.testkit.analysed import write
 from tools.testkit.models import (
@@ -60,7 +60,9 @@ BOOSTED = (
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def made(
+    spark: SparkSession, scoring: Scoring, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     """A warehouse with the history of generated wallets, their examples, and both models."""
     folder = tmp_path_factory.mktemp("wallets")
     settings = settings_of(folder)
@@ -69,7 +71,7 @@ def made(spark: SparkSession, model: DexV1, tmp_path_factory: pytest.TempPathFac
     warehouse = Warehouse(settings.warehouse, CATALOG)
     warehouse.create_tables()
     lines = Path(output).read_text().splitlines()
-    write(warehouse, model, [record_of(json.loads(line)) for line in lines], 0)
+    write(warehouse, scoring, [record_of(json.loads(line)) for line in lines], 0)
     make_examples(ExamplesOptions(MOMENTS, MONTH, truth=str(truth_path(output))), settings)
     train(settings, ANOMALY, *SMALL, FEW_TREES, "thresholds={}")
     train(settings, RETENTION, *SMALL, *BOOSTED, "thresholds={}")
@@ -106,7 +108,7 @@ def test_examples_made_anew_take_the_place_of_the_old_ones(made: Settings) -> No
 
 
 def test_wallets_that_were_not_seen_to_the_end_are_told(
-    spark: SparkSession, model: DexV1, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, scoring: Scoring, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, output = settings_of(tmp_path), str(tmp_path / "wallets.jsonl")
     generate_wallets(GenerateOptions(20, 150, 1, UNTIL, output))
@@ -115,7 +117,7 @@ def test_wallets_that_were_not_seen_to_the_end_are_told(
     warehouse.create_tables()
     # The last messages of one in four are a day too old for the labels of the last cutoff.
     seen = [line | {"as_of": UNTIL - (place % 4 == 0) * DAY} for place, line in enumerate(lines)]
-    write(warehouse, model, [record_of(line) for line in seen], 0)
+    write(warehouse, scoring, [record_of(line) for line in seen], 0)
     capsys.readouterr()
     make_examples(ExamplesOptions(MOMENTS[-1:], MONTH), settings)
     assert "25.0% of the wallets have no message since 2026-01-01" in capsys.readouterr().out

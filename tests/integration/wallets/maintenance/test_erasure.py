@@ -27,6 +27,7 @@ from scorestream.tabular.registry.loading import load
 from scorestream.tabular.training.runs.run_log import read_profile
 from scorestream.wallets.backfill.sorting import sort_by_wallet, stored_rows
 from scorestream.wallets.backfill.stored_wallets import whole_wallets
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
@@ -34,7 +35,6 @@ from scorestream.wallets.maintenance.erasure_filters import WalletFilter
 from scorestream.wallets.maintenance.forget import ForgetOptions, forget
 from scorestream.wallets.schema.tables import TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.models import (
     read_table,
     registry_of,
@@ -76,9 +76,9 @@ def spoilt(address: str) -> Iterator[Record]:
     yield Record(None, f'{{"wallet_address": "{address}"'.encode("utf-16"), NOW * 1000)
 
 
-def score(warehouse: Warehouse, model: DexV1, records: list[Record], batch: int) -> None:
-    facts = BatchFacts.of("run", batch, NOW, model, code_version="1")
-    batches = score_records([records_of(records, 1000 * batch)], model, include_transactions=True)
+def score(warehouse: Warehouse, scoring: Scoring, records: list[Record], batch: int) -> None:
+    facts = BatchFacts.of("run", batch, NOW, scoring, code_version="1")
+    batches = score_records([records_of(records, 1000 * batch)], scoring, include_transactions=True)
     report = write_scored(batches, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, ("run", batch))
 
@@ -135,12 +135,12 @@ def wallets_of(folder: Path) -> Counter[str]:
     return found
 
 
-def plant(settings: Settings, folder: Path, spark: SparkSession, model: DexV1) -> None:
+def plant(settings: Settings, folder: Path, spark: SparkSession, scoring: Scoring) -> None:
     """Put the wallet wherever the product can."""
     warehouse = Warehouse(settings.warehouse, CATALOG)
     warehouse.create_tables()
-    score(warehouse, model, [message(ADDRESS), message(OTHER), *spoilt(ADDRESS)], 0)
-    score(warehouse, model, [message(ADDRESS.lower()), message("bob"), *spoilt(OTHER)], 1)
+    score(warehouse, scoring, [message(ADDRESS), message(OTHER), *spoilt(ADDRESS)], 0)
+    score(warehouse, scoring, [message(ADDRESS.lower()), message("bob"), *spoilt(OTHER)], 1)
     make_examples(ExamplesOptions((NOW + 10,)), settings)
     config, data = use_case(folder, "a")
     train(settings, config, append=data)
@@ -165,10 +165,10 @@ def plant(settings: Settings, folder: Path, spark: SparkSession, model: DexV1) -
 
 
 def test_nothing_is_left_of_a_wallet_anywhere_but_where_the_command_says(
-    tmp_path: Path, spark: SparkSession, model: DexV1, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, spark: SparkSession, scoring: Scoring, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = settings_of(tmp_path)
-    plant(settings, tmp_path, spark, model)
+    plant(settings, tmp_path, spark, scoring)
     before = traces(settings.warehouse)
     kinds = {"scores", "rejects", "transactions", "training", "scored", "_demo", "_mlflow"}
     assert {path.split("/")[0] for path in before} >= {*kinds, "_models", "reports", "scored.csv"}

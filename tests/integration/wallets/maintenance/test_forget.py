@@ -24,6 +24,7 @@ from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError, InUseError
 from scorestream.infra.kafka.producer import Record
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.maintenance.compact_tables import compact_tables
@@ -31,7 +32,6 @@ from scorestream.wallets.maintenance.erasure_filters import AgeFilter, WalletFil
 from scorestream.wallets.maintenance.forget import ForgetOptions, forget
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import broken_records, golden_records
 from tools.testkit.records import records_of
 
@@ -62,19 +62,19 @@ def message(address: str, action: str = "swap", when: int = NOW) -> Record:
 
 
 def append(
-    warehouse: Warehouse, model: DexV1, records: Sequence[Record], batch: int, at: float = NOW
+    warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], batch: int, at: float = NOW
 ) -> list[str]:
     """Score and commit; the URIs of the files."""
-    report = scored(warehouse, model, records, batch, at)
+    report = scored(warehouse, scoring, records, batch, at)
     commit_files(warehouse, report.files, ("run", batch))
     return [warehouse.uri(file) for file in report.files]
 
 
 def scored(
-    warehouse: Warehouse, model: DexV1, records: Sequence[Record], batch: int, at: float = NOW
+    warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], batch: int, at: float = NOW
 ) -> Any:
-    facts = BatchFacts.of("run", batch, at, model, code_version="1")
-    batches = score_records([records_of(records, 1000 * batch)], model, include_transactions=True)
+    facts = BatchFacts.of("run", batch, at, scoring, code_version="1")
+    batches = score_records([records_of(records, 1000 * batch)], scoring, include_transactions=True)
     return write_scored(batches, warehouse.root, facts, include_transactions=True)
 
 
@@ -88,19 +88,19 @@ def spoilt(address: str) -> list[Record]:
 
 
 @pytest.fixture
-def filled(warehouse: Warehouse, model: DexV1, settings: Settings) -> dict[Table, Counter[str]]:
+def filled(warehouse: Warehouse, scoring: Scoring, settings: Settings) -> dict[Table, Counter[str]]:
     """Rows of the wallet among those of others, in files alive, compacted, and clustered.
 
     Returns the rows of the others.
     """
     others = [*golden_records()[:10], *broken_records()[:3], message("bob")]
-    append(warehouse, model, [message(ADDRESS), *others], 0)
-    append(warehouse, model, [*others, *spoilt(ADDRESS), message("0X" + LOWER[2:].upper())], 1)
+    append(warehouse, scoring, [message(ADDRESS), *others], 0)
+    append(warehouse, scoring, [*others, *spoilt(ADDRESS), message("0X" + LOWER[2:].upper())], 1)
     compact_tables(OptimizeOptions(cluster_percent=0), settings)
-    append(warehouse, model, [*others, message(LOWER), *spoilt(LOWER.upper())], 2)
+    append(warehouse, scoring, [*others, message(LOWER), *spoilt(LOWER.upper())], 2)
     # A wallet alone in a file: all its statistics are the address.
-    append(warehouse, model, [message(ADDRESS)], 3)
-    append(warehouse, model, others, 4)
+    append(warehouse, scoring, [message(ADDRESS)], 3)
+    append(warehouse, scoring, others, 4)
     return {table: rest(warehouse, table) for table in TABLES}
 
 
@@ -224,7 +224,7 @@ def escaped(text: str) -> str:
 
 
 def test_rejects_go_in_whatever_form_their_bytes_hold_the_address(
-    warehouse: Warehouse, settings: Settings, model: DexV1
+    warehouse: Warehouse, settings: Settings, scoring: Scoring
 ) -> None:
     other = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf02"
     forms: list[bytes] = [
@@ -237,7 +237,7 @@ def test_rejects_go_in_whatever_form_their_bytes_hold_the_address(
     kept = [f'{{"wallet_address": "{form}", '.encode() for form in (other, escaped(other))]
     records = [Record(None, value, NOW * 1000) for value in [*forms, *kept]]
     keyed = Record(ADDRESS.encode(), b"broken", NOW * 1000)
-    append(warehouse, model, [*records, keyed], 0)
+    append(warehouse, scoring, [*records, keyed], 0)
     assert len(warehouse.rows(REJECTS)) == 11
     forget(wallet(ADDRESS), settings)
     assert [row["value"] for row in warehouse.rows(REJECTS)] == kept
@@ -248,7 +248,7 @@ def test_rejects_go_in_whatever_form_their_bytes_hold_the_address(
         Record(b"bob", b"broken", NOW * 1000),
         Record(None, b"bob and eve", NOW * 1000),
     ]
-    append(warehouse, model, short, 1)
+    append(warehouse, scoring, short, 1)
     forget(wallet("bob"), settings)
     left = sorted(row["value"] for row in warehouse.rows(REJECTS))
     assert left == sorted([*kept, b"bob and eve"])
@@ -272,11 +272,11 @@ def test_a_dry_run_counts_and_changes_nothing(
 
 
 def test_a_stream_goes_on_while_a_wallet_is_forgotten(
-    warehouse: Warehouse, settings: Settings, model: DexV1, filled: dict[Table, Counter[str]]
+    warehouse: Warehouse, settings: Settings, scoring: Scoring, filled: dict[Table, Counter[str]]
 ) -> None:
     def stream() -> None:
         for batch in range(10, 30):
-            append(warehouse, model, golden_records()[:5], batch)
+            append(warehouse, scoring, golden_records()[:5], batch)
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(stream)
@@ -292,10 +292,10 @@ def test_a_stream_goes_on_while_a_wallet_is_forgotten(
 
 
 def test_files_of_running_tasks_stay_and_are_told_of(
-    warehouse: Warehouse, settings: Settings, model: DexV1
+    warehouse: Warehouse, settings: Settings, scoring: Scoring
 ) -> None:
-    append(warehouse, model, [message(ADDRESS), message("bob")], 0)
-    running = scored(warehouse, model, [message(LOWER), message("eve")], 1)
+    append(warehouse, scoring, [message(ADDRESS), message("bob")], 0)
+    running = scored(warehouse, scoring, [message(LOWER), message("eve")], 1)
     with pytest.raises(DeltaError, match="1 files hold some that no commit names"):
         forget(wallet(ADDRESS), settings)
     commit_files(warehouse, running.files, ("run", 1))
@@ -306,9 +306,9 @@ def test_files_of_running_tasks_stay_and_are_told_of(
 
 
 def test_files_of_tasks_that_failed_long_ago_are_deleted(
-    warehouse: Warehouse, settings: Settings, model: DexV1
+    warehouse: Warehouse, settings: Settings, scoring: Scoring
 ) -> None:
-    failed = scored(warehouse, model, [message(ADDRESS)], 1)
+    failed = scored(warehouse, scoring, [message(ADDRESS)], 1)
     for file in failed.files:
         torn = Path(warehouse.path(SCORES), "part-torn.parquet")
         torn.write_bytes(Path(warehouse.uri(file)).read_bytes()[:-20])
@@ -322,22 +322,22 @@ def test_files_of_tasks_that_failed_long_ago_are_deleted(
 
 
 def test_a_wallet_that_is_no_address_is_meant_to_the_letter(
-    warehouse: Warehouse, settings: Settings, model: DexV1
+    warehouse: Warehouse, settings: Settings, scoring: Scoring
 ) -> None:
     names = ["bob", "Bob", "add", "bobby"]
-    append(warehouse, model, [message(name) for name in names], 0)
+    append(warehouse, scoring, [message(name) for name in names], 0)
     for name in ("bob", "add"):
         forget(wallet(name), settings)
     assert sorted(row["wallet_address"] for row in warehouse.rows(SCORES)) == ["Bob", "bobby"]
 
 
 def test_old_rows_go_by_the_age_of_each_table(
-    warehouse: Warehouse, settings: Settings, model: DexV1
+    warehouse: Warehouse, settings: Settings, scoring: Scoring
 ) -> None:
     for age in (10, 3, 1):
         when = NOW - age * DAY
         records = [message(f"wallet{age}", when=when), Record(None, b"broken", when * 1000)]
-        append(warehouse, model, records, 10 - age, at=when)
+        append(warehouse, scoring, records, 10 - age, at=when)
     files = set(Path(warehouse.root).rglob("*.parquet"))
     old = AgeFilter(NOW - 5 * DAY)
     forget(ForgetOptions(old, tables=("scores",)), settings)
@@ -353,9 +353,9 @@ def test_old_rows_go_by_the_age_of_each_table(
 
 
 def test_only_the_old_rows_of_a_file_go(
-    warehouse: Warehouse, settings: Settings, model: DexV1
+    warehouse: Warehouse, settings: Settings, scoring: Scoring
 ) -> None:
-    append(warehouse, model, [message(f"wallet{n}", when=NOW - n * DAY) for n in range(10)], 0)
+    append(warehouse, scoring, [message(f"wallet{n}", when=NOW - n * DAY) for n in range(10)], 0)
     forget(ForgetOptions(AgeFilter(NOW - 5 * DAY)), settings)
     for table in (SCORES, TRANSACTIONS):
         wallets = {row["wallet_address"] for row in warehouse.rows(table)}
@@ -369,9 +369,9 @@ def test_one_upkeep_at_a_time(warehouse: Warehouse, settings: Settings) -> None:
 
 
 def test_files_that_another_commit_took_are_not_replaced(
-    warehouse: Warehouse, model: DexV1
+    warehouse: Warehouse, scoring: Scoring
 ) -> None:
-    append(warehouse, model, [message(ADDRESS)], 0)
+    append(warehouse, scoring, [message(ADDRESS)], 0)
     [uri] = warehouse.files(SCORES)
     write_deltalake(warehouse.path(SCORES), SCORES.columns.empty_table(), mode="overwrite")
     with pytest.raises(Exception, match="are gone"):
@@ -389,8 +389,8 @@ def run(warehouse: Warehouse, job: str, *arguments: str) -> subprocess.Completed
     )
 
 
-def test_the_commands(warehouse: Warehouse, model: DexV1) -> None:
-    append(warehouse, model, [message(ADDRESS), message("bob")], 0)
+def test_the_commands(warehouse: Warehouse, scoring: Scoring) -> None:
+    append(warehouse, scoring, [message(ADDRESS), message("bob")], 0)
     done = run(warehouse, "forget", "--wallet", LOWER, "--dry-run")
     assert done.stdout.splitlines()[0].split()[:3] == ["scores", "1", "rows"], done.stderr
     done = run(warehouse, "forget", "--wallet", LOWER, "--purge", "--wait", "0")

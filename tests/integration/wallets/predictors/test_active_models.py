@@ -19,12 +19,12 @@ from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.infra.mlflow.model_copies import ModelCopies
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.config import WalletModel
 from scorestream.wallets.predictors.trial import TRIAL_SECONDS
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from scorestream.wallets.stream.metrics import StreamMetrics
 from tools.local.ports import HOST, free_port
 from tools.testkit.golden import differences, golden_records, golden_wallets
@@ -47,7 +47,7 @@ class Stream:
         installation: Installation,
         spark: SparkSession,
         warehouse: Warehouse,
-        model: DexV1,
+        scoring: Scoring,
         models: Sequence[WalletModel],
         *,
         incremental: bool = False,
@@ -67,7 +67,7 @@ class Stream:
         self.active_models.start()
         self.number = 0
         self.delivery, _ = open_delivery(
-            self.settings, spark, warehouse, model, active_models=self.active_models
+            self.settings, spark, warehouse, scoring, active_models=self.active_models
         )
 
     def batch(self) -> list[dict[str, Any]]:
@@ -116,14 +116,14 @@ def test_values_land_in_delta_and_kafka_and_a_promoted_version_serves_the_next_b
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
 ) -> None:
     settings = filled.settings
     register(settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0", columns=("num_swaps",))
     register(settings, tmp_path, "some", "[None, *rows['zscore'][1:]]")
     some = WalletModel(model="some@champion")
-    stream = Stream(filled, spark, warehouse, model, [SWAPS, some], incremental=incremental)
+    stream = Stream(filled, spark, warehouse, scoring, [SWAPS, some], incremental=incremental)
     first = stream.batch()
     assert values(first) == swaps(first, 2.0, "1")
     # One wallet of each Arrow batch has no value; that is no failure of it or of the model.
@@ -157,11 +157,11 @@ def test_a_version_that_cannot_be_applied_never_serves(
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
 ) -> None:
     register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
-    stream = Stream(filled, spark, warehouse, model, [SWAPS])
+    stream = Stream(filled, spark, warehouse, scoring, [SWAPS])
     register(filled.settings, tmp_path, "swaps", "1 / 0")
     rows = stream.batch()
     assert values(rows) == swaps(rows, 2.0, "1")
@@ -172,14 +172,18 @@ def test_a_version_that_cannot_be_applied_never_serves(
 
 
 def test_a_version_that_fails_in_a_batch_steps_back_behind_the_one_before(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    scoring: Scoring,
+    tmp_path: Path,
 ) -> None:
     good, only = "rows['num_swaps'] * 2.0", WalletModel(model="only")
     # It passes the trial, whose scores no other wallet has.
     bad = "rows['num_swaps'] * 1.0 if rows['zscore'].isin([12.5, 240, 870]).all() else 1 / 0"
     register(filled.settings, tmp_path, "swaps", good)
     register(filled.settings, tmp_path, "only", bad)
-    stream = Stream(filled, spark, warehouse, model, [SWAPS, only])
+    stream = Stream(filled, spark, warehouse, scoring, [SWAPS, only])
     first = stream.batch()
     # With no version before it, its value lacks, and nothing else.
     assert values(first, "only") == [None] * 3
@@ -205,12 +209,16 @@ def test_a_version_that_fails_in_a_batch_steps_back_behind_the_one_before(
 
 
 def test_a_batch_that_is_stored_keeps_its_versions_when_it_comes_again(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    scoring: Scoring,
+    tmp_path: Path,
 ) -> None:
     register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
-    stored = Stream(filled, spark, warehouse, model, [SWAPS]).batch()
+    stored = Stream(filled, spark, warehouse, scoring, [SWAPS]).batch()
     register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 3.0")
-    Stream(filled, spark, warehouse, model, [SWAPS]).again(0)
+    Stream(filled, spark, warehouse, scoring, [SWAPS]).again(0)
     assert sorted(warehouse.rows(SCORES), key=lambda r: int(r["source_offset"])) == stored
     published = filled.messages(filled.settings.kafka_success_topic)
     assert {m.headers["model-swaps"] for m in published} == {b"1"}
@@ -220,31 +228,31 @@ def test_without_its_registry_a_start_takes_what_served_last_or_says_why_it_cann
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     register(filled.settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
-    stream = Stream(filled, spark, warehouse, model, [SWAPS])
+    stream = Stream(filled, spark, warehouse, scoring, [SWAPS])
     stream.batch()
     away = SecretStr(f"http://user:hunter2@{HOST}:{free_port()}")
     elsewhere = stream.settings.model_copy(update={"mlflow_tracking_uri": away})
     # What another registry named is no copy of what this one did.
     with pytest.raises(ModelError, match="no earlier version is in the warehouse"):
-        Stream(filled, spark, warehouse, model, [SWAPS], registry=away)
+        Stream(filled, spark, warehouse, scoring, [SWAPS], registry=away)
     ModelCopies(elsewhere).record_active_versions(
         "swaps", ModelCopies(stream.settings).read_active_versions("swaps", "swaps")
     )
-    again = Stream(filled, spark, warehouse, model, [SWAPS], registry=away)
+    again = Stream(filled, spark, warehouse, scoring, [SWAPS], registry=away)
     again.number = 1
     rows = again.batch()
     assert values(rows) == swaps(rows, 2.0, "1")
     assert again.metric("scorestream_model_alarm", model="swaps") == 1.0
     other = "other@champion"
     with pytest.raises(ModelError, match=rf"model {other} cannot be applied") as failed:
-        Stream(filled, spark, warehouse, model, [WalletModel(model=other)], registry=away)
+        Stream(filled, spark, warehouse, scoring, [WalletModel(model=other)], registry=away)
     skipped = [WalletModel(model=other, on_missing="skip")]
-    without = Stream(filled, spark, warehouse, model, skipped, registry=away)
+    without = Stream(filled, spark, warehouse, scoring, skipped, registry=away)
     without.number = 2
     assert values(without.batch(), "other") == [None] * 3
     assert without.metric("scorestream_model_version", model="other") == 0.0
@@ -257,13 +265,13 @@ def test_backfills_give_the_values_of_the_stream_and_keep_their_versions_when_th
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = filled.settings.model_copy(update={"wallet_models": "swaps"})
     register(settings, tmp_path, "swaps", "rows['num_swaps'] * 2.0")
-    streamed = Stream(filled, spark, warehouse, model, [SWAPS]).batch()
+    streamed = Stream(filled, spark, warehouse, scoring, [SWAPS]).batch()
     path = tmp_path / "wallets.jsonl"
     lines = [{"as_of": g.as_of, "message": g.message} for g in golden_wallets()[:3]]
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
@@ -294,7 +302,7 @@ def test_a_backfill_says_which_wallets_lack_a_value(
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

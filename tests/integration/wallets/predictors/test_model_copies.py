@@ -25,6 +25,7 @@ from scorestream.infra.mlflow.store import ModelStore
 from scorestream.infra.spark.process_isolation import Isolation, WorkFailed
 from scorestream.infra.storage.filesystem import copy_folder, file_sizes, filesystem_of
 from scorestream.wallets.core.pipeline import Scored, score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.predictors.active_models import ActiveModels
@@ -36,10 +37,9 @@ from scorestream.wallets.predictors.pyfunc import get_loaded_copy, load_copy
 from scorestream.wallets.predictors.trial import TRIAL_SECONDS, build_trial_rows, try_version
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from scorestream.wallets.stream.metrics import StreamMetrics
 from tools.local.ports import HOST
-from tools.testkit.golden import configured_model, golden_records, golden_wallets
+from tools.testkit.golden import configured_scoring, golden_records, golden_wallets
 from tools.testkit.models import settings_of, train, write_csv
 from tools.testkit.pyfuncs import WRONG, register
 from tools.testkit.records import records_of
@@ -72,7 +72,7 @@ def until(is_so: Callable[[], bool]) -> None:
 def scored_wallets() -> Scored:
     golden = golden_wallets()[:5]
     moments = np.array([g.as_of for g in golden])
-    return score_messages([g.value for g in golden], moments, configured_model())
+    return score_messages([g.value for g in golden], moments, configured_scoring())
 
 
 def copied(
@@ -396,7 +396,7 @@ def test_a_process_holds_the_newest_versions_of_a_model(
     assert get_loaded_copy(oldest.version) is not oldest
 
 
-def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) -> None:
+def test_a_classifier_of_ours_gives_its_probability(scoring: Scoring, folder: Path) -> None:
     """One that a configuration trains, over columns that wallets have."""
     settings = settings_of(folder)
     rows = [{"num_swaps": n % 90, "active": "yes" if n % 90 > 40 else "no"} for n in range(400)]
@@ -408,7 +408,7 @@ def test_a_classifier_of_ours_gives_its_probability(model: DexV1, folder: Path) 
     golden = golden_wallets()[:20]
     moments = np.array([g.as_of for g in golden])
     with ModelApplier(active_models.batch_models) as applier:
-        scored = applier.apply(score_messages([g.value for g in golden], moments, model))
+        scored = applier.apply(score_messages([g.value for g in golden], moments, scoring))
     found = {
         row["features"]["num_swaps"]: dict(row["models"])["activity"]["value"]
         for row in scored.scores.to_pylist()
@@ -436,7 +436,7 @@ def test_a_model_that_fails_leaves_the_scores_and_the_other_models(
         [BatchModel(bad), BatchModel(good)], is_isolated=is_isolated, timeout=30.0
     ) as applier:
         rows = applier.apply(scored).scores
-    assert rows.drop_columns(["models"]) == scored.scores.drop_columns(["models"])
+    assert rows.drop_columns(["models"]) == scored.scores
     assert [dict(each).keys() for each in rows["models"].to_pylist()] == [{"given"}] * 5
     assert [(use.version, use.problem) for use in applier.uses] == [(bad, told), (good, None)]
 
@@ -454,18 +454,18 @@ def test_what_ends_its_process_is_called_once_a_task(folder: Path) -> None:
 
 
 def test_a_batch_that_is_scored_once_more_isolates_models(
-    model: DexV1, folder: Path, tmp_path: Path
+    scoring: Scoring, folder: Path, tmp_path: Path
 ) -> None:
     good = copied(folder, "rows['num_swaps'] * 2.0")
     deadly = copied(folder, "__import__('os')._exit(9)", name="deadly")
     warehouse = Warehouse(str(tmp_path), CATALOG)
     warehouse.create_tables()
     batch_models = (BatchModel(deadly), BatchModel(good))
-    facts = BatchFacts.of("run", 0, 1.7e9, model, code_version="1", models=batch_models)
+    facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1", models=batch_models)
     isolation = Isolation.ALWAYS
     scored = score_records(
         [records_of(golden_records()[:5])],
-        model,
+        scoring,
         include_transactions=True,
         isolation=isolation,
         timeout=30.0,

@@ -22,6 +22,7 @@ from scorestream.infra.errors import ConfigurationError, InputError, ReferenceDa
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.reference import refresh_thresholds as job
@@ -39,7 +40,6 @@ from scorestream.wallets.reference.refresh_thresholds import (
 from scorestream.wallets.reference.snapshots import current_reference, keep_copy
 from scorestream.wallets.schema.columns import PERCENTILES
 from scorestream.wallets.schema.tables import PROTOCOL_THRESHOLDS, SCORES, TRANSACTIONS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.go_programs import has_go
 from tools.testkit.golden import golden_records
 from tools.testkit.mongo_server import NO_GO, own_server
@@ -57,12 +57,14 @@ def settings(warehouse: Warehouse) -> Settings:
     return Settings(scorestream_warehouse=warehouse.root)
 
 
-def store(warehouse: Warehouse, model: DexV1, records: list[Record], first_offset: int = 0) -> None:
+def store(
+    warehouse: Warehouse, scoring: Scoring, records: list[Record], first_offset: int = 0
+) -> None:
     """Messages and their history, as the stream stores them."""
-    facts = BatchFacts.of("stream", first_offset, 1.7e9, model, code_version="1")
+    facts = BatchFacts.of("stream", first_offset, 1.7e9, scoring, code_version="1")
     batch = records_of(records, first_offset)
     report = write_scored(
-        score_records([batch], model, include_transactions=True),
+        score_records([batch], scoring, include_transactions=True),
         warehouse.root,
         facts,
         include_transactions=True,
@@ -117,9 +119,9 @@ def expected(rows: list[dict[str, Any]], as_of: int) -> dict[tuple[str, ...], li
 
 
 def test_percentiles_of_golden_wallets_are_those_of_plain_python(
-    warehouse: Warehouse, model: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
-    store(warehouse, model, golden_records())
+    store(warehouse, scoring, golden_records())
     rows = warehouse.rows(TRANSACTIONS)
     as_of = sorted(r["timestamp"] for r in rows)[len(rows) // 2]
     for moment in (as_of, LATE):
@@ -135,12 +137,12 @@ def test_percentiles_of_golden_wallets_are_those_of_plain_python(
 
 
 def test_a_document_counts_once_as_it_was_last_known(
-    warehouse: Warehouse, model: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
     first = message("0xAB", swap("a", 100, 90), swap("b", 7, 0), deposit("c", 50))
     later = message("0xab", swap("a", 3, 5), deposit("c", 50, timestamp=LATE), as_of=2_000_000)
-    store(warehouse, model, [later])
-    store(warehouse, model, [first], first_offset=9)
+    store(warehouse, scoring, [later])
+    store(warehouse, scoring, [first], first_offset=9)
     # a: the later message's smaller leg; b: its only priced leg; c: moved beyond the moment.
     assert medians(spark, warehouse, LATE - 1) == {
         (protocol, feature): (value, 1)
@@ -151,11 +153,11 @@ def test_a_document_counts_once_as_it_was_last_known(
 
 
 def test_of_a_document_twice_in_a_message_the_same_one_counts_as_in_scores(
-    warehouse: Warehouse, model: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
     twice = swap("a", 9, 9, timestamp=4), swap("a", 1, 1, timestamp=5), swap("a", 2, 2, timestamp=5)
     for offset, rows in enumerate((twice, twice[::-1])):
-        store(warehouse, model, [message(str(offset), *rows)], offset)
+        store(warehouse, scoring, [message(str(offset), *rows)], offset)
     run_backfill(
         BackfillOptions("transactions", (LATE,), run_id="history"),
         Settings(scorestream_warehouse=warehouse.root),
@@ -166,7 +168,7 @@ def test_of_a_document_twice_in_a_message_the_same_one_counts_as_in_scores(
 
 
 def test_wallets_are_in_the_samples_of_what_they_have(
-    warehouse: Warehouse, model: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
     records = [
         message("unpriced", swap("a", 0, 0)),
@@ -175,9 +177,9 @@ def test_wallets_are_in_the_samples_of_what_they_have(
         message("beyond", deposit("a", 8e307), deposit("b", 8e307, timestamp=11)),
         message("other", {"document_id": "a", "action": "borrow", "timestamp": 1}),
     ]
-    store(warehouse, model, records[:3] + records[4:])
-    store(warehouse, model, [message("beyond", deposit("a", 8e307))], 10)
-    store(warehouse, model, [message("beyond", deposit("b", 8e307))], 20)
+    store(warehouse, scoring, records[:3] + records[4:])
+    store(warehouse, scoring, [message("beyond", deposit("a", 8e307))], 10)
+    store(warehouse, scoring, [message("beyond", deposit("b", 8e307))], 20)
     assert medians(spark, warehouse) == {
         ("*", "volume"): (5.0, 2),
         ("*", "num_swaps"): (1.5, 2),
@@ -195,9 +197,9 @@ def test_wallets_are_in_the_samples_of_what_they_have(
 
 
 def test_the_order_of_rows_changes_no_digit(
-    warehouse: Warehouse, model: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
-    store(warehouse, model, golden_records())
+    store(warehouse, scoring, golden_records())
     options = RefreshOptions(LATE, min_wallets=2)
     before = compute_thresholds(spark, warehouse, options)
     path = warehouse.path(TRANSACTIONS)
@@ -211,12 +213,12 @@ def test_the_order_of_rows_changes_no_digit(
 
 def test_large_samples_are_approximate_and_said_to_be(
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store(warehouse, model, [message(str(i), swap("a", i + 1, 0)) for i in range(10)])
+    store(warehouse, scoring, [message(str(i), swap("a", i + 1, 0)) for i in range(10)])
     refresh_thresholds(RefreshOptions(LATE, 10), settings)
     assert "approximate" not in capsys.readouterr().out
     monkeypatch.setattr(job, "MAX_EXACT", 9)
@@ -232,12 +234,12 @@ def test_large_samples_are_approximate_and_said_to_be(
 
 def test_versions_stay_and_the_newest_counts(
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     settings: Settings,
     spark: SparkSession,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store(warehouse, model, [message(str(i), swap("a", i, i)) for i in range(3)])
+    store(warehouse, scoring, [message(str(i), swap("a", i, i)) for i in range(3)])
     conf = load_conf_reference(CONF)
     keep_copy(conf, warehouse)
     for as_of in (20, LATE, LATE):
@@ -261,9 +263,9 @@ def test_versions_stay_and_the_newest_counts(
 
 
 def test_what_is_exported_to_a_file_is_reference_data(
-    warehouse: Warehouse, model: DexV1, settings: Settings, tmp_path: Path
+    warehouse: Warehouse, scoring: Scoring, settings: Settings, tmp_path: Path
 ) -> None:
-    store(warehouse, model, golden_records())
+    store(warehouse, scoring, golden_records())
     path = tmp_path / "new" / "thresholds.jsonl"
     refresh_thresholds(RefreshOptions(LATE, export=str(path)), settings)
     lines = path.read_text().splitlines()
@@ -287,9 +289,9 @@ def url() -> Iterator[str]:
 @pytest.mark.mongo
 @pytest.mark.skipif(not has_go(), reason=NO_GO)
 def test_what_is_exported_to_mongodb_is_read_back(
-    warehouse: Warehouse, model: DexV1, url: str
+    warehouse: Warehouse, scoring: Scoring, url: str
 ) -> None:
-    store(warehouse, model, golden_records())
+    store(warehouse, scoring, golden_records())
     settings = Settings(
         scorestream_warehouse=warehouse.root,
         mongodb_url=SecretStr(url),
@@ -314,21 +316,23 @@ def test_what_is_exported_to_mongodb_is_read_back(
 
 
 def test_an_export_that_cannot_be_made_is_an_error(
-    warehouse: Warehouse, model: DexV1, settings: Settings
+    warehouse: Warehouse, scoring: Scoring, settings: Settings
 ) -> None:
     with pytest.raises(ConfigurationError, match="set MONGODB_URL"):
         refresh_thresholds(RefreshOptions(LATE, export="mongodb"), settings)
-    store(warehouse, model, [message("a", swap("a", 1, 1))])
+    store(warehouse, scoring, [message("a", swap("a", 1, 1))])
     away = settings.model_copy(update={"mongodb_url": SecretStr("mongodb://u:hunter2@127.0.0.1:1")})
     with pytest.raises(ReferenceDataUnavailable, match=r"127.0.0.1:1 cannot be written") as refused:
         refresh_thresholds(RefreshOptions(LATE, 1, "mongodb"), away)
     assert "hunter2" not in str(refused.value)
 
 
-def test_nothing_to_compute_is_said(warehouse: Warehouse, model: DexV1, settings: Settings) -> None:
+def test_nothing_to_compute_is_said(
+    warehouse: Warehouse, scoring: Scoring, settings: Settings
+) -> None:
     with pytest.raises(InputError, match=r"no deposit and no swap up to 2033-05-18T03:33:20Z"):
         refresh_thresholds(RefreshOptions(LATE), settings)
-    store(warehouse, model, [message("a", swap("a", 1, 1)), message("b", swap("a", 1, 1))])
+    store(warehouse, scoring, [message("a", swap("a", 1, 1)), message("b", swap("a", 1, 1))])
     with pytest.raises(InputError, match=r"up to 1970-01-01T00:00:09Z; .* later --as-of"):
         refresh_thresholds(RefreshOptions(9), settings)
     with pytest.raises(

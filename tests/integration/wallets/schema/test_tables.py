@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import DeltaError
 from scorestream.infra.kafka.producer import Record
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import (
     ScoringReport,
     commit_files,
@@ -23,7 +24,6 @@ from scorestream.wallets.execution.scoring_task import (
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.schema.tables import SCORES, TABLES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG, VIEWS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import broken_records, golden_records, golden_wallets
 from tools.testkit.records import records_of
 
@@ -31,10 +31,10 @@ pytestmark = pytest.mark.spark
 
 
 def scored(
-    warehouse: Warehouse, model: DexV1, records: Sequence[Record], first_offset: int = 0
+    warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], first_offset: int = 0
 ) -> ScoringReport:
-    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0, model, code_version="1+test")
-    batches = score_records([records_of(records, first_offset)], model, include_transactions=True)
+    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0, scoring, code_version="1+test")
+    batches = score_records([records_of(records, first_offset)], scoring, include_transactions=True)
     return write_scored(batches, warehouse.root, facts, include_transactions=True)
 
 
@@ -43,9 +43,9 @@ def commit(warehouse: Warehouse, report: ScoringReport, version: int | None = No
 
 
 def test_files_are_seen_once_they_are_committed(
-    warehouse: Warehouse, model: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
-    report = scored(warehouse, model, golden_records()[:5] + broken_records()[:2])
+    report = scored(warehouse, scoring, golden_records()[:5] + broken_records()[:2])
     assert (report.scores, sum(report.rejects.values())) == (5, 2)
     assert warehouse.is_empty(SCORES)
     for _ in range(2):
@@ -53,14 +53,14 @@ def test_files_are_seen_once_they_are_committed(
     assert spark.table("scores").count() == 5
     assert spark.table("rejects").count() == 2
     assert spark.table("transactions").count() == report.transactions
-    commit(warehouse, scored(warehouse, model, golden_records()[:5]), version=8)
+    commit(warehouse, scored(warehouse, scoring, golden_records()[:5]), version=8)
     assert spark.table("scores").count() == 10
     assert spark.sql("SELECT count(*) AS n FROM scores VERSION AS OF 1").collect()[0].n == 5
 
 
-def test_statistics_let_readers_skip_files(warehouse: Warehouse, model: DexV1) -> None:
+def test_statistics_let_readers_skip_files(warehouse: Warehouse, scoring: Scoring) -> None:
     for first in (0, 100):
-        commit(warehouse, scored(warehouse, model, golden_records()[:10], first))
+        commit(warehouse, scored(warehouse, scoring, golden_records()[:10], first))
     for table in (SCORES, TRANSACTIONS):
         assert len(warehouse.files(table, [[("source_offset", ">=", 0)]])) == 2
         assert len(warehouse.files(table, [[("source_offset", ">=", 50)]])) == 1
@@ -74,12 +74,12 @@ def test_columns_have_their_comments(warehouse: Warehouse, spark: SparkSession) 
 
 
 def test_every_table_and_view_can_be_queried(
-    warehouse: Warehouse, model: DexV1, spark: SparkSession
+    warehouse: Warehouse, scoring: Scoring, spark: SparkSession
 ) -> None:
     upper = Record(b"k", _simple("0xAB", "borrow"), 5_000)
     lower = Record(b"k", _simple("0xab", "borrow"), 9_000)
     records = [upper, lower, *golden_records(), Record(None, None, 0)]
-    commit(warehouse, scored(warehouse, model, records))
+    commit(warehouse, scored(warehouse, scoring, records))
     sql = spark.sql
     for name in [*[t.name for t in TABLES], *[v.name for v in VIEWS]]:
         sql(f"SELECT * FROM {name}").collect()

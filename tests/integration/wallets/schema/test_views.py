@@ -16,11 +16,11 @@ from scorestream.infra.delta.data_files import TableWriter
 from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import score_records
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TABLES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG, VIEWS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.accounts import ACCOUNTS, Tables, sort_rows
 from tools.testkit.analysed import by_duckdb, by_spark
 from tools.testkit.golden import golden_records
@@ -197,14 +197,14 @@ def test_views_hold_what_their_accounts_say_in_spark_too(
 
 
 def test_times_that_no_calendar_has_break_no_view(
-    warehouse: Warehouse, spark: SparkSession, model: DexV1
+    warehouse: Warehouse, spark: SparkSession, scoring: Scoring
 ) -> None:
     """Scores of earlier versions had the moments of whatever a record said; rejects keep theirs."""
     moments = (7, -(2**63) // 1000, 2**63 // 1000)
     write(warehouse, SCORES, *(score(at, 1, 1, 1.0) for at in moments))
     records = records_of([golden_records()[0]._replace(timestamp=at) for at in NO_MOMENTS])
-    facts = BatchFacts.of("run", 0, 1_767_323_045.0, model, code_version="1")
-    [(scored, _)] = score_records([records], model, include_transactions=True)
+    facts = BatchFacts.of("run", 0, 1_767_323_045.0, scoring, code_version="1")
+    [(scored, _)] = score_records([records], scoring, include_transactions=True)
     warehouse.write(REJECTS, table_rows(scored, records, facts)[REJECTS])
     for name in (*(view.name for view in VIEWS), REJECTS.name):
         sql = f"SELECT * FROM {name}"

@@ -17,11 +17,11 @@ from scorestream.infra.kafka.consumer import OffsetRange
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution import history_lookup
 from scorestream.wallets.execution.history_lookup import wallet_files
 from scorestream.wallets.schema.tables import SCORES, TRANSACTIONS
 from scorestream.wallets.schema.views import CATALOG
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import SCORED_COLUMNS, differences
 from tools.testkit.increments import (
     check_last_scores,
@@ -45,11 +45,11 @@ class Stream:
         installation: Installation,
         spark: SparkSession,
         warehouse: Warehouse,
-        model: DexV1,
+        scoring: Scoring,
     ) -> None:
         self.installation = installation
         self.settings = installation.settings.model_copy(update={"wallet_messages": "incremental"})
-        self.delivery, self.reports = open_delivery(self.settings, spark, warehouse, model)
+        self.delivery, self.reports = open_delivery(self.settings, spark, warehouse, scoring)
 
     def publish(self, records: list[Record]) -> list[OffsetRange]:
         """Publish, and the ranges of what was published."""
@@ -68,8 +68,10 @@ def topic(installation: Installation) -> Installation:
 
 
 @pytest.fixture
-def stream(topic: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1) -> Stream:
-    return Stream(topic, spark, warehouse, model)
+def stream(
+    topic: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
+) -> Stream:
+    return Stream(topic, spark, warehouse, scoring)
 
 
 def scores(warehouse: Warehouse, run_id: str) -> list[str]:
@@ -177,12 +179,12 @@ def test_a_batch_that_was_cut_off_is_finished(
     topic: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second, third = increments()
     broken = [Record(None, b"nonsense", 1000), record("ahead", [parts(eligible()[0])[0][0]], 1)]
-    stream = Stream(topic, spark, warehouse, model)
+    stream = Stream(topic, spark, warehouse, scoring)
     stream.delivery.deliver(stream.publish(first), "stream", 0)
     ranges = stream.publish([*second, *broken])
     whole = Warehouse.append
@@ -200,7 +202,7 @@ def test_a_batch_that_was_cut_off_is_finished(
         patch.setattr(Delivery, "_publish", _fail)
         with pytest.raises(CutOffError):
             stream.delivery.deliver(ranges, "stream", 1)
-    again = Stream(topic, spark, warehouse, model)
+    again = Stream(topic, spark, warehouse, scoring)
     again.delivery.deliver(ranges, "stream", 1)
     again.delivery.deliver(again.publish(third), "stream", 2)
     check_last_scores(warehouse.rows(SCORES))

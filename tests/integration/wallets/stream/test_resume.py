@@ -25,15 +25,17 @@ from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import CheckpointError
 from scorestream.infra.kafka.connection import client_options
 from scorestream.infra.kafka.consumer import OffsetRange
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.schema.tables import COVERAGE, REJECTS, SCORES
 from scorestream.wallets.schema.views import CATALOG
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from scorestream.wallets.stream.scoring import Scoring
+from scorestream.wallets.stream.transform import ScoreTransform
 from tools.benchmarks.workload import WHALE_TRANSACTIONS, Workload
 from tools.testkit import mortal
 from tools.testkit.delivery_checks import check_kafka_equals
 from tools.testkit.golden import (
     broken_records,
+    configured_dex_v1,
     differences,
     golden_records,
     golden_wallets,
@@ -103,7 +105,7 @@ def cut_off(
     window: str,
     installation: Installation,
     spark: SparkSession,
-    model: DexV1,
+    scoring: Scoring,
     ranges: list[OffsetRange],
     batch: tuple[str, int],
     code: str = "1",
@@ -111,28 +113,29 @@ def cut_off(
     """A start, and a batch of it that is cut off in a window."""
     survives = min(WINDOWS.index(window), 3)
     dying = CutOffWarehouse(installation.settings.warehouse, survives)
-    delivery, _ = open_delivery(installation.settings, spark, dying, model, code=code)
+    delivery, _ = open_delivery(installation.settings, spark, dying, scoring, code=code)
     with pytest.MonkeyPatch.context() as patch:
         if window == "kafka":
             patch.setattr(Delivery, "_publish", _fail)
         if window == "coverage":
             patch.setattr(Delivery, "_record", _fail)
         if window == "checkpoint":
-            patch.setattr(Scoring, "delivered", _fail)
+            patch.setattr(ScoreTransform, "delivered", _fail)
         with pytest.raises(CutOffError):
             delivery.deliver(ranges, *batch)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_batch_cut_off_between_the_sinks_is_finished_from_what_is_stored(
-    window: str, filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+    window: str, filled: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
 ) -> None:
     ranges = offsets(filled, 0, len(RECORDS))
-    cut_off(window, filled, spark, model, ranges, ("run", 0))
+    cut_off(window, filled, spark, scoring, ranges, ("run", 0))
 
     # Since then the code has changed: what is stored counts, only the rest is scored by it.
-    other = model.config.model_copy(update={"stable_symbols": frozenset({"XXX"})})
-    second, reports = open_delivery(filled.settings, spark, warehouse, DexV1(other), code="2")
+    other = configured_dex_v1().config.model_copy(update={"stable_symbols": frozenset({"XXX"})})
+    changed = Scoring("dex-v1", DexV1(other))
+    second, reports = open_delivery(filled.settings, spark, warehouse, changed, code="2")
     second.deliver(ranges, "run", 0)
 
     check_tables(filled)
@@ -146,7 +149,7 @@ def test_any_number_of_lost_checkpoints_in_a_row_loses_and_doubles_nothing(
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each start is cut off in another window, plans other batches, and has another clock."""
@@ -155,8 +158,8 @@ def test_any_number_of_lost_checkpoints_in_a_row_loses_and_doubles_nothing(
         monkeypatch.setattr(time, "time", lambda: now - 86_400 * number)  # noqa: B023
         delivered = start_over(warehouse, filled.settings, [0]).coverage.starts.get(0, 0)
         ranges = offsets(filled, delivered, min(delivered + 3 + number % 2, end))
-        cut_off(window, filled, spark, model, ranges, (f"run {number}", 0))
-    last, _ = open_delivery(filled.settings, spark, warehouse, model)
+        cut_off(window, filled, spark, scoring, ranges, (f"run {number}", 0))
+    last, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     [(_, delivered)] = last.coverage.starts.items()
     assert delivered == 3 + (len(WINDOWS) - 1) % 2
     last.deliver(offsets(filled, delivered, delivered + 1), "last", 0)
@@ -166,14 +169,14 @@ def test_any_number_of_lost_checkpoints_in_a_row_loses_and_doubles_nothing(
 
 
 def test_what_is_delivered_is_neither_fetched_nor_published_again(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
 ) -> None:
     """A forgotten wallet, for one, does not come back with a lost checkpoint."""
-    first, _ = open_delivery(filled.settings, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     first.deliver(offsets(filled, 0, 4), "run", 0)
     published = len(filled.messages(filled.settings.kafka_success_topic))
     DeltaTable(warehouse.path(SCORES)).delete("source_offset = 2")
-    second, reports = open_delivery(filled.settings, spark, warehouse, model)
+    second, reports = open_delivery(filled.settings, spark, warehouse, scoring)
     second.deliver(offsets(filled, 0, 5), "another run", 0)
     assert [r.messages for r in reports] == [1]
     assert sorted(offsets_of(filled.rows("scores"))) == [(0, 0), (0, 1), (0, 3), (0, 4)]
@@ -184,12 +187,12 @@ def test_another_pass_does_not_take_the_first_ones_rows_for_its_own(
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
 ) -> None:
     """A lost checkpoint in the midst of it goes on with it."""
     whole = offsets(filled, 0, len(RECORDS))
-    first, _ = open_delivery(filled.settings, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     first.start.records.write(replace(first.coverage, topic_id=topic_id(filled)))
     first.deliver(whole, "first", 0)
     for number, reprocess in enumerate((True, False)):
@@ -197,11 +200,11 @@ def test_another_pass_does_not_take_the_first_ones_rows_for_its_own(
         dying = CutOffWarehouse(warehouse.root, 2)
         start = start_at(filled, dying, checkpoint, reprocess=reprocess)
         assert start.coverage.generation == checkpoint.generation() == 1
-        again, _ = open_delivery(filled.settings, spark, dying, model, start=start)
+        again, _ = open_delivery(filled.settings, spark, dying, scoring, start=start)
         with pytest.raises(CutOffError):
             again.deliver(whole, f"again {number}", 0)
     start = start_at(filled, warehouse, Checkpoint(spark, str(tmp_path / "last")))
-    last, _ = open_delivery(filled.settings, spark, warehouse, model, start=start)
+    last, _ = open_delivery(filled.settings, spark, warehouse, scoring, start=start)
     last.deliver(whole, "last", 0)
     stored = filled.rows("scores") + filled.rows("rejects")
     assert Counter((row["generation"], row["source_offset"]) for row in stored) == dict.fromkeys(
@@ -218,16 +221,16 @@ def _fail(*_: Any) -> None:
 
 
 def test_scores_that_were_stored_without_their_transactions_get_them(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
 ) -> None:
     ranges = offsets(filled, 0, len(RECORDS))
     settings = filled.settings.model_copy(update={"scorestream_transactions": "off"})
-    lean, _ = open_delivery(settings, spark, warehouse, model)
+    lean, _ = open_delivery(settings, spark, warehouse, scoring)
     lean._record = _fail  # type: ignore[method-assign,assignment]
     with pytest.raises(CutOffError):
         lean.deliver(ranges, "run", 0)
     assert filled.rows("transactions") == []
-    full, _ = open_delivery(filled.settings, spark, warehouse, model)
+    full, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     full.deliver(ranges, "run", 0)
     check_tables(filled)
     check_published(filled)
@@ -258,14 +261,14 @@ def test_a_warehouse_of_an_earlier_version_is_finished_by_a_new_checkpoint(
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
 ) -> None:
     """There is no coverage, and the two runs before were cut off in their newest batches."""
-    first, _ = open_delivery(filled.settings, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     first.deliver(offsets(filled, 0, 2), "run", 0)
-    cut_off(window, filled, spark, model, offsets(filled, 2, 4), ("run", 1))
-    cut_off(window, filled, spark, model, offsets(filled, 2, 7), ("another", 0))
+    cut_off(window, filled, spark, scoring, offsets(filled, 2, 4), ("run", 1))
+    cut_off(window, filled, spark, scoring, offsets(filled, 2, 7), ("another", 0))
     shutil.rmtree(warehouse.path(COVERAGE))
     warehouse.create_tables()
 
@@ -273,7 +276,7 @@ def test_a_warehouse_of_an_earlier_version_is_finished_by_a_new_checkpoint(
     start = start_at(filled, warehouse, checkpoint)
     # Of `another` no batch is proven, so that all is looked at; nothing of it is stored twice.
     assert start.coverage.starts.get(0, 0) == 0
-    second, _ = open_delivery(filled.settings, spark, warehouse, model, start=start)
+    second, _ = open_delivery(filled.settings, spark, warehouse, scoring, start=start)
     second.deliver(offsets(filled, 0, len(RECORDS)), "last", 0)
     check_tables(filled)
     check_published(filled)
@@ -296,12 +299,12 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_records_what_it_proves(
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
     tmp_path: Path,
 ) -> None:
-    first, _ = open_delivery(filled.settings, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     first.deliver(offsets(filled, 0, 4), "run", 0)
-    cut_off("scores", filled, spark, model, offsets(filled, 4, 7), ("run", 1))
+    cut_off("scores", filled, spark, scoring, offsets(filled, 4, 7), ("run", 1))
     shutil.rmtree(warehouse.path(COVERAGE))
     warehouse.create_tables()
     topic = filled.input_topic
@@ -313,7 +316,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_records_what_it_proves(
         checkpoint = Checkpoint(spark, str(folder))
         start = start_at(filled, warehouse, checkpoint)
         assert (start.coverage.starts, checkpoint.generation()) == ({0: 4}, 0)
-    second, reports = open_delivery(filled.settings, spark, warehouse, model, start=start)
+    second, reports = open_delivery(filled.settings, spark, warehouse, scoring, start=start)
     second.deliver(offsets(filled, 4, 7), "run", 1)
     # One of the three was rejected before.
     assert [r.messages for r in reports] == [2]
@@ -328,7 +331,11 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_records_what_it_proves(
 
 
 def test_a_topic_that_was_recreated_is_refused_whatever_became_of_the_checkpoint(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    scoring: Scoring,
+    tmp_path: Path,
 ) -> None:
     records = open_coverage(warehouse, filled.settings)
     before = Coverage(filled.input_topic, "another", spans={0: Span(0, 2)})
@@ -342,10 +349,14 @@ def test_a_topic_that_was_recreated_is_refused_whatever_became_of_the_checkpoint
 
 
 def test_a_table_that_lost_commits_is_made_up_for(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1, tmp_path: Path
+    filled: Installation,
+    spark: SparkSession,
+    warehouse: Warehouse,
+    scoring: Scoring,
+    tmp_path: Path,
 ) -> None:
     """Two commits of `rejects`, and a start since that only moved its version on."""
-    first, _ = open_delivery(filled.settings, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     shutil.copytree(warehouse.path(REJECTS), tmp_path / "older")
     for batch, (start, end) in enumerate([(0, 7), (7, len(RECORDS))]):
         first.deliver(offsets(filled, start, end), "run", batch)
@@ -355,7 +366,7 @@ def test_a_table_that_lost_commits_is_made_up_for(
     again.fence = ("lease/stream", 9)
     for _ in range(9):
         again.fence_off(REJECTS)
-    second, reports = open_delivery(filled.settings, spark, again, model)
+    second, reports = open_delivery(filled.settings, spark, again, scoring)
     assert second.coverage.starts == {0: 0}
     second.deliver(offsets(filled, 0, len(RECORDS)), "another", 0)
     assert [(r.scores, r.rejects) for r in reports] == [(0, 3)]
@@ -363,36 +374,36 @@ def test_a_table_that_lost_commits_is_made_up_for(
 
 
 def test_every_batch_is_noted_in_the_tables(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
 ) -> None:
     """By which a start knows whether checkpoint and tables belong together."""
     ranges = offsets(filled, 0, len(RECORDS))
-    first, _ = open_delivery(filled.settings, spark, warehouse, model)
+    first, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     first.deliver(ranges, "run", 0)
     # All of it is delivered already, so that there is nothing to write.
-    second, _ = open_delivery(filled.settings, spark, warehouse, model)
+    second, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     second.deliver(ranges, "another run", 0)
     assert warehouse.transaction_version(SCORES, "another run/scores") == 0
     check_tables(filled)
 
 
 def test_a_batch_delivered_twice_is_committed_once(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
 ) -> None:
-    delivery, _ = open_delivery(filled.settings, spark, warehouse, model)
+    delivery, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     for _ in range(2):
         delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
     check_tables(filled)
 
 
 def test_offsets_that_are_gone_fail_the_batch(
-    filled: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+    filled: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
 ) -> None:
     admin = AdminClient(client_options(filled.settings))
     gone = TopicPartition(filled.input_topic, 0, 3)
     [deleted] = admin.delete_records([gone]).values()
     deleted.result()
-    delivery, _ = open_delivery(filled.settings, spark, warehouse, model)
+    delivery, _ = open_delivery(filled.settings, spark, warehouse, scoring)
     with pytest.raises(PythonException, match=r"cannot be read: .*out of range"):
         delivery.deliver(offsets(filled, 0, len(RECORDS)), "run", 0)
     assert filled.rows("scores") == []
@@ -404,12 +415,13 @@ def test_where_spark_tries_once_a_deadly_message_is_found_all_the_same(
     filled: Installation,
     spark: SparkSession,
     warehouse: Warehouse,
-    model: DexV1,
+    scoring: Scoring,
 ) -> None:
     spark.sparkContext.addPyFile(mortal.__file__)
     filled.publish([mortal.POISON])
     settings = filled.settings.model_copy(update={"wallet_messages": wallet_messages})
-    delivery, _ = open_delivery(settings, spark, warehouse, mortal.Mortal(model.config))
+    deadly = Scoring("dex-v1", mortal.Mortal(configured_dex_v1().config))
+    delivery, _ = open_delivery(settings, spark, warehouse, deadly)
     delivery.deliver(offsets(filled, 0, len(RECORDS) + 1), "run", 0)
     rejects = {row["source_offset"]: row["error_code"] for row in filled.rows("rejects")}
     assert (len(rejects), rejects[len(RECORDS)]) == (4, "unscorable")
@@ -417,12 +429,12 @@ def test_where_spark_tries_once_a_deadly_message_is_found_all_the_same(
 
 
 def test_a_whale_and_bad_messages_share_a_batch_with_others(
-    installation: Installation, spark: SparkSession, warehouse: Warehouse, model: DexV1
+    installation: Installation, spark: SparkSession, warehouse: Warehouse, scoring: Scoring
 ) -> None:
     whale, golden = Workload(1, whales=1).records(), golden_records()
     installation.publish([*golden[:20], *whale, *broken_records(), *golden[20:]])
     start = start_over(warehouse, installation.settings)
-    delivery, reports = open_delivery(installation.settings, spark, warehouse, model, start=start)
+    delivery, reports = open_delivery(installation.settings, spark, warehouse, scoring, start=start)
     ends = installation.cluster.end_offsets(installation.input_topic)
     topic = installation.input_topic
     delivery.deliver([OffsetRange(topic, p, 0, end) for p, end in ends.items()], "run", 0)

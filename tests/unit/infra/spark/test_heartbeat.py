@@ -8,10 +8,10 @@ import pytest
 
 from scorestream.infra.spark import heartbeat
 from scorestream.infra.spark.heartbeat import HeartbeatFiles, StallDetector, report_progress
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.scoring_task import score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
 from scorestream.wallets.schema.tables import BATCH_TABLES
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_records
 from tools.testkit.progress import ProgressCounter
 from tools.testkit.records import records_of
@@ -69,11 +69,11 @@ def test_a_store_that_is_away_ends_no_task(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_batch_that_is_written_is_a_unit(
-    progress: ProgressCounter, model: DexV1, root: str
+    progress: ProgressCounter, scoring: Scoring, root: str
 ) -> None:
     batches = [records_of(golden_records()[:3])] * 5
     write_scored(
-        score_records(batches, model, include_transactions=True),
+        score_records(batches, scoring, include_transactions=True),
         root,
         FACTS,
         include_transactions=True,

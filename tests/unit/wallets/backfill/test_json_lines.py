@@ -13,7 +13,7 @@ from scorestream.infra.errors import InputError
 from scorestream.wallets.backfill import json_lines as module
 from scorestream.wallets.backfill.json_lines import LinesSplit, plan_lines
 from scorestream.wallets.core.pipeline import Scored
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.core.scoring import Scoring
 
 texts = st.lists(st.sampled_from([b"", b"a", b"bb", b" ", b"c" * 30, b"\r", b"d\r"]), max_size=12)
 
@@ -74,21 +74,21 @@ def test_files_are_found_by_name_folder_and_pattern(tmp_path: Path) -> None:
             plan_lines(pattern, 0, 2)
 
 
-def scored(splits: list[LinesSplit], model: DexV1) -> list[Scored]:
+def scored(splits: list[LinesSplit], scoring: Scoring) -> list[Scored]:
     return [
-        scored for split in splits for scored, _ in split.score(model, include_transactions=True)
+        scored for split in splits for scored, _ in split.score(scoring, include_transactions=True)
     ]
 
 
-def test_compressed_files_are_read_whole(tmp_path: Path, model: DexV1) -> None:
+def test_compressed_files_are_read_whole(tmp_path: Path, scoring: Scoring) -> None:
     path = tmp_path / "lines.jsonl.gz"
     path.write_bytes(gzip.compress(b"{}\n[]\n" * 1000))
     [split] = plan_lines(str(path), 0, 4)
-    [result] = scored([split], model)
+    [result] = scored([split], scoring)
     assert result.rejects.num_rows == 2000
 
 
-def test_a_line_without_its_moment_is_a_reject(tmp_path: Path, model: DexV1) -> None:
+def test_a_line_without_its_moment_is_a_reject(tmp_path: Path, scoring: Scoring) -> None:
     row = '{"document_id": "1", "action": "borrow", "timestamp": 1}'
     entry = f'{{"protocolType": "dexes", "transactions": [{row}]}}'
     message = f'{{"wallet_address": "0xA", "data": [{entry}]}}'
@@ -102,7 +102,7 @@ def test_a_line_without_its_moment_is_a_reject(tmp_path: Path, model: DexV1) -> 
         "nonsense",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
-    results = scored(plan_lines(str(path), None, 1), model)
+    results = scored(plan_lines(str(path), None, 1), scoring)
     scores = [row for result in results for row in result.scores.to_pylist()]
     assert [(row["wallet_address"], row["as_of"]) for row in scores] == [("0xA", 7)]
     rejects = [row for result in results for row in result.rejects.to_pylist()]

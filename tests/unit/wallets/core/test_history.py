@@ -24,6 +24,7 @@ from scorestream.wallets.core.history import (
     wallet_history,
 )
 from scorestream.wallets.core.pipeline import score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.core.wallet_keys import wallet_key
 from scorestream.wallets.execution.decoded_batch import (
     DecodedBatch,
@@ -34,7 +35,6 @@ from scorestream.wallets.execution.history_lookup import wallet_rows
 from scorestream.wallets.execution.incremental import score_increments
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.schema.tables import TRANSACTIONS
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import results
 
 WALLETS = ("0xA", "0xa", "bob")
@@ -119,7 +119,7 @@ def records_of(messages: Sequence[Message]) -> Records:
 class Plainly:
     """What is known of wallets, message by message, with a score or without."""
 
-    model: DexV1
+    scoring: Scoring
     known: list[Message] = field(default_factory=list)
 
     def score(self, batch: Sequence[Message]) -> dict[int, dict[str, Any]]:
@@ -130,7 +130,7 @@ class Plainly:
                 score_messages(
                     [message_of(message.wallet, self.effective(message))],
                     np.array([message.moment]),
-                    self.model,
+                    self.scoring,
                 )
             )
             found[message.offset] = result
@@ -181,7 +181,7 @@ def without_origin(result: dict[str, Any]) -> dict[str, Any]:
 class Store:
     """What `transactions` holds, batch by batch."""
 
-    model: DexV1
+    scoring: Scoring
     stored: pa.Table = field(default_factory=TRANSACTIONS.columns.empty_table)
     batches: int = 0
 
@@ -189,9 +189,9 @@ class Store:
         """Score a batch, and keep what it brings; results by offset."""
         found: dict[int, dict[str, Any]] = {}
         taken = [self.stored]
-        facts = BatchFacts.of("run", self.batches, 0.0, self.model, code_version="1")
+        facts = BatchFacts.of("run", self.batches, 0.0, self.scoring, code_version="1")
         for piece in pieces(batch, buckets):
-            done = score_increments(piece, partial(looked_up, self.stored), self.model)
+            done = score_increments(piece, partial(looked_up, self.stored), self.scoring)
             found |= zip(done.records.offsets.tolist(), results(done.scored), strict=True)
             taken.append(table_rows(done.scored, done.records, facts)[TRANSACTIONS])
         self.stored = pa.concat_tables(taken)
@@ -201,7 +201,7 @@ class Store:
     def scored_again(self) -> list[dict[str, Any]]:
         """Every message at its moment, as a backfill of the history scores it."""
         history = wallet_history(wallet_rows(self.stored))
-        done = list(score_moments(history, message_moments(history), self.model))
+        done = list(score_moments(history, message_moments(history), self.scoring))
         return sorted(
             (
                 row
@@ -221,9 +221,9 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
 @settings(max_examples=150, deadline=None)
 @given(coming=batches(), buckets=st.integers(1, 3))
 def test_increments_are_scored_as_the_whole_history_would_be(
-    model: DexV1, coming: list[list[Message]], buckets: int
+    scoring: Scoring, coming: list[list[Message]], buckets: int
 ) -> None:
-    plainly, store = Plainly(model), Store(model)
+    plainly, store = Plainly(scoring), Store(scoring)
     for batch in coming:
         expected, found = plainly.score(batch), store.take(batch, buckets)
         assert {k: without_origin(v) for k, v in found.items()} == {
@@ -255,10 +255,10 @@ def arrivals(draw: st.DrawFn) -> tuple[list[Message], list[list[Message]]]:
 @settings(max_examples=50, deadline=None)
 @given(given_=arrivals(), buckets=st.integers(1, 3))
 def test_no_order_of_arrival_changes_a_later_score(
-    model: DexV1, given_: tuple[list[Message], list[list[Message]]], buckets: int
+    scoring: Scoring, given_: tuple[list[Message], list[list[Message]]], buckets: int
 ) -> None:
     in_order, coming = given_
-    at_once, as_they_come = Store(model), Store(model)
+    at_once, as_they_come = Store(scoring), Store(scoring)
     at_once.take(in_order)
     for batch in coming:
         as_they_come.take(batch, buckets)
@@ -267,14 +267,14 @@ def test_no_order_of_arrival_changes_a_later_score(
     assert as_they_come.take(later, buckets) == at_once.take(later)
 
 
-def test_what_had_not_happened_yet_counts_later_whatever_came_first(model: DexV1) -> None:
+def test_what_had_not_happened_yet_counts_later_whatever_came_first(scoring: Scoring) -> None:
     swap = {"action": "swap", "tokenIn": {"amountUSD": 600.0, "symbol": "USDC"}}
     before = Message("bob", 0, 100, [swap | {"document_id": "0", "timestamp": 100}], 0)
     ahead = Message("bob", 0, 200, [swap | {"document_id": "1", "timestamp": 201}], 1)
     after = Message("bob", 0, 300, [swap | {"document_id": "2", "timestamp": 300}], 2)
     scores = []
     for coming in ([before, ahead, after], [ahead, before, after]):
-        store = Store(model)
+        store = Store(scoring)
         found = [store.take([message])[message.offset] for message in coming]
         scores.append(found[-1])
     assert scores[0] == scores[1]
@@ -286,9 +286,9 @@ def test_what_had_not_happened_yet_counts_later_whatever_came_first(model: DexV1
     assert store.take([Message("bob", 0, 400, before.transactions, 4)])[4]["transaction_count"] == 3
 
 
-def test_what_overflows_is_mended_by_a_correction(model: DexV1) -> None:
+def test_what_overflows_is_mended_by_a_correction(scoring: Scoring) -> None:
     swap = {"action": "swap", "timestamp": 5, "tokenIn": {"amountUSD": TOO_MUCH}}
-    store = Store(model)
+    store = Store(scoring)
     sent = [Message("bob", 0, n, [swap | {"document_id": str(n)}], n) for n in (10, 20, 30)]
     found = [store.take([message])[message.offset] for message in sent]
     assert [row.get("error_code") for row in found] == [None, *["non_finite_result"] * 2]
@@ -316,17 +316,17 @@ def looked_up(stored: pa.Table, keys: Sequence[str]) -> pa.Table:
 @settings(max_examples=100, deadline=None)
 @given(coming=batches(), moments=st.lists(st.integers(0, 130_000), min_size=1, max_size=4))
 def test_a_range_of_moments_is_each_moment_alone(
-    model: DexV1, coming: list[list[Message]], moments: list[int]
+    scoring: Scoring, coming: list[list[Message]], moments: list[int]
 ) -> None:
     messages = [message for batch in coming for message in batch]
-    scored = score_messages([m.value for m in messages], np.zeros(len(messages), int), model)
+    scored = score_messages([m.value for m in messages], np.zeros(len(messages), int), scoring)
     records = records_of(messages)
-    rows = table_rows(scored, records, BatchFacts.of("run", 0, 0.0, model, code_version="1"))[
+    rows = table_rows(scored, records, BatchFacts.of("run", 0, 0.0, scoring, code_version="1"))[
         TRANSACTIONS
     ]
     history = wallet_history(wallet_rows(rows))
     together = {}
-    for part in score_moments(history, fixed_moments(history, np.array(moments)), model):
+    for part in score_moments(history, fixed_moments(history, np.array(moments)), scoring):
         for row in part.scores.to_pylist():
             together[row.pop("position")] = row
     wallets = history.rows["wallet_key"].take(pa.array(history.bounds[:-1])).to_pylist()
@@ -336,12 +336,12 @@ def test_a_range_of_moments_is_each_moment_alone(
     for w, wallet in enumerate(wallets):
         ours = [m for m in known if wallet_key(m.wallet) == wallet]
         newest = max(ours, key=lambda m: m.order)
-        plainly = Plainly(model, ours)
+        plainly = Plainly(scoring, ours)
         for k, moment in enumerate(moments):
             every = Message(newest.wallet, 9, 10**9, [], 10**9)
             rows_then = [t for t in plainly.effective(every) if t["timestamp"] <= moment]
             [alone] = results(
-                score_messages([message_of(newest.wallet, rows_then)], np.array([moment]), model)
+                score_messages([message_of(newest.wallet, rows_then)], np.array([moment]), scoring)
             )
             if "error" in alone:
                 assert w * len(moments) + k not in together
@@ -354,12 +354,12 @@ def accepted(scored: Any) -> set[int]:
     return set(scored.scores["position"].to_pylist())
 
 
-def test_nothing_is_scored_of_nothing(model: DexV1) -> None:
+def test_nothing_is_scored_of_nothing(scoring: Scoring) -> None:
     history = wallet_history(schemas.WALLET_ROWS.empty_table())
-    assert list(score_moments(history, fixed_moments(history, np.array([5])), model)) == []
+    assert list(score_moments(history, fixed_moments(history, np.array([5])), scoring)) == []
 
 
-def test_a_wallet_that_goes_on_failing_holds_up_no_other(model: DexV1) -> None:
+def test_a_wallet_that_goes_on_failing_holds_up_no_other(scoring: Scoring) -> None:
     swap = {"action": "swap", "tokenIn": {"amountUSD": 5.0, "symbol": "USDC"}}
     ahead = [
         Message("0xA", 0, n, [swap | {"document_id": str(n), "timestamp": 10**9}], n)
@@ -367,7 +367,7 @@ def test_a_wallet_that_goes_on_failing_holds_up_no_other(model: DexV1) -> None:
     ]
     good = Message("bob", 0, 5, [swap | {"document_id": "1", "timestamp": 5}], 300)
     late = Message("0xa", 0, 2 * 10**9, [swap | {"document_id": "x", "timestamp": 5}], 301)
-    found = Store(model).take([*ahead, good, late])
+    found = Store(scoring).take([*ahead, good, late])
     codes = [found[message.offset].get("error_code") for message in ahead]
     assert codes == ["nothing_yet"] * len(ahead)
     assert (found[300]["transaction_count"], found[301]["transaction_count"]) == (1, 301)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.wallets.core.pipeline import Scored, score_messages
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.core.scoring import Scoring
 from tools.chaos.fuzzing import checking
 from tools.chaos.fuzzing.checking import (
     CODES,
@@ -33,8 +33,8 @@ TX = "data[0].transactions[0]"
 
 
 @pytest.fixture(scope="module")
-def checker(model: DexV1) -> Checker:
-    return Checker(model)
+def checker(scoring: Scoring) -> Checker:
+    return Checker(scoring)
 
 
 def usual(old: str, new: str | bytes) -> bytes:
@@ -158,7 +158,7 @@ def test_a_hostile_message_has_its_outcome(
     assert text in outcome.error
 
 
-def test_the_last_of_a_repeated_key_counts(model: DexV1, checker: Checker) -> None:
+def test_the_last_of_a_repeated_key_counts(scoring: Scoring, checker: Checker) -> None:
     repeated = usual('"amountUSD":10.5', '"amountUSD":99,"amountUSD":10.5')
     odd = repeated.replace(b"1623703638", b'"1623703638"')
     for value in (repeated, odd):

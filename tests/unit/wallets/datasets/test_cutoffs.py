@@ -12,11 +12,11 @@ import pytest
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.tabular.training.config.load import load_use_case
 from scorestream.wallets.core.pipeline import score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.datasets.cutoffs import EXAMPLES, Cutoffs, build_examples
 from scorestream.wallets.datasets.generated.histories import Row
 from scorestream.wallets.datasets.generated.messages import messages_of
 from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.wallets import (
     DAY,
     UNTIL,
@@ -37,8 +37,8 @@ def rows() -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def examples(rows: list[Row], model: DexV1) -> pa.Table:
-    return build_examples(history_of(rows), CUTOFFS, model)
+def examples(rows: list[Row], scoring: Scoring) -> pa.Table:
+    return build_examples(history_of(rows), CUTOFFS, scoring)
 
 
 def at(examples: pa.Table, moment: int) -> list[Row]:
@@ -48,12 +48,12 @@ def at(examples: pa.Table, moment: int) -> list[Row]:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_what_comes_after_a_cutoff_changes_no_feature(
-    moment: int, rows: list[Row], examples: pa.Table, model: DexV1
+    moment: int, rows: list[Row], examples: pa.Table, scoring: Scoring
 ) -> None:
     expected = at(examples, moment)
     assert len(expected) > 50
     without = history_of([row for row in rows if row["timestamp"] <= moment])
-    assert at(build_examples(without, CUTOFFS, model), moment) == expected
+    assert at(build_examples(without, CUTOFFS, scoring), moment) == expected
     later = [row for row in rows if row["timestamp"] <= moment - MONTH]
     more = [
         row
@@ -64,14 +64,14 @@ def test_what_comes_after_a_cutoff_changes_no_feature(
         }
         for place, row in enumerate(later)
     ]
-    with_more = build_examples(history_of([*rows, *more]), CUTOFFS, model)
+    with_more = build_examples(history_of([*rows, *more]), CUTOFFS, scoring)
     assert at(with_more, moment) == expected
     labels = ["as_of", "wallet_key", "active_later"]
     assert with_more.select(labels).to_pylist() != examples.select(labels).to_pylist()
 
 
 def test_features_are_what_the_stream_would_have_published(
-    examples: pa.Table, model: DexV1
+    examples: pa.Table, scoring: Scoring
 ) -> None:
     histories = generate_histories(150, seed=4)
     addresses = [f"0x{number:040x}" for number in range(150)]
@@ -81,7 +81,7 @@ def test_features_are_what_the_stream_would_have_published(
         known = message["data"][0]["transactions"]
         message["data"][0]["transactions"] = [t for t in known if t["timestamp"] <= moment]
         values.append(json.dumps(message).encode())
-    published = score_messages(values, np.full(150, moment), model).scores.sort_by("wallet_key")
+    published = score_messages(values, np.full(150, moment), scoring).scores.sort_by("wallet_key")
     seen = build_model_input(published)
     found = examples.filter(pc.equal(examples["as_of"], moment)).sort_by("wallet_key")
     assert found["wallet_key"].equals(published["wallet_key"])
@@ -112,16 +112,18 @@ def test_labels_are_what_became_of_the_wallet(rows: list[Row], examples: pa.Tabl
         assert row["behaviour"] == own[0]["behaviour"]
 
 
-def test_without_a_horizon_there_are_no_labels(rows: list[Row], model: DexV1) -> None:
-    found = build_examples(history_of(rows), Cutoffs([UNTIL], None), model)
+def test_without_a_horizon_there_are_no_labels(rows: list[Row], scoring: Scoring) -> None:
+    found = build_examples(history_of(rows), Cutoffs([UNTIL], None), scoring)
     assert found.num_rows == 150
     assert found["retained"].null_count == 150
     assert found["holds_liquidity"].null_count == 0
     early = Cutoffs([UNTIL - 400 * DAY], MONTH)
-    assert build_examples(history_of(rows), early, model).num_rows == 0
+    assert build_examples(history_of(rows), early, scoring).num_rows == 0
 
 
-def test_a_wallet_that_the_core_rejects_at_a_moment_gives_no_example_there(model: DexV1) -> None:
+def test_a_wallet_that_the_core_rejects_at_a_moment_gives_no_example_there(
+    scoring: Scoring,
+) -> None:
     fine, huge = (
         {
             "wallet_key": name,
@@ -142,7 +144,7 @@ def test_a_wallet_that_the_core_rejects_at_a_moment_gives_no_example_there(model
         for place, (name, usd) in enumerate((("fine", 1.0), ("huge", 1.7e308)))
     )
     rows = [fine, huge, huge | {"document_id": "again", "timestamp": MOMENTS[1] + DAY}]
-    found = build_examples(history_of(rows), CUTOFFS, model).select(["wallet_key", "as_of"])
+    found = build_examples(history_of(rows), CUTOFFS, scoring).select(["wallet_key", "as_of"])
     times = {"fine": MOMENTS, "huge": MOMENTS[:1]}
     expected = [{"wallet_key": k, "as_of": t} for k, moments in times.items() for t in moments]
     assert found.to_pylist() == expected

@@ -11,6 +11,7 @@ import pytest
 
 from scorestream.infra.errors import InputError
 from scorestream.wallets.core.pipeline import score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.datasets.generated.behaviours import (
     BEHAVIOURS,
     MAX_TRANSACTIONS,
@@ -21,7 +22,6 @@ from scorestream.wallets.datasets.generated.messages import (
     generate_wallets,
     truth_path,
 )
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.wallets import (
     DAY,
     DAYS,
@@ -88,7 +88,7 @@ def test_wash_traders_trade_back_and_others_hardly_ever(histories: Histories) ->
 
 
 def test_files_hold_messages_that_the_core_scores_and_the_truth(
-    model: DexV1, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scoring: Scoring, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     contents = []
     for folder in ("a", "b"):
@@ -99,7 +99,7 @@ def test_files_hold_messages_that_the_core_scores_and_the_truth(
     lines = [json.loads(line) for line in contents[0].splitlines()]
     assert {line["as_of"] for line in lines} == {UNTIL}
     values = [json.dumps(line["message"]).encode() for line in lines]
-    scored = score_messages(values, np.full(80, UNTIL), model)
+    scored = score_messages(values, np.full(80, UNTIL), scoring)
     assert (scored.scores.num_rows, scored.rejects.num_rows) == (80, 0)
     truth = truth_path(output).read_text().splitlines()
     assert truth[0] == "wallet_address,behaviour"

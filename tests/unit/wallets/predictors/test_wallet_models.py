@@ -16,8 +16,8 @@ from scorestream.infra.errors import ConfigurationError, ModelError
 from scorestream.infra.kafka.producer import Record
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.mlflow.store import ModelStore
-from scorestream.wallets.core import schemas
 from scorestream.wallets.core.pipeline import Scored, score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.result_messages import success_records
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.predictors.apply import (
@@ -28,6 +28,7 @@ from scorestream.wallets.predictors.apply import (
     predict_by_halves,
 )
 from scorestream.wallets.predictors.config import FILE, WalletModel, load_wallet_models
+from scorestream.wallets.schema.columns import MODELS
 from scorestream.wallets.schema.tables import SCORES
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_wallets
@@ -87,10 +88,10 @@ def test_without_a_file_there_are_none(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def scored(model: DexV1) -> Scored:
+def scored(scoring: Scoring) -> Scored:
     golden = golden_wallets()[:3]
     moments = np.array([g.as_of for g in golden])
-    return score_messages([g.value for g in golden], moments, model)
+    return score_messages([g.value for g in golden], moments, scoring)
 
 
 def test_models_see_the_features_and_scores_of_every_wallet(scored: Scored) -> None:
@@ -104,14 +105,16 @@ def test_models_see_the_features_and_scores_of_every_wallet(scored: Scored) -> N
             for end in ("first", "last")
         }
         assert row == expected | {"zscore": score["final_score"]} | days
-    kinds = {field.name: field.type for field in schemas.FEATURES}
+    kinds = {feature.name: feature.type for feature in DexV1.declaration.features}
     assert {name: rows.schema.field(name).type for name in kinds} == kinds
 
 
-def test_days_never_count_what_comes_after_the_moment(model: DexV1) -> None:
+def test_days_never_count_what_comes_after_the_moment(scoring: Scoring) -> None:
     golden = golden_wallets()[0]
     value, moments = golden.value, np.array([golden.as_of, golden.as_of + DAY, 0])
-    rows = build_model_input(score_messages([value] * 3, moments, model).scores.sort_by("position"))
+    rows = build_model_input(
+        score_messages([value] * 3, moments, scoring).scores.sort_by("position")
+    )
     for name in ("days_since_first", "days_since_last"):
         now, a_day_later, before_all = rows[name].to_pylist()
         assert a_day_later == pytest.approx(now + 1)
@@ -119,16 +122,15 @@ def test_days_never_count_what_comes_after_the_moment(model: DexV1) -> None:
 
 
 def test_values_stand_in_the_row_and_the_message_of_their_wallet(
-    scored: Scored, model: DexV1
+    scored: Scored, scoring: Scoring
 ) -> None:
     one, two = Version("one", "7", ""), Version("two", "1", "")
     found = [(one, pa.array([0.5, None, 1.5])), (two, pa.array([10.0, 20.0, 30.0]))]
     column = build_models_column(found, 3)
-    assert column.type == schemas.MODELS
-    place = scored.scores.schema.get_field_index("models")
-    scores = scored.scores.set_column(place, schemas.SCORED.field(place), column)
+    assert column.type == MODELS
+    scores = scored.scores.append_column("models", column)
     records = records_of([Record(None, b"", 0)] * 3, 0)
-    facts = BatchFacts.of("run", 0, 1.7e9, model, code_version="1")
+    facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1")
     rows = table_rows(Scored(scores, scored.rejects, None), records, facts)[SCORES]
     sent = list(success_records(rows))
     values = [json.loads(record.value or b"") for record in sent]

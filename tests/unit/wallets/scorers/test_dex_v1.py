@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorestream.wallets.core.pipeline import score_messages
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.scorers.dex_v1.config import DexV1Config
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import (
     Golden,
+    configured_dex_v1,
     differences,
     golden_wallets,
     results,
@@ -25,29 +26,31 @@ from tools.testkit.reference_dex_v1 import final_score
 GOLDEN = golden_wallets()
 
 
-def scored(model: DexV1, messages: list[dict[str, Any]], as_of: list[int]) -> list[dict[str, Any]]:
+def scored(
+    scoring: Scoring, messages: list[dict[str, Any]], as_of: list[int]
+) -> list[dict[str, Any]]:
     values = [json.dumps(message).encode() for message in messages]
-    return results(score_messages(values, np.array(as_of), model))
+    return results(score_messages(values, np.array(as_of), scoring))
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: g.wallet[-8:])
-def test_agrees_with_every_golden_wallet(golden: Golden, model: DexV1) -> None:
-    [row] = scored(model, [golden.message], [golden.as_of])
+def test_agrees_with_every_golden_wallet(golden: Golden, scoring: Scoring) -> None:
+    [row] = scored(scoring, [golden.message], [golden.as_of])
     assert differences(row, golden.expected) == []
     assert row["transaction_count"] == golden.expected["transaction_count"]
 
 
-def test_scores_wallets_together_as_each_alone(model: DexV1) -> None:
-    together = scored(model, [g.message for g in GOLDEN], [g.as_of for g in GOLDEN])
-    alone = [scored(model, [g.message], [g.as_of])[0] for g in GOLDEN]
+def test_scores_wallets_together_as_each_alone(scoring: Scoring) -> None:
+    together = scored(scoring, [g.message for g in GOLDEN], [g.as_of for g in GOLDEN])
+    alone = [scored(scoring, [g.message], [g.as_of])[0] for g in GOLDEN]
     assert together == alone
 
 
-def test_shuffled_rows_change_no_digit(model: DexV1) -> None:
+def test_shuffled_rows_change_no_digit(scoring: Scoring) -> None:
     shuffled = [_shuffled(g.message, seed) for seed, g in enumerate(GOLDEN)]
     as_of = [g.as_of for g in GOLDEN]
-    expected = without_history(scored(model, [g.message for g in GOLDEN], as_of))
-    assert without_history(scored(model, shuffled, as_of)) == expected
+    expected = without_history(scored(scoring, [g.message for g in GOLDEN], as_of))
+    assert without_history(scored(scoring, shuffled, as_of)) == expected
 
 
 def without_history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -104,47 +107,49 @@ messages = st.lists(st.lists(transactions, min_size=1, max_size=12), min_size=1,
 @given(message=messages, as_of=st.integers(1_599_900_000, 1_700_000_000))
 @settings(max_examples=300, deadline=None)
 def test_agrees_with_the_plain_text_of_the_model(
-    message: dict[str, Any], as_of: int, model: DexV1
+    message: dict[str, Any], as_of: int, scoring: Scoring
 ) -> None:
-    [row] = scored(model, [message], [as_of])
+    [row] = scored(scoring, [message], [as_of])
     assert row["final_score"] == pytest.approx(final_score(message, as_of), rel=1e-9)
 
 
 @given(message=messages, seed=st.integers())
 @settings(max_examples=200, deadline=None)
-def test_order_of_rows_changes_nothing(message: dict[str, Any], seed: int, model: DexV1) -> None:
-    ordered, shuffled = scored(model, [message, _shuffled(message, seed)], [1_600_500_000] * 2)
+def test_order_of_rows_changes_nothing(
+    message: dict[str, Any], seed: int, scoring: Scoring
+) -> None:
+    ordered, shuffled = scored(scoring, [message, _shuffled(message, seed)], [1_600_500_000] * 2)
     assert without_history([ordered]) == without_history([shuffled])
 
 
-def test_a_wallet_near_the_float_limit_is_rejected_alone(model: DexV1) -> None:
+def test_a_wallet_near_the_float_limit_is_rejected_alone(scoring: Scoring) -> None:
     leg = {"amountUSD": 1.7e308}
     swap = {"document_id": "1", "action": "deposit", "timestamp": 1, "token0": leg, "token1": leg}
     message = {
         "wallet_address": "0xw",
         "data": [{"protocolType": "dexes", "transactions": [swap]}],
     }
-    ok, bad = scored(model, [GOLDEN[0].message, message], [GOLDEN[0].as_of, 2])
+    ok, bad = scored(scoring, [GOLDEN[0].message, message], [GOLDEN[0].as_of, 2])
     assert differences(ok, GOLDEN[0].expected) == []
     assert len(ok["transactions"]) == ok["transaction_count"]
     assert bad["error_code"] == "non_finite_result"
     assert "transactions" not in bad
 
 
-def test_a_whale_of_50_000_rows_is_scored(model: DexV1) -> None:
+def test_a_whale_of_50_000_rows_is_scored(scoring: Scoring) -> None:
     rows = [
         {"document_id": str(i), "action": "swap", "timestamp": 1_600_000_000 + i, "poolId": "p"}
         | {"tokenIn": {"amountUSD": 0.1, "symbol": "USDC"}}
         for i in range(50_000)
     ]
     message = {"wallet_address": "0xw", "data": [{"protocolType": "dexes", "transactions": rows}]}
-    [row] = scored(model, [message], [1_700_000_000])
+    [row] = scored(scoring, [message], [1_700_000_000])
     assert row["features"]["total_swap_volume"] == 5000.0
     assert row["final_score"] == pytest.approx(final_score(message, 1_700_000_000))
 
 
-def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols(model: DexV1) -> None:
-    config = model.config
+def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols() -> None:
+    config = configured_dex_v1().config
     fewer = config.model_copy(update={"stable_symbols": frozenset({"USDC"})})
     weights = config.final.model_copy(update={"lp_weight": 0.5})
     other = config.model_copy(update={"final": weights})
@@ -156,9 +161,9 @@ def test_config_hash_changes_with_a_constant_and_with_the_stable_symbols(model: 
 @pytest.mark.parametrize("include_transactions", [True, False])
 @pytest.mark.parametrize("values", [[], [None], [b"nonsense", b"{}"]])
 def test_a_batch_without_any_good_message_is_all_rejects(
-    values: list[bytes | None], *, include_transactions: bool, model: DexV1
+    values: list[bytes | None], *, include_transactions: bool, scoring: Scoring
 ) -> None:
     moments = np.zeros(len(values), dtype=np.int64)
-    scored = score_messages(values, moments, model, include_transactions=include_transactions)
+    scored = score_messages(values, moments, scoring, include_transactions=include_transactions)
     assert (scored.scores.num_rows, scored.rejects.num_rows) == (0, len(values))
     assert (scored.transactions is not None) == include_transactions

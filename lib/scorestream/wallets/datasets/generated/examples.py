@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from scorestream.wallets.core.history import wallet_history
-from scorestream.wallets.core.pipeline import ScoringModel
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.datasets.cutoffs import Cutoffs, build_examples
 from scorestream.wallets.datasets.generated.behaviours import draw_histories
 from scorestream.wallets.datasets.generated.histories import ROWS, stored_rows
@@ -30,8 +30,8 @@ class Drawing:
     seed: int
 
 
-def drawn_examples(drawing: Drawing, cutoffs: Cutoffs, model: ScoringModel) -> pa.Table:
+def drawn_examples(drawing: Drawing, cutoffs: Cutoffs, scoring: Scoring) -> pa.Table:
     """Rows of `EXAMPLES` for generated wallets, what they are among them."""
     histories = draw_histories(drawing.wallets, drawing.days, drawing.until, drawing.seed)
     rows = pa.Table.from_pylist(stored_rows(histories, drawing.until), ROWS)
-    return build_examples(wallet_history(rows), cutoffs, model)
+    return build_examples(wallet_history(rows), cutoffs, scoring)

@@ -9,9 +9,9 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from scorestream.infra.config.frozen_model import FrozenModel
-from scorestream.wallets.core.schemas import FEATURES
+from scorestream.wallets.scorers.dex_v1.declaration import DECLARATION
 
-FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
+FEATURE_NAMES: Final = tuple(feature.name for feature in DECLARATION.features)
 
 Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream.wallets.core import schemas
 from scorestream.wallets.core.actions import is_action
 from scorestream.wallets.scorers.dex_v1.config import ActivityPoints, TokenPoints
 
@@ -55,7 +54,7 @@ def wallet_features(
     stable_symbols: frozenset[str],
     tokens: TokenPoints,
     activity: ActivityPoints,
-) -> pa.Table:
+) -> dict[str, Floats | Ints]:
     """The features of every wallet of a batch.
 
     Args:
@@ -67,15 +66,15 @@ def wallet_features(
         activity: points of the swap frequency.
 
     Returns:
-        n rows with the fields of `FEATURES`, float64 and int64. Amounts near the float limit give
-        infinities or NaN here; the caller rejects those wallets.
+        n numbers by name. Amounts near the float limit give infinities or NaN here; the caller
+        rejects those wallets.
     """
     deposit, withdraw, swap = (is_action(rows, name) for name in ("deposit", "withdraw", "swap"))
     every = _every(rows, len(as_of))
     deposits, withdraws, swaps = (_filter(every, flag) for flag in (deposit, withdraw, swap))
     deposit_usd, withdraw_usd = _sums(deposits), _sums(withdraws)
     volume = _sums(swaps)
-    columns = {
+    return {
         "total_deposit_usd": deposit_usd,
         "total_withdraw_usd": withdraw_usd,
         "num_deposits": deposits.count(),
@@ -93,7 +92,6 @@ def wallet_features(
         ),
         "swap_frequency_score": _activity_points(swaps, activity),
     }
-    return pa.table([columns[f.name] for f in schemas.FEATURES], schema=pa.schema(schemas.FEATURES))
 
 
 def _every(rows: pa.Table, wallets: int) -> _Rows:

@@ -19,7 +19,7 @@ from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.compat import JavaError
 from scorestream.infra.spark.process_isolation import Isolation
 from scorestream.infra.spark.tasks import run_exchange, run_tasks, tried_once
-from scorestream.wallets.core.pipeline import ScoringModel
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.decoded_batch import (
     DecodedBatch,
     decode_records,
@@ -47,13 +47,13 @@ MAX_RECORDS_PER_BUCKET: Final = 50_000
 
 
 @dataclass(kw_only=True)
-class Scoring:
+class ScoreTransform:
     """The transform of the stream of scores.
 
     Attributes:
         settings: how to reach the broker, and what messages hold.
         warehouse: with the tables.
-        model: the scoring model.
+        scoring: what scores them.
         code_version: goes to the rows.
         active_models: the registered models.
         report: takes the summary of each batch that is delivered.
@@ -61,7 +61,7 @@ class Scoring:
 
     settings: Settings
     warehouse: Warehouse
-    model: ScoringModel
+    scoring: Scoring
     code_version: str
     active_models: ActiveModels
     report: Callable[[BatchSummary], None]
@@ -72,7 +72,7 @@ class Scoring:
             batch.run_id,
             batch.batch_id,
             batch.started_at,
-            self.model,
+            self.scoring,
             code_version=self.code_version,
             models=self.active_models.refresh(),
             generation=batch.generation,
@@ -96,7 +96,7 @@ class Scoring:
         work = ScoringTask(
             consumer_options=consumer_options(self.settings),
             root=self.warehouse.root,
-            model=self.model,
+            scoring=self.scoring,
             facts=facts,
             include_transactions=self.settings.keeps_history,
             batch=batch,
@@ -124,7 +124,7 @@ class ScoringTask:
     Attributes:
         consumer_options: librdkafka settings.
         root: the warehouse.
-        model: the scoring model.
+        scoring: what scores them.
         facts: what all rows share.
         include_transactions: whether the exploded transactions are kept.
         batch: the batch.
@@ -134,7 +134,7 @@ class ScoringTask:
 
     consumer_options: dict[str, str]
     root: str
-    model: ScoringModel
+    scoring: Scoring
     facts: BatchFacts
     include_transactions: bool
     batch: Batch
@@ -147,7 +147,7 @@ class ScoringTask:
         records = self._fetch(ranges, missing)
         scored = score_records(
             records,
-            self.model,
+            self.scoring,
             include_transactions=self.include_transactions,
             isolation=self.isolation,
             timeout=self.message_timeout,
@@ -167,7 +167,7 @@ class ScoringTask:
         """Messages that hold what is new, decoded and split by wallet."""
         records = self._fetch(ranges, self._missing(ranges))
         decoded = decode_records(
-            records, self.model, isolation=self.isolation, timeout=self.message_timeout
+            records, self.scoring, isolation=self.isolation, timeout=self.message_timeout
         )
         return split_by_wallet(decoded, buckets)
 
@@ -181,7 +181,7 @@ class ScoringTask:
             files: what `transactions` holds.
         """
         increments = score_with_history(
-            batches, files, self.model, isolation=self.isolation, timeout=self.message_timeout
+            batches, files, self.scoring, isolation=self.isolation, timeout=self.message_timeout
         )
         missing = self._missing(self.batch.ranges)
         keep = None if missing is None else missing.rows

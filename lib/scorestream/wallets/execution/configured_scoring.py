@@ -1,0 +1,44 @@
+"""A scoring as `conf/scoring` describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from scorestream.infra.config.yaml_files import format_problems, read_yaml
+from scorestream.infra.errors import ConfigurationError
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.scorers.registry import SCORERS
+
+DEFAULT_SCORER: Final = "dex-v1"
+
+
+def load_scoring(conf: Path, name: str, stable_symbols: frozenset[str]) -> Scoring:
+    """Load a scoring: a scorer with the constants of `conf/scoring/NAME.yaml`.
+
+    The file's `scorer` names the scorer; without one it is that of the same name, or `dex-v1`.
+
+    Args:
+        conf: the configuration folder.
+        name: of the scoring, for instance ``dex-v1``.
+        stable_symbols: symbols of stable coins, from the reference data.
+
+    Raises:
+        ConfigurationError: no such file or scorer, not YAML, or constants missing, unknown or out
+            of range.
+    """
+    path = conf / "scoring" / f"{name}.yaml"
+    constants = read_yaml(path)
+    named = constants.pop("name", None)
+    if named != name:
+        raise ConfigurationError(f"{path}: name is {named!r}, must be {name!r} as the file's")
+    scorer = constants.pop("scorer", name if name in SCORERS else DEFAULT_SCORER)
+    if scorer not in SCORERS:
+        known = ", ".join(sorted(SCORERS))
+        raise ConfigurationError(f"{path}: scorer is {scorer!r}, must be one of {known}")
+    try:
+        return Scoring(name, SCORERS[scorer].configure(name, constants, stable_symbols))
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {format_problems(error)}") from None
