@@ -57,7 +57,7 @@ demo: setup ## samples through a real broker and the real job, and what came of 
 	@$(PY) -m tools.local.demo
 
 sql: setup ## SQL over the tables, without a JVM: a shell, or Q="SELECT …" (FORMAT=table, json, csv or sheet)
-	@$(PY) -m scorestream.sql.shell "$${Q:-}" --format "$${FORMAT:-table}"
+	@$(PY) -m scorestream sql "$${Q:-}" --format "$${FORMAT:-table}"
 
 lint: setup ## ruff, mypy --strict, and the import contracts
 	@$(PY) -m ruff check .

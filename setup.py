@@ -1,36 +1,51 @@
 """Packaging of the scorestream library; `make setup` installs it editable from the lock."""
 
-from setuptools import find_packages, setup
+import shutil
+import subprocess
+from pathlib import Path
 
-RUNTIME = [
-    "alembic~=1.18",  # the tables of MLflow's SQL store, with sqlalchemy
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+# The pure core, and `scorestream score`: no Java, no Spark.
+CORE = [
+    "msgspec~=0.21",
+    "numpy~=2.4",
+    "pyarrow>=23,<26",
+    "pydantic~=2.13",
+    "pydantic-settings~=2.13",
+    "pyyaml~=6.0",
+    "rich>=14,<16",
+    "structlog>=25,<27",
+]
+
+# Streams, backfills and tables.
+SPARK = [
     "cachetools>=7,<9",
     "confluent-kafka~=2.15",
     "cryptography>=45,<51",
     "delta-spark==4.4.0",
     "deltalake~=1.6",
     "duckdb>=1.4,<3",
+    "pandas~=2.3",  # PySpark 4.2 warns that pandas 3 is not fully supported
+    "prometheus-client~=0.25",
+    "pymongo~=4.16",
+    "pyspark==4.2.0",
+    "sqlglot~=30.30",
+]
+
+# Training and applying models; they read their rows as the jobs of `SPARK` do.
+MODELS = [
+    *SPARK,
+    "alembic~=1.18",  # the tables of MLflow's SQL store, with sqlalchemy
     "lightgbm~=4.6",
     "matplotlib>=3.10,<4",
     "mlflow-skinny~=3.17",  # the client without the server's and the agents' packages
-    "msgspec~=0.21",
-    "numpy~=2.4",
     "optuna>=4.6,<6",
-    "pandas~=2.3",  # PySpark 4.2 warns that pandas 3 is not fully supported
-    "prometheus-client~=0.25",
-    "pyarrow>=23,<26",
-    "pydantic~=2.13",
-    "pydantic-settings~=2.13",
-    "pymongo~=4.16",
-    "pyspark==4.2.0",
-    "pyyaml~=6.0",
-    "rich>=14,<16",
     "scikit-learn~=1.9.0",
     "scipy~=1.17",
     "skops>=0.13,<1",
     "sqlalchemy>=2.0.40,<2.1",  # what MLflow uses is deprecated in 2.1
-    "sqlglot~=30.30",
-    "structlog>=25,<27",
     "xgboost-cpu~=3.2",  # xgboost without CUDA's libraries
 ]
 
@@ -59,15 +74,46 @@ DEV = [
     "types-pyyaml",
 ]
 
+
+class BuildWithConf(build_py):
+    """Packs the YAML files of `conf/` and the commit into the library: a wheel has no checkout."""
+
+    def run(self) -> None:
+        """Build the packages of a wheel anew; an editable install stays as it is."""
+        if self.editable_mode:
+            super().run()
+            return
+        # A module that was deleted since the last build would come along.
+        shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+        package = Path(self.build_lib) / "scorestream"
+        for file in Path("conf").rglob("*.yaml"):
+            (package / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, package / file)
+        (package / "BUILD").write_text(f"{commit()}\n", encoding="ascii")
+
+
+def commit() -> str:
+    """Name the commit of the checkout, or say that there is none."""
+    describe = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=.dirty"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 setup(
     name="scorestream",
     version="0.1.0",
     description="Distributed Spark batch and streaming scoring of DeFi wallets",
     license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
     package_data={"scorestream": ["py.typed"]},
-    install_requires=RUNTIME,
-    extras_require={"dev": DEV},
+    cmdclass={"build_py": BuildWithConf},
+    entry_points={"console_scripts": ["scorestream = scorestream.commands.main:main"]},
+    install_requires=CORE,
+    extras_require={"spark": SPARK, "models": MODELS, "all": MODELS, "dev": DEV},
 )

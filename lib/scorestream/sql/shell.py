@@ -1,8 +1,7 @@
-"""`make sql`: SQL over all tables and views in DuckDB, without a JVM; one statement, or a shell."""
+"""`scorestream sql`: SQL over all tables and views in DuckDB; one statement, or a shell."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import io
@@ -10,11 +9,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TextIO, get_args
+from typing import Any, Final, TextIO
 
 import duckdb
 
-from scorestream.infra.cli.run import run_job
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.duckdb_reader import connect, refresh
 from scorestream.infra.delta.warehouse import Warehouse
@@ -166,16 +164,3 @@ def _history() -> Iterator[None]:
     yield
     with contextlib.suppress(OSError):
         readline.write_history_file(path)
-
-
-def main() -> int:
-    """Run as arguments and settings say."""
-    parser = argparse.ArgumentParser(prog="python -m scorestream.sql.shell", description=__doc__)
-    parser.add_argument("sql", nargs="?", help="one statement (default: those of stdin)")
-    parser.add_argument("--format", choices=get_args(Format), default="table")
-    arguments = parser.parse_args()
-    return run_job(lambda settings: run_shell(arguments.sql or None, arguments.format, settings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`make sql`: statements in DuckDB over the tables, no JVM."""
+"""`scorestream sql`: statements in DuckDB over the tables, no JVM."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def filled(scoring: Scoring, tmp_path_factory: pytest.TempPathFactory) -> Wareho
 def shell(warehouse: Warehouse, *arguments: str, typed: str = "") -> tuple[int, str, str]:
     """Run the command: exit code, stdout, stderr."""
     done = subprocess.run(
-        [sys.executable, "-m", "scorestream.sql.shell", *arguments],
+        [sys.executable, "-m", "scorestream", "sql", *arguments],
         env=os.environ | environment(warehouse),
         input=typed,
         capture_output=True,
@@ -90,7 +90,7 @@ def test_statements_come_from_stdin_too(filled: Warehouse) -> None:
 def test_in_a_terminal_it_goes_on_after_an_error(filled: Warehouse, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "scorestream.sql.shell"],
+        [sys.executable, "-m", "scorestream", "sql"],
         env=os.environ | environment(filled) | {"HOME": str(tmp_path), "TERM": "dumb"},
         stdin=theirs,
         stdout=theirs,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 
 import grimp
 import pytest
@@ -28,4 +30,27 @@ def test_what_applies_a_model_of_a_table_is_light() -> None:
     code = "import sys, scorestream.tabular.model.explain; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"pyspark", "mlflow", "sklearn", "optuna", "xgboost", "lightgbm"}
+    assert not heavy & set(found.stdout.split())
+
+
+def test_the_bare_package_needs_what_score_imports_and_no_more() -> None:
+    graph = grimp.build_graph("scorestream", include_external_packages=True)
+    # Imported only where it runs, with the extra `spark`.
+    graph.remove_module("scorestream.sql.shell")
+    reached = graph.find_upstream_modules("scorestream.commands.main")
+    # Comes with pydantic.
+    packages = {name for name in reached if "." not in name} - {"scorestream", "pydantic_core"}
+    owners = packages_distributions()
+    imported = {owners[name][0].lower() for name in packages - sys.stdlib_module_names}
+    assert imported == {
+        re.match(r"[\w-]+", line)[0]  # type: ignore[index]
+        for line in requires("scorestream") or []
+        if "extra ==" not in line
+    }
+
+
+def test_score_starts_without_what_the_extras_bring() -> None:
+    code = "import sys, scorestream.commands.main; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"pyspark", "confluent_kafka", "deltalake", "mlflow", "pandas", "duckdb", "sklearn"}
     assert not heavy & set(found.stdout.split())

@@ -22,6 +22,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from scorestream.infra.errors import ConfigurationError
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[4]
+# A wheel has the files of `conf/` in the library.
+_PACKED_CONF: Final = Path(__file__).resolve().parents[2] / "conf"
 OWN_PREFIX: Final = "SCORESTREAM_"
 MESSAGES_PER_TASK_TIME: Final = 30
 MIN_MESSAGE_SECONDS: Final = 5.0
@@ -113,7 +115,7 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: SecretStr | None = None
 
     scorestream_warehouse: Annotated[Name, Field(validate_default=True)] = "./warehouse"
-    scorestream_conf: Path = PROJECT_ROOT / "conf"
+    scorestream_conf: Path = _PACKED_CONF if _PACKED_CONF.is_dir() else PROJECT_ROOT / "conf"
     scorestream_transactions: Literal["on", "off"] = "on"
     scorestream_task_seconds: Annotated[float, Field(ge=60, le=86_400)] = 600.0
     wallet_messages: Literal["full", "incremental"] = "full"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,8 +15,8 @@ from scorestream.infra.errors import InputError
 from scorestream.infra.kafka.records import Records, same_topic
 from scorestream.infra.storage.csv_files import compression_of
 from scorestream.infra.storage.filesystem import as_uri, filesystem_of, find_files
-from scorestream.infra.times import FIRST_MOMENT, MAX_SECONDS
-from scorestream.wallets.core.decode import Decoded, Reject, decode
+from scorestream.wallets.core.dated_lines import parse_dated_line, undated_reject
+from scorestream.wallets.core.decode import Decoded, decode
 from scorestream.wallets.core.pipeline import Scored, score_decoded
 from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.decoded_batch import DecodedBatch
@@ -27,21 +26,8 @@ MAX_SPLIT_BYTES: Final = 128 * 1024 * 1024
 MIN_SPLIT_BYTES: Final = 4 * 1024 * 1024
 LOOK_BYTES: Final = 64 * 1024
 NO_END: Final = 2**63 - 1
-NO_AS_OF: Final = (
-    "the line is not of the form {as_of, message}, as_of in unix seconds from "
-    f"{FIRST_MOMENT} to {MAX_SECONDS}"
-)
-
-
-class _Line(msgspec.Struct):
-    """A line that has its message's moment, too."""
-
-    as_of: Annotated[int, msgspec.Meta(ge=FIRST_MOMENT, le=MAX_SECONDS)]
-    message: msgspec.Raw
-
 
 Offsets = npt.NDArray[np.int64]
-_decode_line = msgspec.json.Decoder(_Line).decode
 
 
 @dataclass(frozen=True)
@@ -88,7 +74,7 @@ class LinesSplit:
     def _dated_pieces(
         self, offsets: Offsets, lines: Sequence[bytes], *, include_transactions: bool
     ) -> Iterator[DecodedBatch]:
-        decoded = [_dated(line) for line in lines]
+        decoded = [parse_dated_line(line) for line in lines]
         dated = np.array([line is not None for line in decoded], dtype=np.bool_)
         good = [line for line in decoded if line is not None]
         moments = np.array([line.as_of for line in good], dtype=np.int64)
@@ -116,16 +102,9 @@ class LinesSplit:
         )
 
 
-def _dated(line: bytes) -> _Line | None:
-    try:
-        return _decode_line(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
 def _undated(count: int, *, include_transactions: bool) -> Decoded:
     """All messages rejected, as their moment is unknown."""
-    rejects = [Reject(i, "missing_as_of", NO_AS_OF, None, 0) for i in range(count)]
+    rejects = [undated_reject(i) for i in range(count)]
     return replace(decode([], include_transactions=include_transactions), rejects=rejects)
 
 

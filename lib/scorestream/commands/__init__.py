@@ -1,0 +1,1 @@
+"""The command `scorestream`: what needs no cluster."""
