@@ -115,9 +115,9 @@ fuzz: setup ## hostile messages through the decoder and the scorer (FUZZ="--seco
 
 lock: .venv/.done ## resolve requirements.lock anew from setup.py
 	@$(PY) -m pip install --quiet uv
-	@$(PY) -m uv pip compile setup.py --extra dev --universal --python-version 3.11 \
+	@$(PY) -m uv pip compile setup.py --extra all --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
-	@$(PY) -m uv pip compile setup.py tools/benchmarks/requirements.in --constraint requirements.lock --universal \
+	@$(PY) -m uv pip compile setup.py --extra all tools/benchmarks/requirements.in --constraint requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o tools/benchmarks/requirements.lock
 	@$(PY) -m uv pip compile tools/benchmarks/quix-requirements.in --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o tools/benchmarks/quix-requirements.lock
