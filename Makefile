@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka kafka-stop demo sql lint unit check test verify system format bench chaos soak fuzz lock clean
+.PHONY: help setup kafka kafka-stop demo sql lint docs unit check test verify system format bench chaos soak fuzz lock clean
 
 PY := .venv/bin/python
 BROKER := $(PY) -m tools.local.broker
@@ -59,11 +59,15 @@ demo: setup ## samples through a real broker and the real job, and what came of 
 sql: setup ## SQL over the tables, without a JVM: a shell, or Q="SELECT …" (FORMAT=table, json, csv or sheet)
 	@$(PY) -m scorestream sql "$${Q:-}" --format "$${FORMAT:-table}"
 
-lint: setup ## ruff, mypy --strict, and the import contracts
+lint: setup docs ## ruff, mypy --strict, the import contracts, and links of the documents
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo --no-cache >.venv/imports.log || { cat .venv/imports.log; exit 1; }
+
+# What is told to nobody who asked: that this version of its theme ends in 2027.
+docs: setup ## the documentation site, in build/site; refuses broken links
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs --quiet build --strict
 
 # pytest-xdist: a few processes, each with Spark and a broker of its own where its tests ask for them.
 unit: setup ## the tests that need no Spark, in a minute

@@ -9,7 +9,7 @@ import pytest
 
 from scorestream.infra.config.settings import PROJECT_ROOT
 
-PAGES = [PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").rglob("*.md")]
+PAGES = [*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")]
 
 
 def headings(page: Path) -> set[str]:
