@@ -65,9 +65,9 @@ lint: setup docs ## ruff, mypy --strict, the import contracts, and links of the 
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo --no-cache >.venv/imports.log || { cat .venv/imports.log; exit 1; }
 
-# What is told to nobody who asked: that this version of its theme ends in 2027.
+# With --quiet, nothing would be a warning that --strict refuses. The variable ends an advertisement of the theme's.
 docs: setup ## the documentation site, in build/site; refuses broken links
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs --quiet build --strict
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict >.venv/docs.log 2>&1 || { cat .venv/docs.log; exit 1; }
 
 # pytest-xdist: a few processes, each with Spark and a broker of its own where its tests ask for them.
 unit: setup ## the tests that need no Spark, in a minute
@@ -125,10 +125,12 @@ lock: .venv/.done ## resolve requirements.lock anew from setup.py
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o tools/benchmarks/requirements.lock
 	@$(PY) -m uv pip compile tools/benchmarks/quix-requirements.in --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet -o tools/benchmarks/quix-requirements.lock
+	@$(PY) -m uv pip compile deploy/release/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet -o deploy/release/requirements.lock
 
-include deploy/package.mk
+include deploy/package.mk deploy/release.mk
 
 clean: ## stop the checkout's brokers and remove all that the project made, data included
 	@if [ -x $(PY) ]; then for folder in .kafka/*/; do \
 	  if [ -d "$$folder" ]; then KAFKA_PORT=$$(basename "$$folder") $(BROKER) stop; fi; done; fi
-	@rm -rf .venv .jars .bench .kafka .scorestream warehouse dist build lib/*.egg-info
+	@rm -rf .venv .jars .bench .release .kafka .scorestream warehouse dist build lib/*.egg-info

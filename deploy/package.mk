@@ -14,18 +14,22 @@ package: setup build/environment.tar.gz ## what a cluster needs, without a check
 	@ln build/environment.tar.gz dist/environment.tar.gz
 	@echo "dist/ holds the package: $$(du -sh dist | cut -f1), code $$(cat build/zip/scorestream/BUILD)"
 
-# The locked packages without the development tools, and without Spark, which is the cluster's own. Every
-# line of runtime.lock has to stand in requirements.lock, hashes included; development tools may need a package on
-# more platforms.
-build/environment.tar.gz: requirements.lock setup.py .venv/.done
+# The locked packages without Spark, which is the cluster's own.
+build/environment.tar.gz: build/runtime.lock
 	@echo "packing the Python environment"
-	@rm -rf build/tools build/environment && mkdir -p build
-	@$(PY) -m venv build/tools && build/tools/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE_TOOLS)
-	@build/tools/bin/uv pip compile setup.py --extra all --constraint requirements.lock --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-emit-index-url --no-header --quiet -o build/runtime.lock
-	@anywhere='s/ ; .*/ \\/'; ! sed "$$anywhere" build/runtime.lock | grep -vxFf <(sed "$$anywhere" requirements.lock)
+	@rm -rf build/environment
 	@$(PY) -m venv build/environment
 	@build/environment/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r build/runtime.lock
 	@build/environment/bin/python -m pip uninstall --quiet --yes pyspark py4j pip setuptools
 	@build/tools/bin/venv-pack --quiet --force --prefix build/environment --output $@
 	@chmod 644 $@
+
+# The locked packages without the development tools. Every line of it has to stand in requirements.lock, hashes
+# included; development tools may need a package on more platforms.
+build/runtime.lock: requirements.lock setup.py .venv/.done
+	@rm -rf build/tools && mkdir -p build
+	@$(PY) -m venv build/tools && build/tools/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE_TOOLS)
+	@build/tools/bin/uv pip compile setup.py --extra all --constraint requirements.lock --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-emit-index-url --no-header --quiet -o build/runtime.lock.new
+	@anywhere='s/ ; .*/ \\/'; ! sed "$$anywhere" build/runtime.lock.new | grep -vxFf <(sed "$$anywhere" requirements.lock)
+	@mv build/runtime.lock.new $@
