@@ -1,1 +1,1 @@
-"""The command `scorestream`: what needs no cluster."""
+"""The command `scorestream`: what needs neither Java nor a cluster."""

@@ -1,4 +1,4 @@
-"""Everything that needs no cluster; what runs on Spark is started by spark-submit.sh."""
+"""Commands that need neither Java nor a cluster; the jobs are started by spark-submit.sh."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from scorestream.commands import score, sql
+from scorestream.commands import generate_wallets, score, sql
 from scorestream.infra.cli.run import run_job
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.version import code_version
 
-_COMMANDS: Final = {"score": score, "sql": sql}
+_COMMANDS: Final = {"score": score, "sql": sql, "generate_wallets": generate_wallets}
 
 
 class _Version(argparse.Action):

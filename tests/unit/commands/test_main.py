@@ -22,7 +22,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     shown = python("-m", "scorestream", "--help")
     assert shown.returncode == 0
-    assert {"score", "sql"} <= set(shown.stdout.split())
+    assert {"score", "sql", "generate_wallets"} <= set(shown.stdout.split())
 
 
 def test_the_version_is_that_of_the_code() -> None:

@@ -96,6 +96,15 @@ def test_one_moment_may_be_given_for_all_messages() -> None:
     assert later["breakdown"]["lp"]["holding_score"] >= own["breakdown"]["lp"]["holding_score"]
 
 
+def test_generated_wallets_are_scored(tmp_path: Path) -> None:
+    file = tmp_path / "wallets.jsonl.gz"
+    asked = ("--wallets", "12", "--days", "30", "--seed", "7", "--output", str(file))
+    code, out, err = command("generate_wallets", *asked)
+    assert (code, err) == (0, "")
+    assert out.startswith("12 wallets, ")
+    assert len(scores_of(str(file))) == 12
+
+
 def test_csv_has_a_column_for_each_part() -> None:
     code, out, _ = command("score", str(GOOD), "--format", "csv")
     assert code == 0

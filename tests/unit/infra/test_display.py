@@ -7,11 +7,13 @@ import io
 import json
 import re
 import sys
+from decimal import Decimal
 from html import unescape
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import structlog
 from hypothesis import given
@@ -19,6 +21,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
 
+from scorestream.commands.message_files import Lines
+from scorestream.commands.score import _tell_rejects
+from scorestream.commands.score_output import print_scores
 from scorestream.infra.cli.run import run_job
 from scorestream.infra.display import (
     cell,
@@ -44,6 +49,8 @@ from scorestream.wallets.comparison.figures import Side
 from scorestream.wallets.comparison.picture import as_svg
 from scorestream.wallets.comparison.reasons import explained
 from scorestream.wallets.comparison.report import as_markdown
+from scorestream.wallets.core.decode import Reject
+from scorestream.wallets.core.pipeline import reject_rows
 from tools.testkit.compared import FIGURES, score
 
 HOSTILE = (
@@ -172,6 +179,38 @@ def test_the_history_of_a_model(value: str, capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert not UNSEEN.search(shown)
     assert shown.count(visible(value).strip()[:4]) >= 4
+
+
+def utf8(value: str) -> str:
+    """A value as Arrow and messages can hold it."""
+    return value.encode(errors="replace").decode()
+
+
+@hostile
+def test_scores(value: str) -> None:
+    name = utf8(value)
+    row = {
+        "wallet_address": name,
+        "zscore": Decimal(1),
+        "breakdown": {"lp": {"a": 1.0}},
+        "tags": [name],
+    }
+    shown, lines = io.StringIO(), io.StringIO()
+    print_scores(iter([pa.Table.from_pylist([row])]), "table", shown)
+    assert not UNSEEN.search(shown.getvalue())
+    assert shown.getvalue().count(visible(name).strip()[:4]) >= 2
+    print_scores(iter([pa.Table.from_pylist([row])]), "json", lines)
+    assert json.loads(lines.getvalue())["wallet_address"] == name
+
+
+@hostile
+def test_rejected_lines(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    reject = Reject(0, "invalid_type", utf8(value), None, 0)
+    rejects = reject_rows([reject], np.zeros(1, np.int64))
+    _tell_rejects(Lines(value, [1], [b""]), rejects)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert not UNSEEN.search(told)
 
 
 @hostile

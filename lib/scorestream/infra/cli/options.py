@@ -44,7 +44,12 @@ def parse_duration(text: str) -> int:
 
 def at_least(least: int) -> Callable[[str], int]:
     """Make a parser of whole numbers with a minimum."""
-    return partial(_integer, least)
+    return partial(_integer, least, None)
+
+
+def between(least: int, most: int) -> Callable[[str], int]:
+    """Make a parser of whole numbers with a minimum and a maximum."""
+    return partial(_integer, least, most)
 
 
 def add_model_and_tables(parser: ArgumentParser, gives: str) -> None:
@@ -63,8 +68,10 @@ def add_model_and_tables(parser: ArgumentParser, gives: str) -> None:
         parser.add_argument(name, required=True, metavar=metavar, help=text)
 
 
-def _integer(least: int, text: str) -> int:
+def _integer(least: int, most: int | None, text: str) -> int:
     value = int(text)
     if value < least:
         raise ArgumentTypeError(f"must be at least {least}")
+    if most is not None and value > most:
+        raise ArgumentTypeError(f"must be at most {most}")
     return value

@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from scorestream.infra.cli.options import at_least, parse_duration, parse_time
+from scorestream.infra.cli.options import at_least, between, parse_duration, parse_time
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,14 @@ def test_an_integer_has_to_be_large_enough() -> None:
     assert at_least(3)("3") == 3
     with pytest.raises(ArgumentTypeError, match="must be at least 3"):
         at_least(3)("2")
+
+
+def test_an_integer_has_to_be_small_enough() -> None:
+    assert between(1, 5)("5") == 5
+    with pytest.raises(ArgumentTypeError, match="must be at most 5"):
+        between(1, 5)("6")
+    with pytest.raises(ArgumentTypeError, match="must be at least 1"):
+        between(1, 5)("0")
 
 
 @pytest.mark.parametrize("text", ["1700000000000", "-99999999999999"])
