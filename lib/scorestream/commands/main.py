@@ -12,7 +12,7 @@ from scorestream.infra.cli.run import run_job
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.version import code_version
 
-_COMMANDS: Final = {"score": score, "sql": sql, "generate_wallets": generate_wallets}
+COMMANDS: Final = {"score": score, "sql": sql, "generate_wallets": generate_wallets}
 
 
 class _Version(argparse.Action):
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scorestream", description=__doc__)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in _COMMANDS.items():
+    for name, module in COMMANDS.items():
         description = str(module.__doc__)
         command = commands.add_parser(name, help=module.HELP, description=description)
         module.add_options(command)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from scorestream import __version__
+from scorestream.commands.main import COMMANDS
 
 WITHOUT_DUCKDB = """
 import sys
@@ -22,7 +23,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     shown = python("-m", "scorestream", "--help")
     assert shown.returncode == 0
-    assert {"score", "sql", "generate_wallets"} <= set(shown.stdout.split())
+    assert set(COMMANDS) <= set(shown.stdout.split())
 
 
 def test_the_version_is_that_of_the_code() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scorestream.commands.main import COMMANDS
 from scorestream.infra.config.settings import PROJECT_ROOT, Settings
 from scorestream.wallets.core.pipeline import score_messages
 from scorestream.wallets.core.scoring import Scoring
@@ -33,6 +34,10 @@ def test_the_example_comes_out_as_shown(scoring: Scoring) -> None:
 def test_every_setting_is_in_the_table() -> None:
     missing = [name.upper() for name in Settings.model_fields if f"`{name.upper()}`" not in README]
     assert missing == []
+
+
+def test_it_names_every_command_of_scorestream_and_no_other() -> None:
+    assert set(re.findall(r"^\| `scorestream (\w+)", README, re.MULTILINE)) == set(COMMANDS)
 
 
 def test_every_job_and_make_target_it_names_is_there() -> None:
