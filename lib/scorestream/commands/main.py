@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -31,11 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: None for those of the process.
     """
     given = _parser().parse_args(arguments)
-    if hasattr(signal, "SIGPIPE"):
-        # What reads our output, such as `head`, may end before us: so do we then, without a word.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     run: Callable[[argparse.Namespace, Settings], None] = given.run
-    return run_job(lambda settings: run(given, settings))
+    try:
+        code = run_job(lambda settings: run(given, settings))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What reads our output, such as `head`, has ended; Python would flush the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

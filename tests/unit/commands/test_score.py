@@ -123,6 +123,21 @@ def test_a_table_shows_wallets_scores_parts_and_tags() -> None:
         assert shown in out
 
 
+def test_it_ends_without_a_word_where_nobody_reads_on() -> None:
+    name = str(SAMPLES / "dex_wallets_2021.jsonl.gz")
+    with subprocess.Popen(
+        [sys.executable, "-m", "scorestream", "score", name, "--format", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["scoring"] == "dex-v1"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_files_are_read_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scorestream.commands.message_files.BATCH_BYTES", 10)
     file = tmp_path / "lines.jsonl.gz"
