@@ -16,15 +16,16 @@ from scorestream.commands.score_output import Format, print_scores
 from scorestream.infra.cli.options import parse_time
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.display import visible
-from scorestream.wallets.core import schemas
 from scorestream.wallets.core.dated_lines import parse_dated_line, undated_reject
-from scorestream.wallets.core.pipeline import Scored, Scoring, score_messages
+from scorestream.wallets.core.pipeline import Scored, score_messages
+from scorestream.wallets.core.score_columns import scored_schema
+from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.reference.reference_data import load_conf_reference
 
 HELP: Final = "scores of the wallets in files of messages, with their parts"
 # A score as the tables hold it, without what only they need.
-_NOT_SHOWN: Final = ("position", "wallet_key", "models")
+_NOT_SHOWN: Final = ("position", "wallet_key")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,22 +59,22 @@ def run(given: argparse.Namespace, settings: Settings) -> None:
         ScorestreamError: a file cannot be read, or the configuration is wrong.
     """
     conf = settings.scorestream_conf
-    model = load_scoring(conf, given.scoring, load_conf_reference(conf).stable_symbols)
+    scoring = load_scoring(conf, given.scoring, load_conf_reference(conf).stable_symbols)
     counts = _Counts()
     batches = (batch for name in given.files for batch in read_lines(name))
-    print_scores(_scores(batches, given.as_of, model, counts), given.format, sys.stdout)
+    print_scores(_scores(batches, given.as_of, scoring, counts), given.format, sys.stdout)
     print(f"{counts.scores:,} scores, {counts.rejects:,} rejects", file=sys.stderr)
 
 
-def score_lines(lines: Sequence[bytes], as_of: int | None, model: Scoring) -> Scored:
+def score_lines(lines: Sequence[bytes], as_of: int | None, scoring: Scoring) -> Scored:
     """Score messages, a line each.
 
     Args:
         lines: of JSON.
         as_of: unix seconds at which all are scored; None where each line has its own.
-        model: the scoring model.
+        scoring: what scores them.
     """
-    score = partial(score_messages, model=model, include_transactions=False)
+    score = partial(score_messages, scoring=scoring, include_transactions=False)
     if as_of is not None:
         return score(lines, np.full(len(lines), as_of))
     dated = [parse_dated_line(line) for line in lines]
@@ -91,22 +92,22 @@ class _Counts:
 
 
 def _scores(
-    batches: Iterator[Lines], as_of: int | None, model: Scoring, counts: _Counts
+    batches: Iterator[Lines], as_of: int | None, scoring: Scoring, counts: _Counts
 ) -> Iterator[pa.Table]:
     """Scores of batches as they are shown, first none; rejects are told on the way."""
-    yield _shown(schemas.SCORED.empty_table(), model)
+    yield _shown(scored_schema(scoring.declaration).empty_table(), scoring)
     for batch in batches:
-        scored = score_lines(batch.lines, as_of, model)
+        scored = score_lines(batch.lines, as_of, scoring)
         counts.scores += len(scored.scores)
         counts.rejects += len(scored.rejects)
         _tell_rejects(batch, scored.rejects)
-        yield _shown(scored.scores.sort_by("position"), model)
+        yield _shown(scored.scores.sort_by("position"), scoring)
 
 
-def _shown(scores: pa.Table, model: Scoring) -> pa.Table:
+def _shown(scores: pa.Table, scoring: Scoring) -> pa.Table:
     """Scores without what only tables need, and with what made them."""
     shown = scores.drop_columns(_NOT_SHOWN)
-    for name, value in (("scoring", model.name), ("config_hash", model.config_hash)):
+    for name, value in (("scoring", scoring.name), ("config_hash", scoring.config_hash)):
         shown = shown.append_column(name, pa.array([value] * len(scores), pa.string()))
     return shown
 

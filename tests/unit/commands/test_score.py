@@ -17,7 +17,7 @@ import pytest
 from scorestream.commands.message_files import read_lines
 from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.wallets.core.pipeline import score_messages
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.core.scoring import Scoring
 from tools.local.samples import SAMPLES, sample_records
 from tools.testkit.golden import Golden, differences, golden_wallets, results
 
@@ -56,16 +56,16 @@ def test_golden_wallets_have_their_digits() -> None:
 
 
 @pytest.mark.parametrize("name", ["lp_wallets.jsonl", "dex_wallets_2021.jsonl.gz"])
-def test_samples_are_scored_as_by_the_core(name: str, model: DexV1) -> None:
+def test_samples_are_scored_as_by_the_core(name: str, scoring: Scoring) -> None:
     records = list(sample_records([name]))
     moments = np.array([record.timestamp or 0 for record in records]) // 1000
-    expected = results(score_messages([record.value for record in records], moments, model))
+    expected = results(score_messages([record.value for record in records], moments, scoring))
     shown = scores_of(str(SAMPLES / name))
     for score, row in zip(shown, expected, strict=True):
         assert score["zscore"] == f"{row['zscore']:f}"
         for column in ("wallet_address", "as_of", "tags", "features", "breakdown"):
             assert score[column] == row[column]
-        assert score["config_hash"] == model.config_hash
+        assert score["config_hash"] == scoring.config_hash
 
 
 def test_a_reject_is_told_with_its_line_code_and_path(tmp_path: Path) -> None:
