@@ -26,6 +26,7 @@ from scorestream.wallets.schema.columns import (
     added_later,
     described,
 )
+from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from scorestream.wallets.scorers.registry import (
     DECLARATIONS,
     union_of_features,
@@ -35,6 +36,8 @@ from scorestream.wallets.scorers.registry import (
 # Of all scorers together: a row is null in what its own does not have.
 FEATURES: Final = union_of_features(DECLARATIONS)
 PARTIAL_SCORES: Final = union_of_partial_scores(DECLARATIONS)
+# Every table has had these.
+_FIRST: Final = {each.name for each in DexV1.declaration.partial_scores}
 
 WALLET_COLUMNS: Final = (WALLET_ADDRESS.name, WALLET_KEY.name)
 
@@ -46,7 +49,10 @@ SCORES: Final = Table.of_columns(
         Column("scored_at", schemas.UTC_TIMESTAMP, "when the micro-batch was scored"),
         TRANSACTION_COUNT,
         Column("zscore", schemas.ZSCORE, "final score with exactly 18 decimals"),
-        *added_later(*(Column(each.column, pa.float64(), each.meaning) for each in PARTIAL_SCORES)),
+        *(
+            Column(each.column, pa.float64(), each.meaning, added_later=each.name not in _FIRST)
+            for each in PARTIAL_SCORES
+        ),
         Column("final_score", pa.float64(), "partial scores, weighted"),
         Column("tags", pa.list_(pa.string()), "labels earned, in the order of the scoring's"),
         Column("features", features_type(FEATURES), "what the score is computed from", grows=True),

@@ -81,7 +81,7 @@ SCORE_GOLDEN = """
 import json, sys
 from pathlib import Path
 from scorestream.infra.config.settings import PROJECT_ROOT
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.execution.configured_scoring import build_scoring
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.execution.result_messages import success_records
 from scorestream.wallets.execution.scoring_task import score_records
@@ -93,8 +93,10 @@ from tools.testkit.records import records_of
 
 stable = load_conf_reference(PROJECT_ROOT / "conf").stable_symbols
 found = {"leaderboard": next(view.sql for view in VIEWS if view.name == "leaderboard")}
+found["added"] = sorted(SCORES.added_later)
+found["growing"] = sorted(SCORES.growing)
 for name in ("busy-v1", "dex-v1"):
-    scoring = load_scoring(Path(sys.argv[1]), name, stable)
+    scoring = build_scoring(Path(sys.argv[1]), name, stable)
     records = records_of(golden_records())
     [(scored, _)] = score_records([records], scoring, include_transactions=False)
     facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1")
@@ -166,6 +168,12 @@ def test_another_scorer_changes_no_digit_of_dex_v1(scored: dict[str, Any]) -> No
     for message in scored["dex-v1"]["messages"]:
         assert message["breakdown"].keys() == {"lp", "swap"}
         assert "busy_score" not in message["categories"][0]["features"]
+
+
+def test_older_tables_get_the_columns_and_fields_of_a_new_scorer(scored: dict[str, Any]) -> None:
+    assert "busy_score" in scored["added"]
+    assert "lp_score" not in scored["added"]
+    assert scored["growing"] == ["breakdown", "features"]
 
 
 def test_views_have_the_partial_scores_of_all_scorers(scored: dict[str, Any]) -> None:
