@@ -49,6 +49,9 @@ MODELS = [
     "xgboost-cpu~=3.2",  # xgboost without CUDA's libraries
 ]
 
+# What a client of Spark Connect needs beside.
+CONNECT = [*SPARK, "pyspark[connect]==4.2.0"]
+
 # libFuzzer comes for this platform only; elsewhere hostile messages are drawn by chance.
 WITH_LIBFUZZER = (
     "sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'"
@@ -118,5 +121,11 @@ setup(
     cmdclass={"build_py": BuildWithConf},
     entry_points={"console_scripts": ["scorestream = scorestream.commands.main:main"]},
     install_requires=CORE,
-    extras_require={"spark": SPARK, "models": MODELS, "all": MODELS, "dev": DEV},
+    extras_require={
+        "spark": SPARK,
+        "connect": CONNECT,
+        "models": MODELS,
+        "all": [*MODELS, *CONNECT],
+        "dev": DEV,
+    },
 )

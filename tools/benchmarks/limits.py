@@ -15,7 +15,6 @@ from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.wallets.core.messages import Message
 from scorestream.wallets.core.pipeline import score_messages
 from scorestream.wallets.execution.configured_scoring import load_scoring
-from scorestream.wallets.reference.reference_data import load_conf_reference
 from tools.benchmarks.machine import MEGABYTE
 from tools.benchmarks.workload import AS_OF
 
@@ -57,7 +56,7 @@ def core_with_history(values: Sequence[bytes]) -> None:
 
 def _core(values: Sequence[bytes], *, include_transactions: bool) -> None:
     conf = PROJECT_ROOT / "conf"
-    model = load_scoring(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+    model = load_scoring(conf=conf)
     for start in range(0, len(values), BATCH):
         batch = values[start : start + BATCH]
         moments = np.full(len(batch), AS_OF)

@@ -38,7 +38,6 @@ from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input, predict_values
 from scorestream.wallets.predictors.config import WalletModel
 from scorestream.wallets.predictors.events import NoModelEvents
-from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.schema.views import CATALOG
 from tools.benchmarks.workload import AS_OF, Workload
 
@@ -90,7 +89,7 @@ def main() -> None:
 def scored_batches(wallets: int) -> tuple[float, list[pa.Table]]:
     """Seconds of scoring the wallets, and what models see of them, batch by batch."""
     conf = PROJECT_ROOT / "conf"
-    model = load_scoring(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+    model = load_scoring(conf=conf)
     values = [record.value for record in Workload(wallets).records()]
     moments = np.full(BATCH_WALLETS, AS_OF)
     batches, started = [], time.perf_counter()

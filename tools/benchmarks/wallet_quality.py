@@ -31,7 +31,6 @@ from scorestream.tabular.training.search.training_context import TrainingContext
 from scorestream.wallets.datasets.cutoffs import BEHAVIOUR, Cutoffs
 from scorestream.wallets.datasets.generated.examples import Drawing, drawn_examples
 from scorestream.wallets.execution.configured_scoring import load_scoring
-from scorestream.wallets.reference.reference_data import load_conf_reference
 
 CONF: Final = PROJECT_ROOT / "conf"
 UNTIL: Final = 1_767_225_600
@@ -75,7 +74,7 @@ def pair(seed: int, wallets: int) -> pa.Table:
 
 def examples(seed: int, wallets: int) -> pa.Table:
     """Examples of generated wallets, whose keys are those of their seed alone."""
-    model = load_scoring(CONF, "dex-v1", load_conf_reference(CONF).stable_symbols)
+    model = load_scoring(conf=CONF)
     table = drawn_examples(Drawing(wallets, 180, UNTIL, seed), CUTOFFS, model)
     keys = pc.binary_join_element_wise(str(seed), table["wallet_key"], "/")
     return table.set_column(0, "wallet_key", keys)

@@ -23,7 +23,6 @@ from scorestream.wallets.datasets.cutoffs import Cutoffs
 from scorestream.wallets.datasets.generated.examples import Drawing, drawn_examples
 from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.predictors.apply import build_model_input
-from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.schema.views import CATALOG
 
 CONFIGURATIONS: Final[Mapping[str, str]] = {
@@ -71,7 +70,7 @@ def train_lacking(settings: Settings) -> list[str]:
 def _examples(settings: Settings) -> Path:
     """Examples of generated wallets, as a file."""
     conf = settings.scorestream_conf
-    model = load_scoring(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+    model = load_scoring(conf=conf)
     path = Path(settings.warehouse) / "_demo" / "generated_wallets.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(drawn_examples(WALLETS, CUTOFFS, model), path)

@@ -16,7 +16,6 @@ from scorestream.wallets.core.pipeline import Scored
 from scorestream.wallets.core.score_columns import score_schema
 from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.configured_scoring import load_scoring
-from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.local.samples import sample_records
 
@@ -55,7 +54,7 @@ class Golden:
 @cache
 def configured_scoring(conf: Path = PROJECT_ROOT / "conf") -> Scoring:
     """`dex-v1` as it is configured in a folder."""
-    return load_scoring(conf, "dex-v1", load_conf_reference(conf).stable_symbols)
+    return load_scoring(conf=conf)
 
 
 def configured_dex_v1() -> DexV1:

@@ -21,7 +21,6 @@ from scorestream.wallets.core.pipeline import Scored, score_messages
 from scorestream.wallets.core.score_columns import scored_schema
 from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.configured_scoring import load_scoring
-from scorestream.wallets.reference.reference_data import load_conf_reference
 
 HELP: Final = "scores of the wallets in files of messages, with their parts"
 # A score as the tables hold it, without what only they need.
@@ -58,8 +57,7 @@ def run(given: argparse.Namespace, settings: Settings) -> None:
     Raises:
         ScorestreamError: a file cannot be read, or the configuration is wrong.
     """
-    conf = settings.scorestream_conf
-    scoring = load_scoring(conf, given.scoring, load_conf_reference(conf).stable_symbols)
+    scoring = load_scoring(given.scoring, settings.scorestream_conf)
     counts = _Counts()
     batches = (batch for name in given.files for batch in read_lines(name))
     print_scores(_scores(batches, given.as_of, scoring, counts), given.format, sys.stdout)

@@ -37,6 +37,7 @@ def test_the_bare_package_needs_what_score_imports_and_no_more() -> None:
     graph = grimp.build_graph("scorestream", include_external_packages=True)
     # Imported only where it runs, with the extra `spark`.
     graph.remove_module("scorestream.sql.shell")
+    graph.remove_module("scorestream.udf")
     reached = graph.find_upstream_modules("scorestream.commands.main")
     # Comes with pydantic.
     packages = {name for name in reached if "." not in name} - {"scorestream", "pydantic_core"}

@@ -17,7 +17,7 @@ from zlib import crc32
 import msgspec
 
 from scorestream.infra.config.settings import PROJECT_ROOT
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.execution.configured_scoring import build_scoring
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from tools.chaos.fuzzing.checking import (
     Broken,
@@ -79,7 +79,7 @@ class Execution:
     def __init__(self, plan: Plan) -> None:
         conf = PROJECT_ROOT / "conf"
         stable = load_conf_reference(conf).stable_symbols
-        self._checker = Checker(load_scoring(conf, "dex-v1", stable))
+        self._checker = Checker(build_scoring(conf, "dex-v1", stable))
         self.corpus = list(read_corpus(Path(plan.corpus)).values())
         self._plan = plan
         self._kinds: set[str] = set()

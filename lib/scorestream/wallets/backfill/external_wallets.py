@@ -58,11 +58,11 @@ class ExternalWallets:
     ) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
         for rows in reporting_progress(whole_wallets(self.uri, len(self.moments))):
-            good, rejects = _checked(rows)
+            good, rejects = check_rows(rows)
             if rejects.numbers.size:
                 yield self._refused(rejects, scoring, include_transactions=include_transactions)
             if good.num_rows:
-                history = wallet_history(self._as_known(good))
+                history = external_history(good, self.moments[-1], self.source, self.number)
                 yield from self._score(history, scoring, include_transactions=include_transactions)
 
     def _score(
@@ -86,7 +86,7 @@ class ExternalWallets:
             yield Scored.without_scores(scoring, rejects, transactions), records
 
     def _refused(
-        self, rejects: _Rejects, scoring: Scoring, *, include_transactions: bool
+        self, rejects: RejectedWallets, scoring: Scoring, *, include_transactions: bool
     ) -> tuple[Scored, Records]:
         last = np.full(len(rejects.values), self.moments[-1])
         offsets = (rejects.numbers + 1) * len(self.moments) - 1
@@ -101,23 +101,9 @@ class ExternalWallets:
         transactions = _no_transactions() if include_transactions else None
         return Scored.without_scores(scoring, rows, transactions), records
 
-    def _as_known(self, rows: pa.Table) -> pa.Table:
-        """The rows with the columns of `WALLET_ROWS` that say when they became known."""
-        micros = pa.scalar(self.moments[-1] * 1_000_000, pa.int64())
-        known = {
-            "as_of": pa.scalar(self.moments[-1]),
-            "source_topic": pa.scalar(WALLETS_OF + self.source),
-            "source_partition": pa.scalar(self.number, pa.int32()),
-            "source_offset": pa.scalar(0),
-            "source_timestamp": micros.cast(schemas.UTC_TIMESTAMP),
-        }
-        for name, value in known.items():
-            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
-        return rows
-
 
 @dataclass(frozen=True)
-class _Rejects:
+class RejectedWallets:
     """Wallets with a bad row: their number in the file, why, and the rows as messages."""
 
     numbers: Ints
@@ -125,7 +111,7 @@ class _Rejects:
     values: list[bytes]
 
 
-def _checked(rows: pa.Table) -> tuple[pa.Table, _Rejects]:
+def check_rows(rows: pa.Table) -> tuple[pa.Table, RejectedWallets]:
     """The rows of the wallets without a bad one, and the rejects of the others.
 
     Rows with a `defect` are decoded as messages; those that the decoder accepts are as it reads
@@ -153,7 +139,9 @@ def _corrected(rows: pa.Table, read: Ints, decoded: Decoded) -> pa.Table:
     return corrected
 
 
-def _rejects(rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[bytes]) -> _Rejects:
+def _rejects(
+    rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[bytes]
+) -> RejectedWallets:
     number = np.asarray(rows["number"])
     counts = np.bincount(number - number[0])
     reasons: dict[int, Reject] = {}
@@ -166,11 +154,35 @@ def _rejects(rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[byte
             Reject(len(reasons), reject.code, reject.error, reject.wallet_address, count),
         )
         texts.setdefault(wallet, []).append(values[reject.position])
-    return _Rejects(
+    return RejectedWallets(
         np.array(list(reasons), dtype=np.int64),
         list(reasons.values()),
         [b"\n".join(lines) for lines in texts.values()],
     )
+
+
+def external_history(
+    rows: pa.Table, moment: int, source: str = "", number: int = 0
+) -> WalletHistory:
+    """The history that rows without a source are, known at a moment.
+
+    Args:
+        rows: `WALLET_ROWS` without the columns that say when they became known.
+        moment: unix seconds.
+        source: URI of the table that they are of.
+        number: of the part of it that they are.
+    """
+    micros = pa.scalar(moment * 1_000_000, pa.int64())
+    known = {
+        "as_of": pa.scalar(moment),
+        "source_topic": pa.scalar(WALLETS_OF + source),
+        "source_partition": pa.scalar(number, pa.int32()),
+        "source_offset": pa.scalar(0),
+        "source_timestamp": micros.cast(schemas.UTC_TIMESTAMP),
+    }
+    for name, value in known.items():
+        rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+    return wallet_history(rows)
 
 
 def _transactions(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:

@@ -32,7 +32,7 @@ from scorestream.wallets.backfill.planning import (
 from scorestream.wallets.backfill.progress import Progress
 from scorestream.wallets.backfill.publishing import Publishing
 from scorestream.wallets.core.scoring import Scoring
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.execution.configured_scoring import build_scoring
 from scorestream.wallets.execution.decoded_batch import DecodedBatch, split_by_wallet
 from scorestream.wallets.execution.history_lookup import WalletFile, wallet_files
 from scorestream.wallets.execution.incremental import score_with_history, write_increments
@@ -64,7 +64,9 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
         warehouse.create_tables()
         reference = current_reference(settings, warehouse)
         keep_copy(reference, warehouse)
-        scoring = load_scoring(settings.scorestream_conf, options.scoring, reference.stable_symbols)
+        scoring = build_scoring(
+            settings.scorestream_conf, options.scoring, reference.stable_symbols
+        )
         spark = build_session("backfill_scores", settings)
         # 1. Plan.
         pinned = PinnedModels(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -115,29 +115,42 @@ def whole_wallets(uri: str, moments: int) -> Iterator[pa.Table]:
         uri: of the file.
         moments: at how many each wallet is scored; the more, the smaller are the batches.
     """
+    size = max(MIN_ROWS, BATCH_ROWS // max(moments, 1))
+    filesystem, path = filesystem_of(uri)
+    with pq.ParquetFile(path, filesystem=filesystem) as file:
+        batches = file.iter_batches(min(READ_ROWS, size), use_threads=False)
+        yield from gather_wallets(batches, size)
+
+
+def gather_wallets(batches: Iterable[pa.RecordBatch], size: int = BATCH_ROWS) -> Iterator[pa.Table]:
+    """Rows in batches of about `size`, each wallet's in one of them; a column `number` is added.
+
+    Args:
+        batches: rows with a `wallet_key`, those of a wallet together.
+        size: of the batches that are given; those with a wallet of more rows are larger.
+    """
     number = 0
-    for rows in _batches(uri, max(MIN_ROWS, BATCH_ROWS // max(moments, 1))):
+    for rows in _gather(batches, size):
         codes = np.asarray(rows["wallet_key"].combine_chunks().dictionary_encode().indices)
         yield rows.append_column("number", pa.array(number + codes.astype(np.int64)))
         number += int(codes[-1]) + 1
 
 
-def _batches(uri: str, size: int) -> Iterator[pa.Table]:
-    filesystem, path = filesystem_of(uri)
-    with pq.ParquetFile(path, filesystem=filesystem) as file:
-        pending = file.schema_arrow.empty_table()
-        for batch in file.iter_batches(min(READ_ROWS, size), use_threads=False):
-            pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
-            if pending.num_rows < size:
-                continue
-            # Rows of the last wallet may follow.
-            last = pending["wallet_key"][pending.num_rows - 1]
-            end = pending.num_rows - pc.sum(pc.equal(pending["wallet_key"], last)).as_py()
-            if end:
-                yield _typed(pending[:end])
-                pending = pending[end:]
-        if pending.num_rows:
-            yield _typed(pending)
+def _gather(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    pending: pa.Table | None = None
+    for batch in batches:
+        rows = pa.Table.from_batches([batch])
+        pending = rows if pending is None else pa.concat_tables([pending, rows])
+        if pending.num_rows < size:
+            continue
+        # Rows of the last wallet may follow.
+        last = pending["wallet_key"][pending.num_rows - 1]
+        end = pending.num_rows - pc.sum(pc.equal(pending["wallet_key"], last)).as_py()
+        if end:
+            yield _typed(pending[:end])
+            pending = pending[end:]
+    if pending is not None and pending.num_rows:
+        yield _typed(pending)
 
 
 def _typed(rows: pa.Table) -> pa.Table:

@@ -32,7 +32,7 @@ from scorestream.wallets.datasets.cutoffs import (
     Cutoffs,
     build_examples,
 )
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.execution.configured_scoring import build_scoring
 from scorestream.wallets.reference.snapshots import current_reference
 from scorestream.wallets.schema.sql_rules import WALLET_KEY
 from scorestream.wallets.schema.tables import TRANSACTIONS, WALLET_COLUMNS
@@ -80,7 +80,9 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
     with exclusive_lock(folder, "wait for it"):
         warehouse.create_tables()
         reference = current_reference(settings, warehouse)
-        scoring = load_scoring(settings.scorestream_conf, options.scoring, reference.stable_symbols)
+        scoring = build_scoring(
+            settings.scorestream_conf, options.scoring, reference.stable_symbols
+        )
         spark = build_session("wallet_examples", settings)
         _refuse_unknown(spark, warehouse, options)
         # 1. Sort the transactions by wallet.

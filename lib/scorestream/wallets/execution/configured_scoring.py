@@ -7,16 +7,32 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from scorestream.infra.config.settings import load_settings
 from scorestream.infra.config.yaml_files import format_problems, read_yaml
 from scorestream.infra.errors import ConfigurationError
 from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.scorers.registry import SCORERS
 
 DEFAULT_SCORER: Final = "dex-v1"
 
 
-def load_scoring(conf: Path, name: str, stable_symbols: frozenset[str]) -> Scoring:
-    """Load a scoring: a scorer with the constants of `conf/scoring/NAME.yaml`.
+def load_scoring(name: str = "dex-v1", conf: Path | None = None) -> Scoring:
+    """Load a scoring, with the stable coins of the same folder.
+
+    Args:
+        name: of the scoring.
+        conf: the configuration folder; None: that of `SCORESTREAM_CONF`.
+
+    Raises:
+        ConfigurationError: a file is not there, or not as it must be.
+    """
+    folder = load_settings().scorestream_conf if conf is None else conf
+    return build_scoring(folder, name, load_conf_reference(folder).stable_symbols)
+
+
+def build_scoring(conf: Path, name: str, stable_symbols: frozenset[str]) -> Scoring:
+    """Build a scoring: a scorer with the constants of `conf/scoring/NAME.yaml`.
 
     The file's `scorer` names the scorer; without one it is that of the same name, or `dex-v1`.
 

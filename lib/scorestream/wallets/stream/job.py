@@ -8,7 +8,7 @@ from scorestream.infra.config.settings import Settings
 from scorestream.infra.delivery.job import StreamJob, StreamOptions, open_stream
 from scorestream.infra.version import code_version
 from scorestream.wallets.core.scoring import Scoring
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.execution.configured_scoring import build_scoring
 from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.config import load_wallet_models
 from scorestream.wallets.reference.snapshots import current_reference, keep_copy
@@ -68,4 +68,4 @@ def _configured_scoring(job: StreamJob, name: str) -> Scoring:
     """The scoring over the current reference data, of which the warehouse keeps a copy."""
     reference = current_reference(job.settings, job.warehouse)
     keep_copy(reference, job.warehouse)
-    return load_scoring(job.settings.scorestream_conf, name, reference.stable_symbols)
+    return build_scoring(job.settings.scorestream_conf, name, reference.stable_symbols)

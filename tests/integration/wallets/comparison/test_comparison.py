@@ -38,7 +38,6 @@ from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
-from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.schema.tables import SCORES
 from tools.testkit.golden import golden_records
 from tools.testkit.records import records_of
@@ -63,8 +62,7 @@ def settings(warehouse: Warehouse, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def steeper(settings: Settings) -> Scoring:
-    conf = settings.scorestream_conf
-    return load_scoring(conf, "steeper", load_conf_reference(conf).stable_symbols)
+    return load_scoring("steeper", settings.scorestream_conf)
 
 
 def store(warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], run: str) -> None:

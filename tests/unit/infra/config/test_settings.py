@@ -19,7 +19,7 @@ from scorestream.infra.errors import ConfigurationError
 from scorestream.infra.kafka import consumer
 from scorestream.infra.kafka.cluster import KafkaCluster
 from scorestream.infra.kafka.connection import client_options, consumer_options, spark_options
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.execution.configured_scoring import build_scoring
 from tools.testkit.secure_broker import KEY_PASSWORD, make_certificates
 
 SASL = {
@@ -177,7 +177,7 @@ def test_a_wrong_scoring_model_is_told_by_its_key(
     (tmp_path / "scoring").mkdir()
     (tmp_path / "scoring" / "dex-v1.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigurationError, match=r"dex-v1\.yaml") as caught:
-        load_scoring(tmp_path, "dex-v1", frozenset({"USDC"}))
+        build_scoring(tmp_path, "dex-v1", frozenset({"USDC"}))
     assert text in str(caught.value)
 
 

@@ -1,0 +1,233 @@
+"""Scores over any DataFrame, batch or streaming: the core of the jobs as Arrow UDFs of Spark.
+
+They need no warehouse, no broker, no RDD and nothing of the driver's JVM, so that they run on Spark
+Connect, too. Workers need this library: its bare package with the extra `spark`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import types as T
+from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from scorestream.infra.errors import InputError
+from scorestream.infra.kafka.records import Records, same_topic
+from scorestream.wallets.backfill.external_wallets import check_rows, external_history
+from scorestream.wallets.backfill.stored_wallets import gather_wallets
+from scorestream.wallets.backfill.transaction_tables import ColumnMapping, exploded_rows
+from scorestream.wallets.core.history import fixed_moments, score_moments
+from scorestream.wallets.core.pipeline import Scored, reject_rows
+from scorestream.wallets.core.score_columns import scored_schema
+from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.execution.scoring_task import score_records
+
+# Messages are decoded in parts of so many bytes, whatever Spark's batches hold.
+PART_BYTES: Final = 8 * 1024 * 1024
+_ERRORS: Final = ("error_code", "error")
+
+
+def result_schema(scoring: Scoring) -> pa.Schema:
+    """The columns of a result, in Arrow's types: of a score, or of a reject.
+
+    They mean what they do in the tables `scores` and `rejects`. A score has no `error_code`; a
+    reject has neither features nor points.
+    """
+    fields = [field for field in scored_schema(scoring.declaration) if field.name != "position"]
+    texts = [(name, pa.string()) for name in ("scoring", "config_hash", *_ERRORS)]
+    return pa.schema([*fields, *texts])
+
+
+def score_messages(
+    messages: DataFrame,
+    scoring: Scoring | None = None,
+    *,
+    value: str = "value",
+    as_of: str | int | datetime = "timestamp",
+) -> DataFrame:
+    """Score messages that each hold the whole list of a wallet's transactions.
+
+    Args:
+        messages: one row a message, as Spark's Kafka source gives them; batch or streaming.
+        scoring: what scores them; None: `dex-v1` as it is configured.
+        value: the column with the JSON, binary or text.
+        as_of: the column with the moment of each, a timestamp or unix seconds; or the moment of
+            all of them.
+
+    Returns:
+        Every row with the columns that it had, and those of `result_schema`. A message that cannot
+        be scored has an `error_code`, and the `error` with its path.
+
+    Raises:
+        InputError: a column is not there, has another type, or is called as one of the result.
+    """
+    scoring = scoring or load_scoring()
+    schema = result_schema(scoring)
+    _refuse_taken(messages, schema)
+    _refuse_type(messages, value, T.BinaryType | T.StringType, "binary or text")
+    moment: str | int = as_of if isinstance(as_of, str) else _seconds(as_of)
+    if isinstance(moment, str):
+        _refuse_type(messages, moment, T.TimestampType | T.IntegralType, "timestamps or seconds")
+    columns = T.StructType([*messages.schema, *from_arrow_schema(schema)])
+    work = partial(_score_batches, scoring=scoring, value=value, as_of=moment)
+    return messages.mapInArrow(work, columns)
+
+
+def message_scorer(scoring: Scoring | None = None) -> Callable[..., Any]:
+    """A UDF of two columns, messages and their moments, that gives a struct of `result_schema`.
+
+    For instance ``df.select("key", message_scorer()("value", "timestamp").alias("result"))``.
+
+    Args:
+        scoring: what scores them; None: `dex-v1` as it is configured.
+    """
+    scoring = scoring or load_scoring()
+    kind = T.StructType(list(from_arrow_schema(result_schema(scoring))))
+
+    def score(values: pa.Array, moments: pa.Array) -> pa.Array:
+        parts = _results(values, moments, scoring)
+        return pa.concat_tables(parts).to_struct_array().combine_chunks()
+
+    scorer: Callable[..., Any] = arrow_udf(score, kind.simpleString(), ArrowUDFType.SCALAR)
+    return scorer
+
+
+def score_transactions(
+    transactions: DataFrame,
+    as_of: int | datetime,
+    scoring: Scoring | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """Score wallets out of a table of their transactions, one row a transaction, in any order.
+
+    Args:
+        transactions: the columns of the table `transactions`, or others that `columns` names; no
+            stream, as a wallet is scored over all its rows.
+        as_of: the moment that all wallets are scored at; unix seconds, or a time with its zone.
+        scoring: what scores them; None: `dex-v1` as it is configured.
+        columns: our name -> the table's, with a dot before the field of a struct.
+
+    Returns:
+        One row of `result_schema` a wallet: of a wallet with a bad row its reject, of one whose
+        transactions all come later none.
+
+    Raises:
+        InputError: a column is not there.
+    """
+    scoring = scoring or load_scoring()
+    rows = exploded_rows(transactions, ColumnMapping(columns=columns or {}))
+    wallets = rows.repartition("wallet_key").sortWithinPartitions("wallet_key")
+    work = partial(_score_wallets, scoring=scoring, moment=_seconds(as_of))
+    return wallets.mapInArrow(work, T.StructType(list(from_arrow_schema(result_schema(scoring)))))
+
+
+def _seconds(moment: int | datetime) -> int:
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise InputError(f"as_of: {moment} has no time zone")
+        return int(moment.timestamp() // 1)
+    return moment
+
+
+def _refuse_taken(messages: DataFrame, schema: pa.Schema) -> None:
+    taken = [name for name in messages.columns if name in schema.names]
+    if taken:
+        raise InputError(f"{', '.join(taken)}: columns of the result, rename those of the messages")
+
+
+def _refuse_type(messages: DataFrame, name: str, kinds: Any, meaning: str) -> None:
+    found = {field.name: field.dataType for field in messages.schema}
+    if name not in found:
+        raise InputError(f"no column {name} among {', '.join(found)}")
+    if not isinstance(found[name], kinds):
+        raise InputError(f"the column {name} is {found[name].simpleString()}, must be {meaning}")
+
+
+def _score_batches(
+    batches: Iterable[pa.RecordBatch], *, scoring: Scoring, value: str, as_of: str | int
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        rows = pa.Table.from_batches([batch])
+        moments = rows[as_of] if isinstance(as_of, str) else pa.repeat(as_of, len(rows))
+        start = 0
+        for results in _results(rows[value], moments, scoring):
+            part = rows.slice(start, len(results))
+            start += len(results)
+            for field in results.schema:
+                part = part.append_column(field, results[field.name])
+            yield from part.combine_chunks().to_batches()
+
+
+def _results(values: Any, moments: Any, scoring: Scoring) -> Iterator[pa.Table]:
+    """Results of messages in their order, part by part; at least one part."""
+    given = values.cast(pa.binary()).to_pylist()
+    milliseconds = _milliseconds(moments)
+    sizes = np.cumsum([len(value or b"") for value in given])
+    part = sizes // PART_BYTES
+    bounds = np.flatnonzero(np.diff(part, prepend=-1)).tolist() or [0]
+    for start, end in zip(bounds, [*bounds[1:], len(given)], strict=True):
+        records = _records(given[start:end], milliseconds[start:end])
+        [(scored, _)] = score_records([records], scoring, include_transactions=False)
+        yield _of_batch(scored, scoring)
+
+
+def _milliseconds(moments: Any) -> npt.NDArray[np.int64]:
+    """Unix milliseconds of timestamps, or of unix seconds; -1, which is none, for null."""
+    if pa.types.is_timestamp(moments.type):
+        micros = moments.cast(pa.timestamp("us", moments.type.tz)).cast(pa.int64())
+        milliseconds: npt.NDArray[np.int64] = np.asarray(pc.fill_null(micros, -1)) // 1000
+        return milliseconds
+    seconds = np.asarray(pc.fill_null(moments.cast(pa.int64()), -1))
+    # What is no moment in seconds is none in milliseconds.
+    bound = np.iinfo(np.int64).max // 1000
+    clipped: npt.NDArray[np.int64] = np.clip(seconds, -bound, bound) * 1000
+    return clipped
+
+
+def _records(values: list[bytes | None], milliseconds: Any) -> Records:
+    count = len(values)
+    return Records(
+        topics=same_topic("", count),
+        partitions=np.zeros(count, dtype=np.int32),
+        offsets=np.arange(count),
+        timestamps=milliseconds,
+        attempts=np.zeros(count, dtype=np.int32),
+        keys=[None] * count,
+        values=values,
+    )
+
+
+def _of_batch(scored: Scored, scoring: Scoring) -> pa.Table:
+    """Scores and rejects in the order of their messages, as rows of `result_schema`."""
+    both = pa.concat_tables([scored.scores, scored.rejects], promote_options="default")
+    ordered = both.sort_by("position")
+    names = {"scoring": scoring.name, "config_hash": scoring.config_hash}
+    for name, text in names.items():
+        ordered = ordered.append_column(name, pa.repeat(text, len(ordered)))
+    return ordered.select(result_schema(scoring).names)
+
+
+def _score_wallets(
+    batches: Iterable[pa.RecordBatch], *, scoring: Scoring, moment: int
+) -> Iterator[pa.RecordBatch]:
+    for rows in gather_wallets(batches):
+        good, bad = check_rows(rows)
+        rejects = reject_rows(bad.reasons, np.full(len(bad.reasons), moment))
+        yield from _of_batch(Scored.without_scores(scoring, rejects, None), scoring).to_batches()
+        if not good.num_rows:
+            continue
+        history = external_history(good, moment)
+        moments = fixed_moments(history, np.array([moment]))
+        for scored in score_moments(history, moments, scoring):
+            yield from _of_batch(scored, scoring).combine_chunks().to_batches()
