@@ -19,9 +19,9 @@ from tools.benchmarks.machine import Site, fill
 from tools.benchmarks.peers import FileCase, StreamCase, spark_sql
 from tools.benchmarks.peers.process import seconds_of
 from tools.benchmarks.peers.results import parquet_scores, topic_scores
+from tools.benchmarks.peers.scoring import scoring
 from tools.benchmarks.workload import AS_OF, Workload
 from tools.local.session import local_session
-from tools.testkit.golden import configured_scoring
 
 PARTITIONS: Final = 4
 RELATIVE: Final = 1e-9
@@ -134,7 +134,7 @@ def _folder(site: Site) -> Path:
 def _refuse_others(name: str, peer_scores: Mapping[str, float], records: Sequence[Record]) -> None:
     values = [record.value for record in records]
     scored = score_messages(
-        values, np.full(len(values), AS_OF), configured_scoring(), include_transactions=False
+        values, np.full(len(values), AS_OF), scoring(), include_transactions=False
     )
     wallets, finals = (scored.scores[c].to_pylist() for c in ("wallet_address", "final_score"))
     expected = dict(zip(wallets, finals, strict=True))

@@ -21,7 +21,7 @@ from scorestream.wallets.schema.tables import SCORES
 from tools.benchmarks.peers import THREADS, StreamCase
 from tools.benchmarks.peers.process import main
 from tools.benchmarks.peers.results import topic_ranges
-from tools.testkit.golden import configured_scoring
+from tools.benchmarks.peers.scoring import scoring
 
 ROWS_PER_COMMIT: Final = 4_000
 START_SECONDS: Final = 60
@@ -43,7 +43,7 @@ def run(case: StreamCase) -> float:
 
 
 def _prepare(ready: Barrier) -> None:
-    configured_scoring()
+    scoring()
     ready.wait(START_SECONDS)
 
 
@@ -65,9 +65,8 @@ def _score(case: StreamCase, partitions: Sequence[int]) -> int:
 
 
 def _rows(records: Records) -> pa.Table:
-    scoring = configured_scoring()
-    facts = BatchFacts.of("arrow", 0, time.time(), scoring, code_version="peer")
-    scored = score_messages(records.values, records.as_of, scoring, include_transactions=False)
+    facts = BatchFacts.of("arrow", 0, time.time(), scoring(), code_version="peer")
+    scored = score_messages(records.values, records.as_of, scoring(), include_transactions=False)
     return table_rows(scored, records, facts)[SCORES]
 
 

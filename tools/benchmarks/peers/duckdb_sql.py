@@ -11,8 +11,8 @@ from scorestream.wallets.scorers.dex_v1.config import FEATURE_NAMES, DexV1Config
 from tools.benchmarks.peers import THREADS, FileCase
 from tools.benchmarks.peers.formulas import derived_features, final_score
 from tools.benchmarks.peers.process import main
+from tools.benchmarks.peers.scoring import constants
 from tools.benchmarks.workload import AS_OF
-from tools.testkit.golden import configured_dex_v1
 
 # Messages may have 16 MiB, the default: more makes the buffers larger, and costs a tenth.
 AGGREGATES: Final = """
@@ -87,7 +87,7 @@ FROM aggregates
 
 def run(case: FileCase) -> float:
     """Seconds from opening the database until the Parquet file is written."""
-    config = configured_dex_v1().config
+    config = constants()
     began = time.perf_counter()
     with duckdb.connect(config={"threads": THREADS}) as connection:
         _set_variables(connection, case, config)

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from scorestream.wallets.scorers.dex_v1.config import ActivityPoints, DexV1Config, TokenPoints
 from tools.benchmarks.peers import StreamCase
 from tools.benchmarks.peers.process import main
-from tools.testkit.golden import configured_dex_v1
+from tools.benchmarks.peers.scoring import constants
 
 DAY_SECONDS: Final = 86_400
 COLUMNS: Final = (
@@ -30,7 +30,7 @@ COLUMNS: Final = (
 
 def run(case: StreamCase) -> float:
     """Seconds from connecting until all scores are acknowledged."""
-    config = configured_dex_v1().config
+    config = constants()
     began = time.perf_counter()
     producer = Producer(
         {

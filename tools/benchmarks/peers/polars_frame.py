@@ -16,8 +16,8 @@ from scorestream.wallets.scorers.dex_v1.config import (
 )
 from tools.benchmarks.peers import FileCase
 from tools.benchmarks.peers.process import main
+from tools.benchmarks.peers.scoring import constants
 from tools.benchmarks.workload import AS_OF
-from tools.testkit.golden import configured_dex_v1
 
 DAY_SECONDS: Final = 86_400
 HOUR_SECONDS: Final = 3_600
@@ -39,7 +39,7 @@ MESSAGE: Final = pl.Struct({"wallet_address": pl.String, "data": pl.List(ENTRY)}
 
 def run(case: FileCase) -> float:
     """Seconds until the Parquet file is written."""
-    config = configured_dex_v1().config
+    config = constants()
     began = time.perf_counter()
     _scores(_transactions(_messages(case)), config).sink_parquet(case.scores)
     return time.perf_counter() - began

@@ -19,7 +19,7 @@ from quixstreams.sinks.base import BaseSink
 from scorestream.wallets.core.pipeline import score_messages
 from tools.benchmarks.peers import StreamCase
 from tools.benchmarks.peers.process import main
-from tools.testkit.golden import configured_scoring
+from tools.benchmarks.peers.scoring import scoring
 
 # About as many bytes as a batch of the job.
 MESSAGES_PER_CHECKPOINT: Final = 400
@@ -28,7 +28,7 @@ RESULT: Final = ("position", "wallet_address", "final_score", "features")
 
 def run(case: StreamCase) -> float:
     """Seconds from connecting until all scores are acknowledged."""
-    configured_scoring()
+    scoring()
     began = time.perf_counter()
     app = Application(
         case.bootstrap_servers,
@@ -74,9 +74,7 @@ class Scores(BaseSink):  # type: ignore[misc, unused-ignore]
     def flush(self) -> None:
         """Score and publish; Quix commits the offsets afterwards."""
         moments = np.array(self._moments, dtype=np.int64)
-        scored = score_messages(
-            self._values, moments, configured_scoring(), include_transactions=False
-        )
+        scored = score_messages(self._values, moments, scoring(), include_transactions=False)
         for row in scored.scores.select(RESULT).to_pylist():
             key = self._keys[row.pop("position")]
             self._producer.produce(self._topic, msgspec.json.encode(row), key)

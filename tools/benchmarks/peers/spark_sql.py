@@ -12,8 +12,8 @@ from scorestream.infra.kafka.connection import MAX_MESSAGE_BYTES
 from scorestream.wallets.scorers.dex_v1.config import FEATURE_NAMES, DexV1Config
 from tools.benchmarks.peers import FileCase, StreamCase
 from tools.benchmarks.peers.formulas import derived_features, final_score
+from tools.benchmarks.peers.scoring import constants
 from tools.benchmarks.workload import AS_OF
-from tools.testkit.golden import configured_dex_v1
 
 LEG: Final = "STRUCT<amountUSD: DOUBLE, symbol: STRING>"
 TRANSACTION: Final = (
@@ -34,7 +34,7 @@ def run(case: StreamCase, spark: SparkSession) -> float:
         F.unix_seconds("timestamp").alias("as_of"),
     )
     # Two sinks read the scores.
-    results = scores(messages, configured_dex_v1().config).persist()
+    results = scores(messages, constants()).persist()
     results.write.format("delta").mode("append").save(str(case.folder / "scores"))
     _publish(results, case)
     results.unpersist()
@@ -45,7 +45,7 @@ def run_file(case: FileCase, spark: SparkSession) -> float:
     """Seconds to read the file, score, and write Parquet."""
     began = time.perf_counter()
     messages = spark.read.text(str(case.path)).withColumn("as_of", F.lit(AS_OF))
-    scores(messages, configured_dex_v1().config).write.parquet(str(case.scores))
+    scores(messages, constants()).write.parquet(str(case.scores))
     return time.perf_counter() - began
 
 
