@@ -42,6 +42,7 @@ def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
         "| foreign |",
         "| Polars, expressions, two threads |",
         "| Quix Streams with our core, one process |",
+        "| Spark's source and sinks, `score_messages` |",
     ):
         assert row in page
     assert "<svg" in (tmp_path / "benchmarks.svg").read_text(encoding="utf-8")

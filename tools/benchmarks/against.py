@@ -16,7 +16,7 @@ from scorestream.infra.config.settings import PROJECT_ROOT
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.core.pipeline import score_messages
 from tools.benchmarks.machine import Site, fill
-from tools.benchmarks.peers import FileCase, StreamCase, spark_sql
+from tools.benchmarks.peers import FileCase, StreamCase, spark_sql, spark_udf
 from tools.benchmarks.peers.process import seconds_of
 from tools.benchmarks.peers.results import parquet_scores, topic_scores
 from tools.benchmarks.peers.scoring import scoring
@@ -65,9 +65,11 @@ def measure_peers(site: Site, messages: tuple[int, int, int], repeats: int) -> l
         ("our core without Spark, two processes", _process("arrow_processes"), fast),
         ("Quix Streams with our core, one process", _process("quix", QUIX_PYTHON), fast),
         ("Spark SQL, `from_json`", _warm(spark_sql.run, spark), middling),
+        ("Spark's source and sinks, `score_messages`", _warm(spark_udf.run, spark), fast),
     ]
     files: list[tuple[str, RunFile, Workload]] = [
         ("Spark SQL, `from_json`", _warm(spark_sql.run_file, spark), middling),
+        ("Spark's source and sink, `score_messages`", _warm(spark_udf.run_file, spark), fast),
         ("DuckDB, SQL, two threads", _process("duckdb_sql"), fast),
         ("Polars, expressions, two threads", _process("polars_frame"), fast),
     ]

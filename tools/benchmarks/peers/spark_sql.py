@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -26,27 +27,46 @@ MESSAGE: Final = (
 )
 
 
+# Messages (`value`, `timestamp`) -> `wallet_address`, `final_score` and `features`.
+Score = Callable[[DataFrame], DataFrame]
+
+
 def run(case: StreamCase, spark: SparkSession) -> float:
     """Seconds to read the topic, score, and write a Delta table and the success topic."""
+    return run_topic(case, spark, _score)
+
+
+def run_file(case: FileCase, spark: SparkSession) -> float:
+    """Seconds to read the file, score, and write Parquet."""
+    return run_lines(case, spark, _score)
+
+
+def run_topic(case: StreamCase, spark: SparkSession, score: Score) -> float:
+    """The same with another way to score."""
     began = time.perf_counter()
-    messages = _topic(case, spark).select(
-        F.col("value").cast("string").alias("value"),
-        F.unix_seconds("timestamp").alias("as_of"),
-    )
     # Two sinks read the scores.
-    results = scores(messages, constants()).persist()
+    results = score(_topic(case, spark)).persist()
     results.write.format("delta").mode("append").save(str(case.folder / "scores"))
     _publish(results, case)
     results.unpersist()
     return time.perf_counter() - began
 
 
-def run_file(case: FileCase, spark: SparkSession) -> float:
-    """Seconds to read the file, score, and write Parquet."""
+def run_lines(case: FileCase, spark: SparkSession, score: Score) -> float:
+    """The same with another way to score."""
     began = time.perf_counter()
-    messages = spark.read.text(str(case.path)).withColumn("as_of", F.lit(AS_OF))
-    scores(messages, constants()).write.parquet(str(case.scores))
+    lines = spark.read.text(str(case.path))
+    messages = lines.withColumn("timestamp", F.timestamp_seconds(F.lit(AS_OF)))
+    score(messages).write.parquet(str(case.scores))
     return time.perf_counter() - began
+
+
+def _score(messages: DataFrame) -> DataFrame:
+    texts = messages.select(
+        F.col("value").cast("string").alias("value"),
+        F.unix_seconds("timestamp").alias("as_of"),
+    )
+    return scores(texts, constants())
 
 
 def scores(messages: DataFrame, config: DexV1Config) -> DataFrame:
