@@ -34,7 +34,8 @@ def over_s3(broker: LocalBroker, tmp_path: Path) -> Iterator[Installation]:
 def test_backfill_compaction_and_forgetting_over_s3(over_s3: Installation, tmp_path: Path) -> None:
     wallets = eligible()
     lines = tmp_path / "wallets.jsonl"
-    lines.write_bytes(b"\n".join(golden.value for golden in wallets))
+    dated = [{"as_of": golden.as_of, "message": golden.message} for golden in wallets]
+    lines.write_text("\n".join(map(json.dumps, dated)), encoding="utf-8")
     backfill = ("backfill_scores", "--input", str(lines), "--as-of", "record", "--run-id", "r1")
 
     # Killed once its plan is written, it goes on where it was.

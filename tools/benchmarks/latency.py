@@ -114,7 +114,9 @@ def _pump(
     """Send for some time; the moments of sending and of receipt of all that was sent."""
     count = max(1, round(a_minute / 60 * seconds))
     sent: dict[str, float] = {}
-    sender = threading.Thread(target=_send, args=(settings, records, count, a_minute / 60, sent))
+    sender = threading.Thread(
+        target=_send, args=(settings, records, count, a_minute / 60), kwargs={"sent": sent}
+    )
     sender.start()
     received: dict[str, float] = {}
     deadline = time.time() + seconds + ANSWER_SECONDS
