@@ -6,6 +6,7 @@ Connect, too. Workers need this library: its bare package with the extra `spark`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
@@ -22,9 +23,10 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from scorestream.infra.errors import InputError
 from scorestream.infra.kafka.records import Records, same_topic
+from scorestream.infra.times import FIRST_MOMENT, MAX_SECONDS
 from scorestream.wallets.backfill.external_wallets import check_rows, external_history
 from scorestream.wallets.backfill.stored_wallets import gather_wallets
-from scorestream.wallets.backfill.transaction_tables import ColumnMapping, exploded_rows
+from scorestream.wallets.backfill.transaction_tables import exploded_rows, mapping_of
 from scorestream.wallets.core.history import fixed_moments, score_moments
 from scorestream.wallets.core.pipeline import Scored, reject_rows
 from scorestream.wallets.core.score_columns import scored_schema
@@ -35,6 +37,10 @@ from scorestream.wallets.execution.scoring_task import score_records
 # Messages are decoded in parts of so many bytes, whatever Spark's batches hold.
 PART_BYTES: Final = 8 * 1024 * 1024
 _ERRORS: Final = ("error_code", "error")
+_TEXTS: Final = (
+    *(pa.types.is_binary, pa.types.is_large_binary),
+    *(pa.types.is_string, pa.types.is_large_string),
+)
 
 
 def result_schema(scoring: Scoring) -> pa.Schema:
@@ -112,8 +118,9 @@ def score_transactions(
     """Score wallets out of a table of their transactions, one row a transaction, in any order.
 
     Args:
-        transactions: the columns of the table `transactions`, or others that `columns` names; no
-            stream, as a wallet is scored over all its rows.
+        transactions: the columns of the view `wallet_transactions`, or others that `columns`
+            names; no stream, as a wallet is scored over all its rows. Of several rows of a
+            document the one with the greatest content counts.
         as_of: the moment that all wallets are scored at; unix seconds, or a time with its zone.
         scoring: what scores them; None: `dex-v1` as it is configured.
         columns: our name -> the table's, with a dot before the field of a struct.
@@ -126,7 +133,9 @@ def score_transactions(
         InputError: a column is not there.
     """
     scoring = scoring or load_scoring()
-    rows = exploded_rows(transactions, ColumnMapping(columns=columns or {}))
+    if transactions.isStreaming:
+        raise InputError("a stream of transactions: a wallet is scored over all of its rows")
+    rows = exploded_rows(transactions, mapping_of(columns or {}))
     wallets = rows.repartition("wallet_key").sortWithinPartitions("wallet_key")
     work = partial(_score_wallets, scoring=scoring, moment=_seconds(as_of))
     return wallets.mapInArrow(work, T.StructType(list(from_arrow_schema(result_schema(scoring)))))
@@ -136,14 +145,21 @@ def _seconds(moment: int | datetime) -> int:
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise InputError(f"as_of: {moment} has no time zone")
-        return int(moment.timestamp() // 1)
+        moment = int(moment.timestamp() // 1)
+    if not FIRST_MOMENT <= moment <= MAX_SECONDS:
+        raise InputError(f"as_of: {moment} is no moment in unix seconds; are these milliseconds?")
     return moment
 
 
 def _refuse_taken(messages: DataFrame, schema: pa.Schema) -> None:
-    taken = [name for name in messages.columns if name in schema.names]
+    # Spark takes names for the same that differ by case.
+    counts = Counter(name.lower() for name in (*messages.columns, *schema.names))
+    taken = [name for name in messages.columns if counts[name.lower()] > 1]
     if taken:
-        raise InputError(f"{', '.join(taken)}: columns of the result, rename those of the messages")
+        raise InputError(
+            f"{', '.join(taken)}: columns of the result, or two of a name: rename those of the "
+            "messages"
+        )
 
 
 def _refuse_type(messages: DataFrame, name: str, kinds: Any, meaning: str) -> None:
@@ -171,6 +187,7 @@ def _score_batches(
 
 def _results(values: Any, moments: Any, scoring: Scoring) -> Iterator[pa.Table]:
     """Results of messages in their order, part by part; at least one part."""
+    _refuse_arrow_types(values.type, moments.type)
     given = values.cast(pa.binary()).to_pylist()
     milliseconds = _milliseconds(moments)
     sizes = np.cumsum([len(value or b"") for value in given])
@@ -180,6 +197,15 @@ def _results(values: Any, moments: Any, scoring: Scoring) -> Iterator[pa.Table]:
         records = _records(given[start:end], milliseconds[start:end])
         [(scored, _)] = score_records([records], scoring, include_transactions=False)
         yield _of_batch(scored, scoring)
+
+
+def _refuse_arrow_types(value: pa.DataType, moment: pa.DataType) -> None:
+    """What `score_messages` refuses before a task runs, a UDF only sees in one."""
+    if not any(test(value) for test in _TEXTS):
+        raise InputError(f"messages are {value}, must be binary or text")
+    is_time = pa.types.is_timestamp(moment) and moment.tz is not None
+    if not (is_time or pa.types.is_integer(moment)):
+        raise InputError(f"moments are {moment}, must be timestamps with a zone, or unix seconds")
 
 
 def _milliseconds(moments: Any) -> npt.NDArray[np.int64]:

@@ -181,10 +181,16 @@ def test_frames_that_cannot_be_scored_are_refused(spark: SparkSession) -> None:
         udf.score_messages(messages)
     with pytest.raises(InputError, match="no column json among value, timestamp, w"):
         udf.score_messages(messages, value="json")
-    with pytest.raises(InputError, match="wallet_key: columns of the result, rename"):
-        udf.score_messages(messages.withColumnRenamed("w", "wallet_key"), as_of=NOW)
+    with pytest.raises(InputError, match="Wallet_Key: columns of the result, or two of a name"):
+        udf.score_messages(messages.withColumnRenamed("w", "Wallet_Key"), as_of=NOW)
     with pytest.raises(InputError, match="has no time zone"):
         udf.score_messages(messages, as_of=datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(InputError, match=r"no moment in unix seconds; are these milliseconds\?"):
+        udf.score_messages(messages, as_of=NOW * 1000)
+    with pytest.raises(InputError, match="columns: poolId: not one of wallet_address, "):
+        udf.score_transactions(messages, NOW, columns={"poolId": "w"})
+    with pytest.raises(InputError, match="a stream of transactions"):
+        udf.score_transactions(spark.readStream.format("rate").load(), NOW)
     with pytest.raises(InputError, match="no column wallet_address, document_id, action"):
         udf.score_transactions(messages, NOW)
     with pytest.raises(ConfigurationError, match=r"dex-v9\.yaml: cannot be read"):

@@ -52,7 +52,7 @@ def test_backfill_compaction_and_forgetting_over_s3(over_s3: Installation, tmp_p
     found = json.loads(
         run(over_s3, "query", "SELECT count(*) AS n FROM latest_scores", "--format", "json")
     )
-    assert found == [{"n": len(wallets)}]
+    assert found == {"n": len(wallets)}
 
     forgotten = min(scored)
     run(over_s3, "forget", "--wallet", forgotten, "--purge", "--wait", "1")

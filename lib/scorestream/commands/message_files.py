@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -47,9 +48,10 @@ def read_lines(name: str) -> Iterator[Lines]:
         raise InputError(f"{name} cannot be read: {error_summary(error)}") from None
 
 
-def _opened(name: str) -> BinaryIO:
+def _opened(name: str) -> AbstractContextManager[BinaryIO]:
     if name == STDIN:
-        return sys.stdin.buffer
+        # It is not ours to close; named twice, it is empty the second time.
+        return nullcontext(sys.stdin.buffer)
     return io.BufferedReader(pa.input_stream(name, compression="detect"))
 
 

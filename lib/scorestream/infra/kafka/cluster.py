@@ -107,7 +107,12 @@ class KafkaCluster:
                         raise
         for name in names:
             # The controller has it; the servers that lead its partitions may not know yet.
-            self.written_offsets(name)
+            try:
+                self._ends(name, IsolationLevel.READ_UNCOMMITTED, ANSWER_SECONDS)
+            except LostOffsetsError:
+                raise KafkaError(
+                    f"topic {name} was created, and no server knows it yet: start again"
+                ) from None
 
     def _metadata(self) -> Any:
         """Brokers and topics, from whichever server answers first.
@@ -172,8 +177,10 @@ class KafkaCluster:
         """
         return self._ends(topic, IsolationLevel.READ_UNCOMMITTED)
 
-    def _ends(self, topic: str, level: IsolationLevel) -> Offsets:
-        partitions = self._list_partitions(topic)
+    def _ends(
+        self, topic: str, level: IsolationLevel, patience: float = UNKNOWN_SECONDS
+    ) -> Offsets:
+        partitions = self._list_partitions(topic, patience)
         with wrap_failures(f"the offsets of {topic} cannot be read"):
             return retry_query(partial(self._list_offsets, topic, partitions, level))
 
@@ -210,9 +217,9 @@ class KafkaCluster:
                 "KAFKA_ISOLATION_LEVEL=read_uncommitted until then"
             )
 
-    def _list_partitions(self, topic: str) -> list[int]:
-        """The partitions of a topic, which a server may get to know after others."""
-        deadline = time.monotonic() + UNKNOWN_SECONDS
+    def _list_partitions(self, topic: str, patience: float) -> list[int]:
+        """The partitions of a topic, which a server may get to know some seconds after others."""
+        deadline = time.monotonic() + patience
         while True:
             metadata = self._metadata().topics.get(topic)
             if metadata is not None and metadata.partitions:

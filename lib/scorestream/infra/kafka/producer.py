@@ -27,7 +27,8 @@ ALONE: Final = {"batch.num.messages": 1}
 REPORTS_EVERY: Final = 100
 _NO_TOPIC: Final = "the topic was deleted; the next start creates it where it may"
 # Where a request fails and the next one succeeds, librdkafka takes the first for written: an error
-# that said nothing of it, on a server that had just got the partition, once lost records so.
+# that said nothing of it, on a server that had just got the partition, once lost records so. Where
+# an answer was lost and the repetition is recognised, they are there, and are sent again.
 _UNPROVEN: Final = "acknowledged without an offset, so that nobody knows whether they are there"
 _REASONS: Final = {
     Errors._MSG_TIMED_OUT: "no acknowledgement within KAFKA_DELIVERY_TIMEOUT_MS",

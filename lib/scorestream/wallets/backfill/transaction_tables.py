@@ -76,10 +76,29 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         mapping = ColumnMapping(**read_yaml(path))
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {format_problems(error)}") from None
-    unknown = sorted({*mapping.columns, *mapping.constants} - set(COLUMNS))
-    if unknown:
-        raise ConfigurationError(f"{path}: {', '.join(unknown)}: not one of {', '.join(COLUMNS)}")
+    if unknown := _unknown_columns(mapping):
+        raise ConfigurationError(f"{path}: {unknown}")
     return mapping
+
+
+def mapping_of(columns: Mapping[str, str]) -> ColumnMapping:
+    """The mapping that a program gives: our name -> the table's.
+
+    Raises:
+        InputError: a name is no text, or we have no such column.
+    """
+    try:
+        mapping = ColumnMapping(columns=columns)
+    except ValidationError as error:
+        raise InputError(f"columns: {format_problems(error)}") from None
+    if unknown := _unknown_columns(mapping):
+        raise InputError(f"columns: {unknown}")
+    return mapping
+
+
+def _unknown_columns(mapping: ColumnMapping) -> str:
+    unknown = sorted({*mapping.columns, *mapping.constants} - set(COLUMNS))
+    return f"{', '.join(unknown)}: not one of {', '.join(COLUMNS)}" if unknown else ""
 
 
 def read_table(spark: SparkSession, uri: str, form: TableFormat) -> DataFrame:
@@ -164,9 +183,12 @@ def _raw(table: DataFrame, mapping: ColumnMapping) -> DataFrame:
     nothing = F.lit(None).cast("string")
     columns = [(nothing if c is None else c).alias(name) for name, c in found.items()]
     try:
-        return table.select(*columns)
+        raw = table.select(*columns)
+        # Spark Connect looks at the columns now, and not before.
+        _ = raw.schema
     except AnalysisException as error:
         raise InputError(f"a column is not as needed: {str(error).splitlines()[0]}") from None
+    return raw
 
 
 def _column(table: DataFrame, mapping: ColumnMapping, name: str) -> Column | None:

@@ -58,7 +58,7 @@ def score_columns(
 ) -> tuple[list[pa.Array], npt.NDArray[np.bool_]]:
     """The columns of `score_schema`, and which wallets have a score: where all of it is finite."""
     points = [points for parts in scores.parts.values() for points in parts.values()]
-    everything = [*scores.features.values(), *points, scores.final]
+    everything = [*scores.features.values(), *points, *scores.partial.values(), scores.final]
     finite = np.asarray(np.isfinite(np.vstack(everything)).all(axis=0))
     columns = [
         _decimals(scores.final, finite),

@@ -33,6 +33,7 @@ from scorestream.wallets.datasets.cutoffs import (
     build_examples,
 )
 from scorestream.wallets.execution.configured_scoring import build_scoring
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_columns
 from scorestream.wallets.reference.snapshots import current_reference
 from scorestream.wallets.schema.sql_rules import WALLET_KEY
 from scorestream.wallets.schema.tables import TRANSACTIONS, WALLET_COLUMNS
@@ -83,6 +84,7 @@ def make_examples(options: ExamplesOptions, settings: Settings) -> None:
         scoring = build_scoring(
             settings.scorestream_conf, options.scoring, reference.stable_symbols
         )
+        _refuse_other_columns(scoring)
         spark = build_session("wallet_examples", settings)
         _refuse_unknown(spark, warehouse, options)
         # 1. Sort the transactions by wallet.
@@ -127,6 +129,12 @@ def _commit(
     )
     cutoffs = "1 cutoff" if len(options.moments) == 1 else f"{len(options.moments)} cutoffs"
     print(f"{count:,} examples at {cutoffs}, {labels}: {warehouse.path(table)}")
+
+
+def _refuse_other_columns(scoring: Scoring) -> None:
+    """Labels and use cases of wallets speak of the features of `dex-v1`."""
+    if model_columns(scoring.declaration) != MODEL_COLUMNS:
+        raise ConfigurationError(f"--scoring {scoring.name}: has other features than dex-v1")
 
 
 def _refuse_overlap(options: ExamplesOptions) -> None:

@@ -51,7 +51,7 @@ def build_scoring(conf: Path, name: str, stable_symbols: frozenset[str]) -> Scor
     if named != name:
         raise ConfigurationError(f"{path}: name is {named!r}, must be {name!r} as the file's")
     scorer = constants.pop("scorer", name if name in SCORERS else DEFAULT_SCORER)
-    if scorer not in SCORERS:
+    if not isinstance(scorer, str) or scorer not in SCORERS:
         known = ", ".join(sorted(SCORERS))
         raise ConfigurationError(f"{path}: scorer is {scorer!r}, must be one of {known}")
     try:

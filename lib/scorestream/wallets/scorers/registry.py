@@ -6,6 +6,7 @@ or one that an installed package names as an entry point of the group `scorestre
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -13,8 +14,11 @@ from pkgutil import iter_modules
 from typing import Any, Final, Protocol
 
 from scorestream.wallets import scorers
+from scorestream.wallets.core.messages import DEXES
 from scorestream.wallets.core.scorer import Declaration, Feature, PartialScore, Scorer
 
+# What stands beside features and partial scores.
+_NAMES_OF_SCORES: Final = ("zscore", "final_score", "transaction_count")
 GROUP: Final = "scorestream.scorers"
 
 
@@ -23,8 +27,9 @@ class ScorerClass(Protocol):
 
     declaration: Declaration
 
+    @classmethod
     def configure(
-        self, scoring: str, constants: Mapping[str, Any], stable_symbols: frozenset[str]
+        cls, scoring: str, constants: Mapping[str, Any], stable_symbols: frozenset[str]
     ) -> Scorer:
         """Make a scorer.
 
@@ -51,16 +56,31 @@ def by_name(classes: Iterable[ScorerClass]) -> dict[str, ScorerClass]:
     """Scorers by name.
 
     Raises:
-        ValueError: two have the same name, or declare something alike that is not the same.
+        ValueError: two have the same name, or declare something alike that is not the same; or
+            one scores another category than `dexes`, which is all that is decoded.
     """
     found: dict[str, ScorerClass] = {}
     for each in classes:
         name = each.declaration.name
         if found.setdefault(name, each) is not each:
             raise ValueError(f"two scorers are called {name}")
-    union_of_features(each.declaration for each in found.values())
-    union_of_partial_scores(each.declaration for each in found.values())
+    declarations = [each.declaration for each in found.values()]
+    for declaration in declarations:
+        if declaration.category != DEXES:
+            raise ValueError(f"{declaration.name} scores {declaration.category}, not {DEXES}")
+    _refuse_clashes(union_of_features(declarations), union_of_partial_scores(declarations))
     return found
+
+
+def _refuse_clashes(features: Iterable[Feature], partial_scores: Iterable[PartialScore]) -> None:
+    """Messages and models have features and scores side by side; Delta's names have no case."""
+    scores = (each.column for each in partial_scores)
+    counts = Counter(
+        name.lower() for name in (*(f.name for f in features), *scores, *_NAMES_OF_SCORES)
+    )
+    clashing = [name for name, count in counts.items() if count > 1]
+    if clashing:
+        raise ValueError(f"{', '.join(clashing)}: two features or scores are called so")
 
 
 def union_of_features(declarations: Iterable[Declaration]) -> tuple[Feature, ...]:

@@ -205,3 +205,19 @@ def test_two_scorers_of_one_name_are_refused() -> None:
     assert SCORERS["dex-v1"] is DexV1
     with pytest.raises(ValueError, match="two scorers are called dex-v1"):
         by_name([DexV1, Other])
+
+
+@pytest.mark.parametrize(
+    ("category", "feature", "told"),
+    [
+        ("lending", "n", "toy scores lending, not dexes"),
+        ("dexes", "Final_Score", "final_score: two features or scores are called so"),
+        ("dexes", "lp_score", "lp_score: two features or scores are called so"),
+    ],
+)
+def test_what_nobody_could_tell_apart_is_refused(category: str, feature: str, told: str) -> None:
+    class Toy(DexV1):
+        declaration = Declaration("toy", category, (Feature(feature, ""),), ())
+
+    with pytest.raises(ValueError, match=told):
+        by_name([DexV1, Toy])
