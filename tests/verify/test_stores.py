@@ -58,7 +58,9 @@ def test_backfill_compaction_and_forgetting_over_s3(over_s3: Installation, tmp_p
     run(over_s3, "forget", "--wallet", forgotten, "--purge", "--wait", "1")
     assert {row["wallet_address"] for row in over_s3.rows("scores")} == scored - {forgotten}
     # The store's own files: none that any version had holds the wallet.
-    for file in (tmp_path / "s3" / BUCKET).rglob("*.parquet"):
+    files = list((tmp_path / "s3" / BUCKET).rglob("*.parquet"))
+    assert files
+    for file in files:
         columns = pq.read_schema(file).names
         if "wallet_address" in columns:
             held = pq.read_table(file, columns=["wallet_address"])["wallet_address"].to_pylist()
