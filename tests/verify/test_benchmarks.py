@@ -29,6 +29,7 @@ def test_a_quick_run_measures_every_part(tmp_path: Path) -> None:
         "Latency",
         "A long backfill",
         "A restart",
+        "Commits to an old table",
         "Registered models",
         "Peers",
     ]
