@@ -35,6 +35,8 @@ _REASONS: Final = {
     Errors._UNKNOWN_TOPIC: _NO_TOPIC,
     Errors._UNKNOWN_PARTITION: _NO_TOPIC,
     Errors.UNKNOWN_TOPIC_OR_PART: _NO_TOPIC,
+    # Seen as a topic was deleted; librdkafka says only that a handle of its own was destroyed.
+    Errors._DESTROY: "a server has left the cluster, or the topic was deleted",
 }
 
 

@@ -77,6 +77,7 @@ def test_a_deleted_topic_is_told_and_is_written_to_again_once_it_is_there(
 ) -> None:
     installation.publish(records(1, 10))
     installation.delete_topic(installation.input_topic)
+    # In the moment of the deletion the client may know no more than that a handle is gone.
     with pytest.raises(KafkaError, match="the topic was deleted"):
         send(installation, records(3, 10))
     installation.cluster.ensure_topics()

@@ -35,3 +35,10 @@ def test_the_first_reason_is_told_and_records_that_are_too_large_are_kept_apart(
         failed.note(RECORD, Errors(code), Message(topic="scores"))
     with pytest.raises(KafkaError, match="2 records refused by scores: no acknowledgement within"):
         failed.refuse("scores")
+
+
+def test_a_handle_that_the_client_destroyed_is_told_in_words() -> None:
+    failed = FailedRecords()
+    failed.note(RECORD, Errors(Errors._DESTROY), Message(topic="scores"))
+    with pytest.raises(KafkaError, match="a server has left the cluster, or the topic was deleted"):
+        failed.refuse("scores")
