@@ -95,9 +95,10 @@ def _values(column: pa.Array) -> list[Any]:
         return _values(column.cast(pa.int64()))
     if pa.types.is_struct(column.type) and column.null_count == 0:
         names = [field.name for field in column.type]
-        parts = [_values(part) for part in column.flatten()]
-        found = (zip(names, row, strict=True) for row in zip(*parts, strict=True))
-        if all(part.null_count == 0 for part in column.flatten()):
+        parts = column.flatten()
+        rows = zip(*map(_values, parts), strict=True)
+        found = (zip(names, row, strict=True) for row in rows)
+        if all(part.null_count == 0 for part in parts):
             return [dict(row) for row in found]
         # What another scorer has is null here, and no part of the message.
         return [{name: value for name, value in row if value is not None} for row in found]

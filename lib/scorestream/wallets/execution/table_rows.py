@@ -114,7 +114,10 @@ def _rows(
     columns = []
     for field in table.columns:
         if field.name in results.column_names:
-            columns.append(widen(results[field.name].combine_chunks(), field.type))
+            column = results[field.name]
+            # To combine chunks copies them, which only a struct that lacks fields needs.
+            same = column.type == field.type
+            columns.append(column if same else widen(column.combine_chunks(), field.type))
         elif field.name in source:
             columns.append(source[field.name].take(positions))
         else:
