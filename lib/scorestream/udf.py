@@ -22,7 +22,7 @@ from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from scorestream.infra.errors import InputError
-from scorestream.infra.kafka.records import Records, same_topic
+from scorestream.infra.kafka.records import Records
 from scorestream.infra.times import FIRST_MOMENT, MAX_SECONDS
 from scorestream.wallets.backfill.external_wallets import check_rows, external_history
 from scorestream.wallets.backfill.stored_wallets import gather_wallets
@@ -194,7 +194,12 @@ def _results(values: Any, moments: Any, scoring: Scoring) -> Iterator[pa.Table]:
     part = sizes // PART_BYTES
     bounds = np.flatnonzero(np.diff(part, prepend=-1)).tolist() or [0]
     for start, end in zip(bounds, [*bounds[1:], len(given)], strict=True):
-        records = _records(given[start:end], milliseconds[start:end])
+        records = Records.without_keys(
+            "",
+            offsets=np.arange(end - start),
+            timestamps=milliseconds[start:end],
+            values=given[start:end],
+        )
         [(scored, _)] = score_records([records], scoring, include_transactions=False)
         yield _of_batch(scored, scoring)
 
@@ -221,26 +226,10 @@ def _milliseconds(moments: Any) -> npt.NDArray[np.int64]:
     return clipped
 
 
-def _records(values: list[bytes | None], milliseconds: Any) -> Records:
-    count = len(values)
-    return Records(
-        topics=same_topic("", count),
-        partitions=np.zeros(count, dtype=np.int32),
-        offsets=np.arange(count),
-        timestamps=milliseconds,
-        attempts=np.zeros(count, dtype=np.int32),
-        keys=[None] * count,
-        values=values,
-    )
-
-
 def _of_batch(scored: Scored, scoring: Scoring) -> pa.Table:
     """Scores and rejects in the order of their messages, as rows of `result_schema`."""
     both = pa.concat_tables([scored.scores, scored.rejects], promote_options="default")
-    ordered = both.sort_by("position")
-    names = {"scoring": scoring.name, "config_hash": scoring.config_hash}
-    for name, text in names.items():
-        ordered = ordered.append_column(name, pa.repeat(text, len(ordered)))
+    ordered = scoring.label(both.sort_by("position"))
     return ordered.select(result_schema(scoring).names)
 
 

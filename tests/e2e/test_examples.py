@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pyspark
 import pytest
 from deltalake import DeltaTable
 
 from scorestream.infra.config.settings import PROJECT_ROOT
+from tools.testkit.connect_server import ENVIRONMENT, SPARK_SUBMIT
 from tools.testkit.golden import broken_records, differences, golden_records, golden_wallets
 from tools.testkit.installation import QUICK_START, Installation
 
 pytestmark = [pytest.mark.broker, pytest.mark.spark]
-
-SPARK = Path(pyspark.__file__).parent
 
 
 def run_example(installation: Installation, output: Path) -> None:
     jars = ",".join(str(jar) for jar in sorted((PROJECT_ROOT / ".jars" / "spark").glob("*.jar")))
     done = subprocess.run(
         [
-            *(str(SPARK / "bin" / "spark-submit"), "--jars", jars, *QUICK_START.split(maxsplit=1)),
+            *(SPARK_SUBMIT, "--jars", jars, *QUICK_START.split(maxsplit=1)),
             *("--conf", "spark.ui.enabled=false", str(PROJECT_ROOT / "examples/plain_stream.py")),
             *("--bootstrap-servers", installation.bootstrap_servers),
             *("--topic", installation.input_topic, "--output", str(output), "--available-now"),
         ],
-        env=os.environ
-        | {
-            "SPARK_HOME": str(SPARK),
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "PYSPARK_PYTHON": sys.executable,
-            "PYTHONPATH": str(PROJECT_ROOT / "lib"),
-        },
+        env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,

@@ -56,11 +56,11 @@ def core_with_history(values: Sequence[bytes]) -> None:
 
 def _core(values: Sequence[bytes], *, include_transactions: bool) -> None:
     conf = PROJECT_ROOT / "conf"
-    model = load_scoring(conf=conf)
+    scoring = load_scoring(conf=conf)
     for start in range(0, len(values), BATCH):
         batch = values[start : start + BATCH]
         moments = np.full(len(batch), AS_OF)
-        score_messages(batch, moments, model, include_transactions=include_transactions)
+        score_messages(batch, moments, scoring, include_transactions=include_transactions)
 
 
 LIMITS: dict[str, Work] = {

@@ -89,14 +89,14 @@ def main() -> None:
 def scored_batches(wallets: int) -> tuple[float, list[pa.Table]]:
     """Seconds of scoring the wallets, and what models see of them, batch by batch."""
     conf = PROJECT_ROOT / "conf"
-    model = load_scoring(conf=conf)
+    scoring = load_scoring(conf=conf)
     values = [record.value for record in Workload(wallets).records()]
     moments = np.full(BATCH_WALLETS, AS_OF)
     batches, started = [], time.perf_counter()
     for first in range(0, wallets, BATCH_WALLETS):
         some = values[first : first + BATCH_WALLETS]
         batches.append(
-            score_messages(some, moments[: len(some)], model, include_transactions=False).scores
+            score_messages(some, moments[: len(some)], scoring, include_transactions=False).scores
         )
     seconds = time.perf_counter() - started
     return seconds, [build_model_input(batch) for batch in batches]

@@ -74,8 +74,8 @@ def pair(seed: int, wallets: int) -> pa.Table:
 
 def examples(seed: int, wallets: int) -> pa.Table:
     """Examples of generated wallets, whose keys are those of their seed alone."""
-    model = load_scoring(conf=CONF)
-    table = drawn_examples(Drawing(wallets, 180, UNTIL, seed), CUTOFFS, model)
+    scoring = load_scoring(conf=CONF)
+    table = drawn_examples(Drawing(wallets, 180, UNTIL, seed), CUTOFFS, scoring)
     keys = pc.binary_join_element_wise(str(seed), table["wallet_key"], "/")
     return table.set_column(0, "wallet_key", keys)
 

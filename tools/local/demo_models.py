@@ -70,10 +70,10 @@ def train_lacking(settings: Settings) -> list[str]:
 def _examples(settings: Settings) -> Path:
     """Examples of generated wallets, as a file."""
     conf = settings.scorestream_conf
-    model = load_scoring(conf=conf)
+    scoring = load_scoring(conf=conf)
     path = Path(settings.warehouse) / "_demo" / "generated_wallets.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(drawn_examples(WALLETS, CUTOFFS, model), path)
+    pq.write_table(drawn_examples(WALLETS, CUTOFFS, scoring), path)
     return path
 
 

@@ -20,6 +20,14 @@ from tools.testkit.installation import QUICK_START, kill_group, wait_until
 _SPARK: Final = Path(pyspark.__file__).parent
 _SERVER: Final = "org.apache.spark.sql.connect.service.SparkConnectServer"
 _PATH: Final = os.pathsep.join([str(PROJECT_ROOT / "lib"), str(PROJECT_ROOT)])
+SPARK_SUBMIT: Final = str(_SPARK / "bin" / "spark-submit")
+# Of a plain spark-submit whose workers import this library.
+ENVIRONMENT: Final = {
+    "SPARK_HOME": str(_SPARK),
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "PYSPARK_PYTHON": sys.executable,
+    "PYTHONPATH": _PATH,
+}
 
 
 @contextmanager
@@ -39,21 +47,15 @@ def connect_server(folder: Path) -> Iterator[str]:
         "spark.sql.shuffle.partitions": "4",
     }
     options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
-    environment = {
-        "SPARK_HOME": str(_SPARK),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": _PATH,
-    }
     log = folder / "server.log"
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             [
-                str(_SPARK / "bin" / "spark-submit"),
+                SPARK_SUBMIT,
                 *("--class", _SERVER, *QUICK_START.split(maxsplit=1), *options, "spark-internal"),
             ],
             cwd=folder,
-            env=os.environ | environment,
+            env=os.environ | ENVIRONMENT,
             stdout=file,
             stderr=subprocess.STDOUT,
             text=True,

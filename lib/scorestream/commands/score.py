@@ -104,10 +104,7 @@ def _scores(
 
 def _shown(scores: pa.Table, scoring: Scoring) -> pa.Table:
     """Scores without what only tables need, and with what made them."""
-    shown = scores.drop_columns(_NOT_SHOWN)
-    for name, value in (("scoring", scoring.name), ("config_hash", scoring.config_hash)):
-        shown = shown.append_column(name, pa.array([value] * len(scores), pa.string()))
-    return shown
+    return scoring.label(scores.drop_columns(_NOT_SHOWN))
 
 
 def _tell_rejects(batch: Lines, rejects: pa.Table) -> None:

@@ -26,7 +26,6 @@ from scorestream.infra.errors import ConfigurationError, KafkaError, LostOffsets
 from scorestream.infra.kafka.connection import (
     ANSWER_SECONDS,
     MAX_MESSAGE_BYTES,
-    RETRY_SECONDS,
     UNKNOWN_SECONDS,
     client_options,
     consumer_options,
@@ -219,14 +218,16 @@ class KafkaCluster:
 
     def _list_partitions(self, topic: str, patience: float) -> list[int]:
         """The partitions of a topic, which a server may get to know some seconds after others."""
-        deadline = time.monotonic() + patience
-        while True:
-            metadata = self._metadata().topics.get(topic)
-            if metadata is not None and metadata.partitions:
-                return list(metadata.partitions)
-            if time.monotonic() > deadline:
-                raise LostOffsetsError(_is_deleted(topic))
-            time.sleep(RETRY_SECONDS)
+        try:
+            return retry_query(partial(self._known_partitions, topic), patience)
+        except KafkaException:
+            raise LostOffsetsError(_is_deleted(topic)) from None
+
+    def _known_partitions(self, topic: str) -> list[int]:
+        metadata = self._metadata().topics.get(topic)
+        if metadata is None or not metadata.partitions:
+            raise KafkaException(Errors(Errors.UNKNOWN_TOPIC_OR_PART))
+        return list(metadata.partitions)
 
     def commit_group(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets to the consumer group, for the lag tools; Spark itself never does."""

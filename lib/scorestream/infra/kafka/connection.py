@@ -23,7 +23,6 @@ from scorestream.infra.errors import ConfigurationError, KafkaError, Scorestream
 ANSWER_SECONDS: Final = 15.0
 # A topic that was there and is unknown for so long was deleted.
 UNKNOWN_SECONDS: Final = 5.0
-RETRY_SECONDS: Final = 0.1
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 _OUR_NAMES: Final = {
@@ -46,6 +45,7 @@ _PASSING: Final = frozenset(
         Errors._TRANSPORT,
     }
 )
+_PASSING_SECONDS: Final = 0.1
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def retry_query(ask: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> A
         except KafkaException as error:
             if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                 raise
-        time.sleep(RETRY_SECONDS)
+        time.sleep(_PASSING_SECONDS)
 
 
 @contextmanager

@@ -41,6 +41,28 @@ class Records:
     keys: list[bytes | None]
     values: list[bytes | None]
 
+    @classmethod
+    def without_keys(
+        cls,
+        topic: str,
+        *,
+        offsets: npt.NDArray[np.int64],
+        timestamps: npt.NDArray[np.int64],
+        values: Sequence[bytes | None],
+        partition: int = 0,
+    ) -> Records:
+        """Messages of one topic and partition, or of a file, that were never replayed."""
+        count = len(values)
+        return cls(
+            topics=same_topic(topic, count),
+            partitions=np.full(count, partition, dtype=np.int32),
+            offsets=offsets,
+            timestamps=timestamps,
+            attempts=np.zeros(count, dtype=np.int32),
+            keys=[None] * count,
+            values=list(values),
+        )
+
     def __len__(self) -> int:
         return len(self.values)
 

@@ -14,7 +14,6 @@ from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.wallets.backfill.stored_wallets import (
     WALLETS_OF,
     moment_records,
-    numbered_records,
     whole_wallets,
 )
 from scorestream.wallets.core import schemas
@@ -90,11 +89,11 @@ class ExternalWallets:
     ) -> tuple[Scored, Records]:
         last = np.full(len(rejects.values), self.moments[-1])
         offsets = (rejects.numbers + 1) * len(self.moments) - 1
-        records = numbered_records(
+        records = Records.without_keys(
             WALLETS_OF + self.source,
-            self.number,
+            partition=self.number,
             offsets=offsets,
-            as_of=last,
+            timestamps=last * 1000,
             values=rejects.values,
         )
         rows = reject_rows(rejects.reasons, last)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scorestream.infra.error_text import error_summary
 from scorestream.infra.errors import InputError
-from scorestream.infra.kafka.records import Records, same_topic
+from scorestream.infra.kafka.records import Records
 from scorestream.infra.storage.csv_files import compression_of
 from scorestream.infra.storage.filesystem import as_uri, filesystem_of, find_files
 from scorestream.wallets.core.dated_lines import parse_dated_line, undated_reject
@@ -90,15 +90,8 @@ class LinesSplit:
             )
 
     def _records(self, offsets: Offsets, values: Sequence[bytes], moments: Offsets) -> Records:
-        none = np.zeros(len(values), dtype=np.int32)
-        return Records(
-            topics=same_topic(self.uri, len(values)),
-            partitions=none,
-            offsets=offsets,
-            timestamps=moments * 1000,
-            attempts=none,
-            keys=[None] * len(values),
-            values=list(values),
+        return Records.without_keys(
+            self.uri, offsets=offsets, timestamps=moments * 1000, values=values
         )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scorestream.infra.kafka.records import Records, same_topic
+from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.backfill.stored_messages import stored_records
@@ -81,28 +81,12 @@ def moment_records(
     """
     numbers = np.asarray(history.rows["number"])[history.bounds[:-1]]
     offsets = (numbers[:, None] * len(moments) + np.arange(len(moments))).ravel()
-    return numbered_records(
+    return Records.without_keys(
         topic,
-        partition,
+        partition=partition,
         offsets=offsets,
-        as_of=np.tile(np.array(moments), len(numbers)),
+        timestamps=np.tile(np.array(moments), len(numbers)) * 1000,
         values=[None] * len(offsets),
-    )
-
-
-def numbered_records(
-    topic: str, partition: int, *, offsets: Ints, as_of: Ints, values: Sequence[bytes | None]
-) -> Records:
-    """N records of one topic and partition."""
-    count = len(offsets)
-    return Records(
-        topics=same_topic(topic, count),
-        partitions=np.full(count, partition, dtype=np.int32),
-        offsets=offsets,
-        timestamps=as_of * 1000,
-        attempts=np.zeros(count, dtype=np.int32),
-        keys=[None] * count,
-        values=list(values),
     )
 
 

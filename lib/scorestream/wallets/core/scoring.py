@@ -34,3 +34,9 @@ class Scoring:
     def score(self, rows: pa.Table, as_of: Ints) -> WalletScores:
         """Score the wallets of a batch; see :meth:`Scorer.score`."""
         return self.scorer.score(rows, as_of)
+
+    def label(self, rows: pa.Table) -> pa.Table:
+        """Rows with the columns `scoring` and `config_hash`, which say what made them."""
+        for name, text in (("scoring", self.name), ("config_hash", self.config_hash)):
+            rows = rows.append_column(name, pa.repeat(text, len(rows)))
+        return rows
