@@ -165,7 +165,9 @@ def test_after_a_lost_checkpoint_the_stream_starts_after_its_coverage(
     warehouse = Warehouse(site.installation.settings.warehouse, CATALOG)
     delivered = CoverageTable(warehouse, price_stream(site.topic)).newest_confirmed(0)
     assert delivered is not None
-    assert delivered.starts == site.installation.cluster.end_offsets(site.topic)
+    ends = site.installation.cluster.end_offsets(site.topic)
+    # Records without a key may leave a partition empty.
+    assert delivered.starts == {partition: end for partition, end in ends.items() if end}
     site.publish()
     site.drain(tmp_path / "second")
     site.check()
