@@ -11,6 +11,7 @@ from scorestream.infra.cli.options import parse_duration, parse_time
 from scorestream.infra.cli.run import run_job
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
+from scorestream.wallets.execution.configured_scoring import add_scoring_option
 
 # Each wallet is scored at each of them: more would be a slip of the pen.
 MAX_MOMENTS = 10_000
@@ -29,7 +30,7 @@ def parse_arguments() -> BackfillOptions:
         given.as_of if given.as_of_range is None else _range(parser, given),
         given.format,
         given.columns,
-        given.scoring,
+        given.scorings,
         given.run_id,
         given.publish_rate if given.publish else None,
     )
@@ -77,7 +78,7 @@ def _add_moments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
+    add_scoring_option(parser)
     parser.add_argument(
         "--run-id",
         type=_name,

@@ -7,6 +7,7 @@ import sys
 
 from scorestream.infra.cli.options import at_least
 from scorestream.infra.cli.run import run_job
+from scorestream.wallets.execution.configured_scoring import add_scoring_option
 from scorestream.wallets.stream.job import ScoreStreamOptions, run_stream
 
 
@@ -31,7 +32,7 @@ def parse_arguments() -> ScoreStreamOptions:
         action="store_true",
         help="a new checkpoint starts anew, whatever the warehouse holds of the topic",
     )
-    parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
+    add_scoring_option(parser)
     return ScoreStreamOptions(**vars(parser.parse_args()))
 
 

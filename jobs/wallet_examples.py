@@ -47,7 +47,12 @@ def parse_arguments() -> ExamplesOptions:
     parser.add_argument(
         "--truth", metavar="PATH", help="CSV of wallet_address and behaviour, where it is known"
     )
-    parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
+    parser.add_argument(
+        "--scoring",
+        default=ExamplesOptions.scoring,
+        metavar="NAME",
+        help=f"default: {ExamplesOptions.scoring}",
+    )
     given = parser.parse_args()
     start, end = given.as_of_range
     moments = range(start, end + 1, given.every)

@@ -7,7 +7,7 @@ Connect, too. Workers need this library: its bare package with the extra `spark`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -30,8 +30,8 @@ from scorestream.wallets.backfill.transaction_tables import exploded_rows, mappi
 from scorestream.wallets.core.history import fixed_moments, score_moments
 from scorestream.wallets.core.pipeline import Scored, reject_rows
 from scorestream.wallets.core.score_columns import scored_schema
-from scorestream.wallets.core.scoring import Scoring
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.core.scoring import Scoring, Scorings, declarations_of
+from scorestream.wallets.execution.configured_scoring import load_scoring, refuse_other_categories
 from scorestream.wallets.execution.scoring_task import score_records
 
 # Messages are decoded in parts of so many bytes, whatever Spark's batches hold.
@@ -43,20 +43,20 @@ _TEXTS: Final = (
 )
 
 
-def result_schema(scoring: Scoring) -> pa.Schema:
+def result_schema(*scorings: Scoring) -> pa.Schema:
     """The columns of a result, in Arrow's types: of a score, or of a reject.
 
     They mean what they do in the tables `scores` and `rejects`. A score has no `error_code`; a
     reject has neither features nor points.
     """
-    fields = [field for field in scored_schema(scoring.declaration) if field.name != "position"]
-    texts = [(name, pa.string()) for name in ("scoring", "config_hash", *_ERRORS)]
-    return pa.schema([*fields, *texts])
+    scored = scored_schema(declarations_of(scorings))
+    fields = [field for field in scored if field.name != "position"]
+    return pa.schema([*fields, *((name, pa.string()) for name in _ERRORS)])
 
 
 def score_messages(
     messages: DataFrame,
-    scoring: Scoring | None = None,
+    scoring: Scoring | Sequence[Scoring] | None = None,
     *,
     value: str = "value",
     as_of: str | int | datetime = "timestamp",
@@ -65,27 +65,28 @@ def score_messages(
 
     Args:
         messages: one row a message, as Spark's Kafka source gives them; batch or streaming.
-        scoring: what scores them; None: `dex-v1` as it is configured.
+        scoring: what scores them, or several; None: `dex-v1` as it is configured.
         value: the column with the JSON, binary or text.
         as_of: the column with the moment of each, a timestamp or unix seconds; or the moment of
             all of them.
 
     Returns:
-        Every row with the columns that it had, and those of `result_schema`. A message that cannot
-        be scored has an `error_code`, and the `error` with its path.
+        Every row with the columns that it had, and those of `result_schema`; once for each of
+        several scorings. A message that cannot be scored has an `error_code`, and the `error` with
+        its path; if no scoring can score it for the same reason, it is one row without `scoring`.
 
     Raises:
         InputError: a column is not there, has another type, or is called as one of the result.
     """
-    scoring = scoring or load_scoring()
-    schema = result_schema(scoring)
+    scorings = _scorings(scoring)
+    schema = result_schema(*scorings)
     _refuse_taken(messages, schema)
     _refuse_type(messages, value, T.BinaryType | T.StringType, "binary or text")
     moment: str | int = as_of if isinstance(as_of, str) else _seconds(as_of)
     if isinstance(moment, str):
         _refuse_type(messages, moment, T.TimestampType | T.IntegralType, "timestamps or seconds")
     columns = T.StructType([*messages.schema, *from_arrow_schema(schema)])
-    work = partial(_score_batches, scoring=scoring, value=value, as_of=moment)
+    work = partial(_score_batches, scorings=scorings, value=value, as_of=moment)
     return messages.mapInArrow(work, columns)
 
 
@@ -101,7 +102,7 @@ def message_scorer(scoring: Scoring | None = None) -> Callable[..., Any]:
     kind = T.StructType(list(from_arrow_schema(result_schema(scoring))))
 
     def score(values: pa.Array, moments: pa.Array) -> pa.Array:
-        parts = _results(values, moments, scoring)
+        parts = [part.drop_columns("position") for part in _results(values, moments, (scoring,))]
         return pa.concat_tables(parts).to_struct_array().combine_chunks()
 
     scorer: Callable[..., Any] = arrow_udf(score, kind.simpleString(), ArrowUDFType.SCALAR)
@@ -111,7 +112,7 @@ def message_scorer(scoring: Scoring | None = None) -> Callable[..., Any]:
 def score_transactions(
     transactions: DataFrame,
     as_of: int | datetime,
-    scoring: Scoring | None = None,
+    scoring: Scoring | Sequence[Scoring] | None = None,
     *,
     columns: Mapping[str, str] | None = None,
 ) -> DataFrame:
@@ -122,23 +123,34 @@ def score_transactions(
             names; no stream, as a wallet is scored over all its rows. Of several rows of a
             document the one with the greatest content counts.
         as_of: the moment that all wallets are scored at; unix seconds, or a time with its zone.
-        scoring: what scores them; None: `dex-v1` as it is configured.
+        scoring: what scores them, or several; None: `dex-v1` as it is configured.
         columns: our name -> the table's, with a dot before the field of a struct.
 
     Returns:
-        One row of `result_schema` a wallet: of a wallet with a bad row its reject, of one whose
-        transactions all come later none.
+        One row of `result_schema` a wallet and scoring: of a wallet with a bad row its reject, of
+        one whose transactions all come later none.
 
     Raises:
         InputError: a column is not there.
+        ConfigurationError: a scoring is not of `dexes` alone.
     """
-    scoring = scoring or load_scoring()
+    scorings = _scorings(scoring)
+    refuse_other_categories(scorings, "score_transactions")
     if transactions.isStreaming:
         raise InputError("a stream of transactions: a wallet is scored over all of its rows")
     rows = exploded_rows(transactions, mapping_of(columns or {}))
     wallets = rows.repartition("wallet_key").sortWithinPartitions("wallet_key")
-    work = partial(_score_wallets, scoring=scoring, moment=_seconds(as_of))
-    return wallets.mapInArrow(work, T.StructType(list(from_arrow_schema(result_schema(scoring)))))
+    work = partial(_score_wallets, scorings=scorings, moment=_seconds(as_of))
+    return wallets.mapInArrow(work, T.StructType(list(from_arrow_schema(result_schema(*scorings)))))
+
+
+def _scorings(given: Scoring | Sequence[Scoring] | None) -> Scorings:
+    if given is None or isinstance(given, Scoring):
+        return (given or load_scoring(),)
+    names = [scoring.name for scoring in given]
+    if len(set(names)) < len(names) or not names:
+        raise InputError(f"scorings {', '.join(names) or '[]'}: give different ones")
+    return tuple(given)
 
 
 def _seconds(moment: int | datetime) -> int:
@@ -171,22 +183,20 @@ def _refuse_type(messages: DataFrame, name: str, kinds: Any, meaning: str) -> No
 
 
 def _score_batches(
-    batches: Iterable[pa.RecordBatch], *, scoring: Scoring, value: str, as_of: str | int
+    batches: Iterable[pa.RecordBatch], *, scorings: Scorings, value: str, as_of: str | int
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         rows = pa.Table.from_batches([batch])
         moments = rows[as_of] if isinstance(as_of, str) else pa.repeat(as_of, len(rows))
-        start = 0
-        for results in _results(rows[value], moments, scoring):
-            part = rows.slice(start, len(results))
-            start += len(results)
-            for field in results.schema:
+        for results in _results(rows[value], moments, scorings):
+            part = rows.take(results["position"])
+            for field in list(results.schema)[1:]:
                 part = part.append_column(field, results[field.name])
             yield from part.combine_chunks().to_batches()
 
 
-def _results(values: Any, moments: Any, scoring: Scoring) -> Iterator[pa.Table]:
-    """Results of messages in their order, part by part; at least one part."""
+def _results(values: Any, moments: Any, scorings: Scorings) -> Iterator[pa.Table]:
+    """Results of messages in their order, with their `position`, part by part; at least one."""
     _refuse_arrow_types(values.type, moments.type)
     given = values.cast(pa.binary()).to_pylist()
     milliseconds = _milliseconds(moments)
@@ -200,8 +210,9 @@ def _results(values: Any, moments: Any, scoring: Scoring) -> Iterator[pa.Table]:
             timestamps=milliseconds[start:end],
             values=given[start:end],
         )
-        [(scored, _)] = score_records([records], scoring, include_transactions=False)
-        yield _of_batch(scored, scoring)
+        [(scored, _)] = score_records([records], scorings, include_transactions=False)
+        results = _in_order(scored)
+        yield results.set_column(0, "position", pc.add(results["position"], start))
 
 
 def _refuse_arrow_types(value: pa.DataType, moment: pa.DataType) -> None:
@@ -226,23 +237,42 @@ def _milliseconds(moments: Any) -> npt.NDArray[np.int64]:
     return clipped
 
 
-def _of_batch(scored: Scored, scoring: Scoring) -> pa.Table:
-    """Scores and rejects in the order of their messages, as rows of `result_schema`."""
-    both = pa.concat_tables([scored.scores, scored.rejects], promote_options="default")
-    ordered = scoring.label(both.sort_by("position"))
-    return ordered.select(result_schema(scoring).names)
+def _in_order(scored: Scored) -> pa.Table:
+    """Scores and rejects in the order of their messages: `position`, and `result_schema`."""
+    hashes = {scoring.name: scoring.config_hash for scoring in scored.scorings}
+    rejects = scored.rejects
+    names = rejects["scoring"]
+    if len(hashes) == 1:
+        names = pa.repeat(next(iter(hashes)), len(rejects))
+    made_by = {
+        "scoring": names,
+        "config_hash": pa.array([hashes.get(n) for n in names.to_pylist()], pa.string()),
+    }
+    rejects = rejects.drop_columns("scoring")
+    for name, column in made_by.items():
+        rejects = rejects.append_column(name, column)
+    both = pa.concat_tables([scored.scores, rejects], promote_options="default")
+    ordered = both.sort_by([("position", "ascending"), ("scoring", "ascending")])
+    return ordered.select(["position", *result_schema(*scored.scorings).names])
 
 
 def _score_wallets(
-    batches: Iterable[pa.RecordBatch], *, scoring: Scoring, moment: int
+    batches: Iterable[pa.RecordBatch], *, scorings: Scorings, moment: int
 ) -> Iterator[pa.RecordBatch]:
     for rows in gather_wallets(batches):
         good, bad = check_rows(rows)
         rejects = reject_rows(bad.reasons, np.full(len(bad.reasons), moment))
-        yield from _of_batch(Scored.without_scores(scoring, rejects, None), scoring).to_batches()
+        yield from _without_position(Scored.without_scores(scorings, rejects, None))
         if not good.num_rows:
             continue
         history = external_history(good, moment)
         moments = fixed_moments(history, np.array([moment]))
-        for scored in score_moments(history, moments, scoring):
-            yield from _of_batch(scored, scoring).combine_chunks().to_batches()
+        for scored in score_moments(history, moments, scorings):
+            yield from _without_position(scored)
+
+
+def _without_position(scored: Scored) -> list[pa.RecordBatch]:
+    batches: list[pa.RecordBatch] = (
+        _in_order(scored).drop_columns("position").combine_chunks().to_batches()
+    )
+    return batches

@@ -97,7 +97,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, scoring: Scoring) -> Iterato
     folder = tmp_path_factory.mktemp("connect")
     write_messages(folder / "messages", RECORDS)
     values = wallet_messages()
-    exploded = score_messages(values, np.full(len(values), NOW), scoring).transactions
+    exploded = score_messages(values, np.full(len(values), NOW), (scoring,)).transactions
     assert exploded is not None
     (folder / "transactions").mkdir()
     bad = exploded.slice(0, 1).to_pylist()[0] | {"wallet_address": "0xBad", "document_id": None}
@@ -109,7 +109,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, scoring: Scoring) -> Iterato
 
 
 def by_the_core(scoring: Scoring, records: list[Record]) -> Rows:
-    [(scored, _)] = score_records([records_of(records)], scoring, include_transactions=False)
+    [(scored, _)] = score_records([records_of(records)], (scoring,), include_transactions=False)
     return results(scored)
 
 
@@ -151,7 +151,7 @@ def test_a_table_of_transactions_gives_the_scores_of_the_messages(
     found: dict[str, Rows], scoring: Scoring
 ) -> None:
     values = wallet_messages()
-    expected = results(score_messages(values, np.full(len(values), NOW), scoring))
+    expected = results(score_messages(values, np.full(len(values), NOW), (scoring,)))
     scores = {row["wallet_address"]: row for row in found["wallets"] if not row["error_code"]}
     assert scores.keys() == {row["wallet_address"] for row in expected}
     for row in expected:

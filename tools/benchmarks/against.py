@@ -136,7 +136,7 @@ def _folder(site: Site) -> Path:
 def _refuse_others(name: str, peer_scores: Mapping[str, float], records: Sequence[Record]) -> None:
     values = [record.value for record in records]
     scored = score_messages(
-        values, np.full(len(values), AS_OF), scoring(), include_transactions=False
+        values, np.full(len(values), AS_OF), (scoring(),), include_transactions=False
     )
     wallets, finals = (scored.scores[c].to_pylist() for c in ("wallet_address", "final_score"))
     expected = dict(zip(wallets, finals, strict=True))

@@ -60,7 +60,7 @@ def _core(values: Sequence[bytes], *, include_transactions: bool) -> None:
     for start in range(0, len(values), BATCH):
         batch = values[start : start + BATCH]
         moments = np.full(len(batch), AS_OF)
-        score_messages(batch, moments, scoring, include_transactions=include_transactions)
+        score_messages(batch, moments, (scoring,), include_transactions=include_transactions)
 
 
 LIMITS: dict[str, Work] = {

@@ -96,7 +96,9 @@ def scored_batches(wallets: int) -> tuple[float, list[pa.Table]]:
     for first in range(0, wallets, BATCH_WALLETS):
         some = values[first : first + BATCH_WALLETS]
         batches.append(
-            score_messages(some, moments[: len(some)], scoring, include_transactions=False).scores
+            score_messages(
+                some, moments[: len(some)], (scoring,), include_transactions=False
+            ).scores
         )
     seconds = time.perf_counter() - started
     return seconds, [build_model_input(batch) for batch in batches]

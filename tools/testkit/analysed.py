@@ -60,10 +60,10 @@ def write(
     warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], first_offset: int
 ) -> None:
     """Score records and commit their rows; `scored_at` grows with the offset."""
-    facts = BatchFacts.of(
-        "run", first_offset, 1_767_323_045.0 + first_offset, scoring, code_version="1+test"
+    facts = BatchFacts("run", first_offset, 1_767_323_045.0 + first_offset, code_version="1+test")
+    batches = score_records(
+        [records_of(records, first_offset)], (scoring,), include_transactions=True
     )
-    batches = score_records([records_of(records, first_offset)], scoring, include_transactions=True)
     report = write_scored(batches, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, None)
 

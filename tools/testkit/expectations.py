@@ -31,7 +31,7 @@ Results = dict[str, dict[Moment, Row]]  # by config_hash
 
 # Registered models are applied behind the core.
 FROM_THE_CORE: Final = tuple(
-    name for name in SCORED_COLUMNS if name in scored_schema(DexV1.declaration).names
+    name for name in SCORED_COLUMNS if name in scored_schema([DexV1.declaration]).names
 )
 OF_A_REJECT: Final = tuple(name for name in schemas.REJECTED.names if name != "position")
 # What a score has of its message alone, whatever else it counts.
@@ -110,7 +110,7 @@ def _score(scoring: Scoring, messages: dict[Moment, Row]) -> None:
     for start in range(0, len(moments), BATCH):
         some = moments[start : start + BATCH]
         records = records_of([Record(None, value, at) for value, at in some])
-        [(scored, _)] = score_records([records], scoring, include_transactions=False)
+        [(scored, _)] = score_records([records], (scoring,), include_transactions=False)
         messages |= zip(some, results(scored), strict=True)
 
 

@@ -27,7 +27,7 @@ SCORED_COLUMNS: Final = (
     "as_of",
     "transaction_count",
     *dict(schemas.TRANSACTION_TIMES),
-    *score_schema(DexV1.declaration).names,
+    *score_schema([DexV1.declaration]).names,
     "models",
     "scoring",
     "config_hash",
@@ -59,7 +59,7 @@ def configured_scoring(conf: Path = PROJECT_ROOT / "conf") -> Scoring:
 
 def configured_dex_v1() -> DexV1:
     """Its scorer."""
-    scorer = configured_scoring().scorer
+    [scorer] = configured_scoring().scorers
     assert isinstance(scorer, DexV1)
     return scorer
 

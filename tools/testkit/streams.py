@@ -73,7 +73,7 @@ def open_delivery(
     transform = ScoreTransform(
         settings=settings,
         warehouse=warehouse,
-        scoring=scoring,
+        scorings=(scoring,),
         code_version=code,
         active_models=active_models or ActiveModels((), settings, NoModelEvents()),
         report=summaries.append,

@@ -19,8 +19,9 @@ from scorestream.infra.display import visible
 from scorestream.wallets.core.dated_lines import parse_dated_line, undated_reject
 from scorestream.wallets.core.pipeline import Scored, score_messages
 from scorestream.wallets.core.score_columns import scored_schema
-from scorestream.wallets.core.scoring import Scoring
-from scorestream.wallets.execution.configured_scoring import load_scoring
+from scorestream.wallets.core.scoring import Scorings, declarations_of
+from scorestream.wallets.execution.configured_scoring import add_scoring_option, build_scorings
+from scorestream.wallets.reference.reference_data import load_conf_reference
 
 HELP: Final = "scores of the wallets in files of messages, with their parts"
 # A score as the tables hold it, without what only they need.
@@ -42,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="ISO 8601 or unix seconds: the moment every wallet is judged at; `record`: each "
         "message's own, from lines {as_of, message} (default: record)",
     )
-    parser.add_argument("--scoring", default="dex-v1", metavar="NAME", help="default: dex-v1")
+    add_scoring_option(parser)
     parser.add_argument(
         "--format",
         choices=get_args(Format),
@@ -57,22 +58,23 @@ def run(given: argparse.Namespace, settings: Settings) -> None:
     Raises:
         ScorestreamError: a file cannot be read, or the configuration is wrong.
     """
-    scoring = load_scoring(given.scoring, settings.scorestream_conf)
+    stable_symbols = load_conf_reference(settings.scorestream_conf).stable_symbols
+    scorings = build_scorings(settings.scorestream_conf, given.scorings, stable_symbols)
     counts = _Counts()
     batches = (batch for name in given.files for batch in read_lines(name))
-    print_scores(_scores(batches, given.as_of, scoring, counts), given.format, sys.stdout)
+    print_scores(_scores(batches, given.as_of, scorings, counts), given.format, sys.stdout)
     print(f"{counts.scores:,} scores, {counts.rejects:,} rejects", file=sys.stderr)
 
 
-def score_lines(lines: Sequence[bytes], as_of: int | None, scoring: Scoring) -> Scored:
+def score_lines(lines: Sequence[bytes], as_of: int | None, scorings: Scorings) -> Scored:
     """Score messages, a line each.
 
     Args:
         lines: of JSON.
         as_of: unix seconds at which all are scored; None where each line has its own.
-        scoring: what scores them.
+        scorings: what scores them.
     """
-    score = partial(score_messages, scoring=scoring, include_transactions=False)
+    score = partial(score_messages, scorings=scorings, include_transactions=False)
     if as_of is not None:
         return score(lines, np.full(len(lines), as_of))
     dated = [parse_dated_line(line) for line in lines]
@@ -90,27 +92,30 @@ class _Counts:
 
 
 def _scores(
-    batches: Iterator[Lines], as_of: int | None, scoring: Scoring, counts: _Counts
+    batches: Iterator[Lines], as_of: int | None, scorings: Scorings, counts: _Counts
 ) -> Iterator[pa.Table]:
     """Scores of batches as they are shown, first none; rejects are told on the way."""
-    yield _shown(scored_schema(scoring.declaration).empty_table(), scoring)
+    yield _shown(scored_schema(declarations_of(scorings)).empty_table())
     for batch in batches:
-        scored = score_lines(batch.lines, as_of, scoring)
+        scored = score_lines(batch.lines, as_of, scorings)
         counts.scores += len(scored.scores)
         counts.rejects += len(scored.rejects)
         _tell_rejects(batch, scored.rejects)
-        yield _shown(scored.scores.sort_by("position"), scoring)
+        yield _shown(scored.scores)
 
 
-def _shown(scores: pa.Table, scoring: Scoring) -> pa.Table:
-    """Scores without what only tables need, and with what made them."""
-    return scoring.label(scores.drop_columns(_NOT_SHOWN))
+def _shown(scores: pa.Table) -> pa.Table:
+    """Scores in the order of their messages, without what only tables need."""
+    ordered = scores.sort_by([("position", "ascending"), ("scoring", "ascending")])
+    return ordered.drop_columns(_NOT_SHOWN)
 
 
 def _tell_rejects(batch: Lines, rejects: pa.Table) -> None:
     for row in rejects.sort_by("position").to_pylist():
         where = f"{batch.name}:{batch.numbers[row['position']]}"
-        print(visible(f"{where}: {row['error_code']}: {row['error']}"), file=sys.stderr)
+        scoring = f" by {row['scoring']}" if row["scoring"] else ""
+        told = f"{where}: {row['error_code']}{scoring}: {row['error']}"
+        print(visible(told), file=sys.stderr)
 
 
 def _moment(text: str) -> int | None:

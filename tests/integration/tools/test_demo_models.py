@@ -46,10 +46,10 @@ def settings(scoring: Scoring, tmp_path_factory: pytest.TempPathFactory) -> Sett
     listed = load_wallet_models(made.model_copy(update={"wallet_models": WALLET_MODELS}))
     active_models = ActiveModels(listed, made, NoModelEvents())
     active_models.start()
-    facts = BatchFacts.of(
-        "run", 0, SCORED_AT, scoring, code_version="1", models=tuple(active_models.batch_models)
+    facts = BatchFacts(
+        "run", 0, SCORED_AT, code_version="1", models=tuple(active_models.batch_models)
     )
-    scored = score_records([records_of(golden_records())], scoring, include_transactions=True)
+    scored = score_records([records_of(golden_records())], (scoring,), include_transactions=True)
     report = write_scored(scored, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, ("run", 0))
     return made

@@ -59,7 +59,7 @@ def test_golden_wallets_have_their_digits() -> None:
 def test_samples_are_scored_as_by_the_core(name: str, scoring: Scoring) -> None:
     records = list(sample_records([name]))
     moments = np.array([record.timestamp or 0 for record in records]) // 1000
-    expected = results(score_messages([record.value for record in records], moments, scoring))
+    expected = results(score_messages([record.value for record in records], moments, (scoring,)))
     shown = scores_of(str(SAMPLES / name))
     for score, row in zip(shown, expected, strict=True):
         assert score["zscore"] == f"{row['zscore']:f}"

@@ -19,7 +19,7 @@ README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_example_comes_out_as_shown(scoring: Scoring) -> None:
     message, success = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     shown: dict[str, Any] = json.loads(success)
-    scored = score_messages([message.encode()], np.array([shown["as_of"]]), scoring)
+    scored = score_messages([message.encode()], np.array([shown["as_of"]]), (scoring,))
     [score] = scored.scores.to_pylist()
     assert score["wallet_address"] == shown["wallet_address"]
     assert str(score["zscore"]) == shown["zscore"]

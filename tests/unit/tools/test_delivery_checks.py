@@ -43,8 +43,8 @@ RECORDS = [*GOLDEN, *BROKEN, *OTHERS, *TIMELESS]
 def whole(scoring: Scoring) -> Collected:
     """What a faultless run comes to, one message published twice."""
     batch = records_of(RECORDS)
-    facts = BatchFacts.of("run", 7, 1_767_323_045.25, scoring, code_version="1+test")
-    [(scored, _)] = score_records([batch], scoring, include_transactions=True)
+    facts = BatchFacts("run", 7, 1_767_323_045.25, code_version="1+test")
+    [(scored, _)] = score_records([batch], (scoring,), include_transactions=True)
     rows = {table.name: made for table, made in table_rows(scored, batch, facts).items()}
     successes = published(success_records(rows["scores"]))
     return Collected(
@@ -117,8 +117,8 @@ def give_up(found: Collected) -> None:
 def given_up(record: Record, score: dict[str, Any]) -> dict[str, Any]:
     batch = records_of([record], score["source_offset"])
     rejects = reject_rows(unscorable_rejects(batch, "it took longer than 5 s"), batch.as_of)
-    scored = Scored.without_scores(configured_scoring(), rejects, None)
-    facts = BatchFacts("run", 7, 1_767_323_045.25, "dex-v1", score["config_hash"], "1+test")
+    scored = Scored.without_scores((configured_scoring(),), rejects, None)
+    facts = BatchFacts("run", 7, 1_767_323_045.25, "1+test")
     [row] = table_rows(scored, batch, facts)[REJECTS].to_pylist()
     return dict(row)
 

@@ -65,8 +65,8 @@ def _score(case: StreamCase, partitions: Sequence[int]) -> int:
 
 
 def _rows(records: Records) -> pa.Table:
-    facts = BatchFacts.of("arrow", 0, time.time(), scoring(), code_version="peer")
-    scored = score_messages(records.values, records.as_of, scoring(), include_transactions=False)
+    facts = BatchFacts("arrow", 0, time.time(), code_version="peer")
+    scored = score_messages(records.values, records.as_of, (scoring(),), include_transactions=False)
     return table_rows(scored, records, facts)[SCORES]
 
 

@@ -74,7 +74,7 @@ class Scores(BaseSink):  # type: ignore[misc, unused-ignore]
     def flush(self) -> None:
         """Score and publish; Quix commits the offsets afterwards."""
         moments = np.array(self._moments, dtype=np.int64)
-        scored = score_messages(self._values, moments, scoring(), include_transactions=False)
+        scored = score_messages(self._values, moments, (scoring(),), include_transactions=False)
         for row in scored.scores.select(RESULT).to_pylist():
             key = self._keys[row.pop("position")]
             self._producer.produce(self._topic, msgspec.json.encode(row), key)

@@ -18,7 +18,7 @@ def scoring() -> Scoring:
 
 def constants() -> DexV1Config:
     """Its constants, and the stable symbols."""
-    scorer = scoring().scorer
+    scorer = scoring().scorers[0]
     if not isinstance(scorer, DexV1):
         raise TypeError(f"{scoring().name} is scored by {scorer}, not by dex-v1")
     return scorer.config

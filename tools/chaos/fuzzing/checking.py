@@ -105,7 +105,7 @@ class Checker:
         golden = min(golden_wallets(), key=_distance)
         self._model = scoring
         self._golden = HostileMessage(golden.value, golden.as_of * 1000)
-        self._facts = BatchFacts.of("fuzz", 0, _STARTED_AT, scoring, code_version="0")
+        self._facts = BatchFacts("fuzz", 0, _STARTED_AT, code_version="0")
         scored = self.scored([self._golden])[1]
         self._expected = _of_position(scored, 0)
         wrong = differences(scored.scores.to_pylist()[0], golden.expected)
@@ -146,7 +146,9 @@ class Checker:
         fetched = [message.to_message(offset) for offset, message in enumerate(messages)]
         records = Records.concat(list(gather_batches(fetched, "in")))
         refused = timestamp_rejects(records)
-        return records, score_messages(records.values, records.as_of, self._model, refused=refused)
+        return records, score_messages(
+            records.values, records.as_of, (self._model,), refused=refused
+        )
 
     def _check_rows(self, scored: Scored, records: Records, *, thorough: bool) -> None:
         """Rows of the tables are as declared; Kafka messages are JSON and as the schemas say."""
@@ -176,7 +178,7 @@ class Checker:
         """With `WALLET_MESSAGES=incremental` and an empty store, each has one result as well."""
         empty = schemas.WALLET_ROWS.empty_table()
         piece = DecodedBatch(records, decode(records.values, refused=timestamp_rejects(records)))
-        done = score_increments(piece, lambda _: empty, self._model).scored
+        done = score_increments(piece, lambda _: empty, (self._model,)).scored
         _check_positions(done, len(records))
         _check_scores(done.scores)
         _check_rejects(done.rejects, CODES | {"nothing_yet"})

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scorestream.infra.delivery.columns import KEYS
 from scorestream.infra.delivery.coverage import Coverage, Span, Spans
@@ -146,10 +147,24 @@ class StoredRows:
 
     def offsets(self, table: Table, ranges: Sequence[OffsetRange]) -> OffsetCodes:
         """Codes of the offsets in ranges of which a table has rows, sorted."""
+        return np.unique(_codes_of_rows(self._keys(table, KEYS, ranges)))
+
+    def offsets_by(
+        self, table: Table, column: str, ranges: Sequence[OffsetRange]
+    ) -> dict[str | None, OffsetCodes]:
+        """By the values of a column of text, codes of the offsets in ranges of such rows."""
+        rows = self._keys(table, KEYS.append(table.columns.field(column)), ranges)
+        codes = _codes_of_rows(rows)
+        of_value = {
+            value: pc.equal(rows[column], value) if value is not None else pc.is_null(rows[column])
+            for value in pc.unique(rows[column]).to_pylist()
+        }
+        return {value: np.unique(codes[np.asarray(chosen)]) for value, chosen in of_value.items()}
+
+    def _keys(self, table: Table, columns: pa.Schema, ranges: Sequence[OffsetRange]) -> pa.Table:
         conditions = (self.condition, in_ranges(ranges))
-        found = [read_file(uri, KEYS, *conditions) for uri in self.files[table]]
-        codes = [_codes_of_rows(rows) for rows in found]
-        return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *codes]))
+        found = [read_file(uri, columns, *conditions) for uri in self.files[table]]
+        return pa.concat_tables([columns.empty_table(), *found])
 
 
 def in_ranges(ranges: Sequence[OffsetRange]) -> Condition:
@@ -173,6 +188,11 @@ def record_codes(records: Records) -> OffsetCodes:
 def without_offsets(rows: pa.Table, codes: OffsetCodes) -> pa.Table:
     """The rows of a table that are of none of these offsets."""
     return rows.filter(pa.array(~np.isin(_codes_of_rows(rows), codes)))
+
+
+def only_offsets(rows: pa.Table, codes: OffsetCodes) -> pa.Table:
+    """The rows of a table that are of some of these offsets."""
+    return rows.filter(pa.array(np.isin(_codes_of_rows(rows), codes)))
 
 
 def _codes_of_rows(rows: pa.Table) -> OffsetCodes:

@@ -30,7 +30,7 @@ from scorestream.wallets.core.pipeline import (
     history_rows,
     reject_rows,
 )
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 
 Ints = npt.NDArray[np.int64]
 
@@ -53,23 +53,23 @@ class ExternalWallets:
     moments: list[int]
 
     def score(
-        self, scoring: Scoring, *, include_transactions: bool
+        self, scorings: Scorings, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read, check and score, in batches of whole wallets."""
         for rows in reporting_progress(whole_wallets(self.uri, len(self.moments))):
             good, rejects = check_rows(rows)
             if rejects.numbers.size:
-                yield self._refused(rejects, scoring, include_transactions=include_transactions)
+                yield self._refused(rejects, scorings, include_transactions=include_transactions)
             if good.num_rows:
                 history = external_history(good, self.moments[-1], self.source, self.number)
-                yield from self._score(history, scoring, include_transactions=include_transactions)
+                yield from self._score(history, scorings, include_transactions=include_transactions)
 
     def _score(
-        self, rows: WalletHistory, scoring: Scoring, *, include_transactions: bool
+        self, rows: WalletHistory, scorings: Scorings, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         moments = fixed_moments(rows, np.array(self.moments))
         records = moment_records(WALLETS_OF + self.source, self.number, rows, self.moments)
-        for scored in score_moments(rows, moments, scoring):
+        for scored in score_moments(rows, moments, scorings):
             yield (
                 (
                     replace(scored, transactions=_no_transactions())
@@ -82,10 +82,10 @@ class ExternalWallets:
             # All transactions of a wallet, whether or not it has a score at these moments.
             transactions = _transactions(rows, len(self.moments), moments.as_of)
             rejects = schemas.REJECTED.empty_table()
-            yield Scored.without_scores(scoring, rejects, transactions), records
+            yield Scored.without_scores(scorings, rejects, transactions), records
 
     def _refused(
-        self, rejects: RejectedWallets, scoring: Scoring, *, include_transactions: bool
+        self, rejects: RejectedWallets, scorings: Scorings, *, include_transactions: bool
     ) -> tuple[Scored, Records]:
         last = np.full(len(rejects.values), self.moments[-1])
         offsets = (rejects.numbers + 1) * len(self.moments) - 1
@@ -98,7 +98,7 @@ class ExternalWallets:
         )
         rows = reject_rows(rejects.reasons, last)
         transactions = _no_transactions() if include_transactions else None
-        return Scored.without_scores(scoring, rows, transactions), records
+        return Scored.without_scores(scorings, rows, transactions), records
 
 
 @dataclass(frozen=True)

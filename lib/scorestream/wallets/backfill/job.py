@@ -31,8 +31,8 @@ from scorestream.wallets.backfill.planning import (
 )
 from scorestream.wallets.backfill.progress import Progress
 from scorestream.wallets.backfill.publishing import Publishing
-from scorestream.wallets.core.scoring import Scoring
-from scorestream.wallets.execution.configured_scoring import build_scoring
+from scorestream.wallets.core.scoring import Scorings
+from scorestream.wallets.execution.configured_scoring import build_scorings
 from scorestream.wallets.execution.decoded_batch import DecodedBatch, split_by_wallet
 from scorestream.wallets.execution.history_lookup import WalletFile, wallet_files
 from scorestream.wallets.execution.incremental import score_with_history, write_increments
@@ -64,8 +64,8 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
         warehouse.create_tables()
         reference = current_reference(settings, warehouse)
         keep_copy(reference, warehouse)
-        scoring = build_scoring(
-            settings.scorestream_conf, options.scoring, reference.stable_symbols
+        scorings = build_scorings(
+            settings.scorestream_conf, options.scorings, reference.stable_symbols
         )
         spark = build_session("backfill_scores", settings)
         # 1. Plan.
@@ -75,7 +75,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
             settings=settings,
             spark=spark,
             warehouse=warehouse,
-            scoring=scoring,
+            scorings=scorings,
             location=location,
             versions=pinned.pin,
         )
@@ -91,7 +91,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
             _Run(
                 spark=spark,
                 warehouse=warehouse,
-                scoring=scoring,
+                scorings=scorings,
                 run_id=run_id,
                 keeps_history=settings.keeps_history,
                 publishing=publishing,
@@ -104,7 +104,7 @@ def run_backfill(options: BackfillOptions, settings: Settings) -> None:
 class _Run:
     spark: SparkSession
     warehouse: Warehouse
-    scoring: Scoring
+    scorings: Scorings
     run_id: str
     keeps_history: bool
     publishing: Publishing | None
@@ -125,17 +125,16 @@ class _Run:
         print(f"{progress.summary}, run {self.run_id}")
 
     def _score(self, plan: Plan, items: Sequence[Item], number: int) -> list[ScoringReport]:
-        facts = BatchFacts.of(
+        facts = BatchFacts(
             self.run_id,
             number,
             time.time(),
-            self.scoring,
             code_version=code_version(),
             models=self.models,
         )
         # The table's own rows are in the history already.
         history = self.keeps_history and not (plan.ranges or plan.stored)
-        work = _ChunkWork(self.warehouse.root, self.scoring, facts, history)
+        work = _ChunkWork(self.warehouse.root, self.scorings, facts, history)
         reports = self._done(plan, items, work)
         files = [file for report in reports for file in report.files]
         commit_files(self.warehouse, files, (self.run_id, number))
@@ -179,14 +178,14 @@ class _ChunkWork:
     """
 
     root: str
-    scoring: Scoring
+    scorings: Scorings
     facts: BatchFacts
     include_transactions: bool
     isolation: Isolation = Isolation.ON_RETRY
 
     def score(self, item: Item) -> ScoringReport:
         """Read, score and write."""
-        scored = item.score(self.scoring, include_transactions=self.include_transactions)
+        scored = item.score(self.scorings, include_transactions=self.include_transactions)
         return write_scored(
             scored,
             self.root,
@@ -197,11 +196,11 @@ class _ChunkWork:
 
     def split(self, item: LinesSplit, buckets: int) -> Iterator[tuple[int, DecodedBatch]]:
         """Messages that hold what is new, split by wallet."""
-        return split_by_wallet(item.decoded_batches(include_transactions=True), buckets)
+        return split_by_wallet(item.decoded_batches(), buckets)
 
     def score_increments(
         self, batches: Sequence[DecodedBatch], files: Sequence[WalletFile]
     ) -> ScoringReport:
         """Score messages that hold what is new, all of their wallets, and write."""
-        increments = score_with_history(batches, files, self.scoring)
+        increments = score_with_history(batches, files, self.scorings)
         return write_increments(increments, self.root, self.facts, isolation=self.isolation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,9 +16,9 @@ from scorestream.infra.kafka.records import Records
 from scorestream.infra.storage.csv_files import compression_of
 from scorestream.infra.storage.filesystem import as_uri, filesystem_of, find_files
 from scorestream.wallets.core.dated_lines import parse_dated_line, undated_reject
-from scorestream.wallets.core.decode import Decoded, decode
-from scorestream.wallets.core.pipeline import Scored, score_decoded
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.decode import Reject, decode
+from scorestream.wallets.core.pipeline import Scored, score_messages
+from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.execution.decoded_batch import DecodedBatch
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -49,56 +49,44 @@ class LinesSplit:
         return self.end - self.start
 
     def score(
-        self, scoring: Scoring, *, include_transactions: bool
+        self, scorings: Scorings, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches bounded by bytes."""
-        for records, decoded in self.decoded_batches(include_transactions=include_transactions):
-            scored = score_decoded(
-                decoded, records.as_of, scoring, include_transactions=include_transactions
+        for records, undated in self._batches():
+            scored = score_messages(
+                records.values,
+                records.as_of,
+                scorings,
+                include_transactions=include_transactions,
+                refused=undated,
             )
             yield scored, records
 
-    def decoded_batches(self, *, include_transactions: bool) -> Iterator[DecodedBatch]:
-        """Read and decode, in batches bounded by bytes."""
-        for offsets, lines in _lines(self):
-            if self.as_of is None:
-                yield from self._dated_pieces(
-                    offsets, lines, include_transactions=include_transactions
-                )
-            else:
-                records = self._records(offsets, lines, np.full(len(lines), self.as_of))
-                yield DecodedBatch(
-                    records, decode(lines, include_transactions=include_transactions)
-                )
+    def decoded_batches(self) -> Iterator[DecodedBatch]:
+        """Read, and decode the transactions of dexes, in batches bounded by bytes."""
+        for records, undated in self._batches():
+            yield DecodedBatch(records, decode(records.values, refused=undated))
 
-    def _dated_pieces(
-        self, offsets: Offsets, lines: Sequence[bytes], *, include_transactions: bool
-    ) -> Iterator[DecodedBatch]:
-        decoded = [parse_dated_line(line) for line in lines]
-        dated = np.array([line is not None for line in decoded], dtype=np.bool_)
-        good = [line for line in decoded if line is not None]
-        moments = np.array([line.as_of for line in good], dtype=np.int64)
-        values = [bytes(line.message) for line in good]
-        if good:
-            records = self._records(offsets[dated], values, moments)
-            yield DecodedBatch(records, decode(values, include_transactions=include_transactions))
-        if not dated.all():
-            bad = [line for line, is_dated in zip(lines, dated, strict=True) if not is_dated]
-            records = self._records(offsets[~dated], bad, np.zeros(len(bad), dtype=np.int64))
-            yield DecodedBatch(
-                records, _undated(len(bad), include_transactions=include_transactions)
-            )
+    def _batches(self) -> Iterator[tuple[Records, list[Reject]]]:
+        """Read in batches bounded by bytes; with each batch the rejects of what has no moment."""
+        for offsets, lines in _lines(self):
+            if self.as_of is not None:
+                yield self._records(offsets, lines, np.full(len(lines), self.as_of)), []
+                continue
+            dated = [parse_dated_line(line) for line in lines]
+            moments = np.array([0 if each is None else each.as_of for each in dated])
+            # A line without a moment is kept as it is.
+            values = [
+                line if each is None else bytes(each.message)
+                for line, each in zip(lines, dated, strict=True)
+            ]
+            undated = [undated_reject(at) for at, each in enumerate(dated) if each is None]
+            yield self._records(offsets, values, moments), undated
 
     def _records(self, offsets: Offsets, values: Sequence[bytes], moments: Offsets) -> Records:
         return Records.without_keys(
             self.uri, offsets=offsets, timestamps=moments * 1000, values=values
         )
-
-
-def _undated(count: int, *, include_transactions: bool) -> Decoded:
-    """All messages rejected, as their moment is unknown."""
-    rejects = [undated_reject(i) for i in range(count)]
-    return replace(decode([], include_transactions=include_transactions), rejects=rejects)
 
 
 def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesSplit]:

@@ -28,7 +28,11 @@ from scorestream.wallets.backfill.sorting import sort_by_message, sort_by_wallet
 from scorestream.wallets.backfill.stored_messages import HistoryRange, plan_history
 from scorestream.wallets.backfill.stored_wallets import StoredWallets
 from scorestream.wallets.backfill.transaction_tables import exploded_rows, load_mapping, read_table
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
+from scorestream.wallets.execution.configured_scoring import (
+    DEFAULT_SCORING,
+    refuse_other_categories,
+)
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 InputFormat = Literal["jsonl", "parquet", "delta", "csv"]
@@ -47,7 +51,7 @@ class BackfillOptions:
         moments: unix seconds at which wallets are scored; none: each message's own.
         format: what the files are; None to go by their names.
         columns: a column mapping for tables.
-        scoring: name of the scoring.
+        scorings: names of the scorings.
         run_id: the run to go on with, or a name for a new one; None for a new name.
         publish: results go to Kafka, too, so many a second at most (0: as fast as can be).
     """
@@ -56,7 +60,7 @@ class BackfillOptions:
     moments: tuple[int, ...] = ()
     format: InputFormat | None = None
     columns: Path | None = None
-    scoring: str = "dex-v1"
+    scorings: tuple[str, ...] = (DEFAULT_SCORING,)
     run_id: str | None = None
     publish: float | None = None
 
@@ -66,6 +70,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         moments: unix seconds at which wallets are scored; none: each message's own.
+        scoring: names of the scorings, by commas; config_hash: likewise.
         incremental: whether messages carry only what is new.
         chunk: items that are scored at once and committed together.
         models: versions of registered models that are applied.
@@ -104,7 +109,7 @@ class Planner:
     settings: Settings
     spark: SparkSession
     warehouse: Warehouse
-    scoring: Scoring
+    scorings: Scorings
     location: str
     versions: Callable[[], Sequence[Version]] = tuple
 
@@ -138,8 +143,8 @@ class Planner:
             format=self.options.format,
             columns=load_mapping(columns).model_dump_json(),
             moments=list(self.options.moments),
-            scoring=self.scoring.name,
-            config_hash=self.scoring.config_hash,
+            scoring=",".join(scoring.name for scoring in self.scorings),
+            config_hash=",".join(scoring.config_hash for scoring in self.scorings),
             incremental=self.settings.is_incremental,
             chunk=self.spark.sparkContext.defaultParallelism,
         )
@@ -167,10 +172,14 @@ class Planner:
 
     def _items(self) -> dict[str, Sequence[Item]]:
         if self.options.input == STORED:
+            refuse_other_categories(self.scorings, f"--input {STORED}")
             return self._stored()
         form = self.options.format or _format_of(self.options.input)
         if form != "jsonl":
+            refuse_other_categories(self.scorings, f"--input {self.options.input}")
             return {"external": self._external(form)}
+        if self.settings.is_incremental:
+            refuse_other_categories(self.scorings, "WALLET_MESSAGES=incremental")
         if len(self.options.moments) > 1:
             raise ConfigurationError(
                 "--as-of-range needs a history of transactions as --input: messages are scored "

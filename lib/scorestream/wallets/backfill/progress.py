@@ -24,7 +24,7 @@ class Progress:
     """Counts what is done; sizes are in whatever unit the items have."""
 
     def __init__(self, size: int, run_id: str) -> None:
-        self.scores = self.rejects = 0
+        self.scores = self.rejects = self._messages = 0
         self._lacking: Counter[str] = Counter()
         self._told: set[str] = set()
         self._run_id = run_id
@@ -68,7 +68,8 @@ class Progress:
         for use in (use for report in reports for use in report.models):
             self._lacking[use.version.name] += use.lacking
             self._tell_problem(use)
-        rate = (self.scores + self.rejects) / (time.monotonic() - self._started)
+        self._messages += sum(report.messages for report in reports)
+        rate = self._messages / (time.monotonic() - self._started)
         self._bar.update(
             self._task, advance=size, description=f"{self.scores:,} wallets, {rate:,.0f} a second"
         )

@@ -19,10 +19,11 @@ from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.infra.spark.tasks import run_tasks
 from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.core import schemas
+from scorestream.wallets.core.categories import DEXES_ENTRIES
 from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.pipeline import Scored, score_decoded
 from scorestream.wallets.core.rules import SOURCE_ID
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]
@@ -79,14 +80,14 @@ class HistoryRange:
         return sum(group.rows for group in self.groups)
 
     def score(
-        self, scoring: Scoring, *, include_transactions: bool
+        self, scorings: Scorings, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score all messages at once; they are in the history already."""
         del include_transactions
         rows = pa.concat_tables([self._read(group) for group in reporting_progress(self.groups)])
         rows = rows.unify_dictionaries().combine_chunks()
         if rows.num_rows:
-            yield _score(_grouped(rows), scoring)
+            yield _score(_grouped(rows), scorings)
 
     def _read(self, group: RowGroup) -> pa.Table:
         filesystem, path = filesystem_of(group.uri)
@@ -137,7 +138,7 @@ def _indices(column: pa.ChunkedArray) -> Ints:
     return indices
 
 
-def _score(rows: pa.Table, scoring: Scoring) -> tuple[Scored, Records]:
+def _score(rows: pa.Table, scorings: Scorings) -> tuple[Scored, Records]:
     message = np.asarray(rows["message"])
     firsts = rows.take(pa.array(np.flatnonzero(np.diff(message, prepend=-1))))
     decoded = Decoded(
@@ -148,7 +149,10 @@ def _score(rows: pa.Table, scoring: Scoring) -> tuple[Scored, Records]:
         rejects=[],
     )
     scored = score_decoded(
-        decoded, np.asarray(firsts["as_of"]), scoring, include_transactions=False
+        {DEXES_ENTRIES: decoded},
+        np.asarray(firsts["as_of"]),
+        scorings,
+        include_transactions=False,
     )
     return scored, stored_records(firsts)
 

@@ -25,7 +25,7 @@ from scorestream.wallets.core.history import (
     wallet_history,
 )
 from scorestream.wallets.core.pipeline import Scored
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 Ints = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ class StoredWallets:
     moments: list[int]
 
     def score(
-        self, scoring: Scoring, *, include_transactions: bool
+        self, scorings: Scorings, *, include_transactions: bool
     ) -> Iterator[tuple[Scored, Records]]:
         """Read and score, in batches of whole wallets; their rows are in the history already."""
         del include_transactions
@@ -67,7 +67,7 @@ class StoredWallets:
                 moments = message_moments(history)
                 firsts = history.rows.take(pa.array(history.message_bounds[:-1]))
                 records = stored_records(firsts)
-            for scored in score_moments(history, moments, scoring):
+            for scored in score_moments(history, moments, scorings):
                 yield scored, records
 
 

@@ -30,6 +30,8 @@ from scorestream.wallets.core.messages import (
 )
 
 NO_TRANSACTIONS: Final = "No valid transactions found"
+# The code of that: the message does not have the category.
+ABSENT: Final = "no_transactions"
 DEFAULT_CHAIN: Final = 1
 # The Python objects of so many bytes stay in the processor's second-level cache until they have
 # become columns: measured, blocks four times as large or as small are slower.
@@ -48,6 +50,8 @@ class Reject:
     Attributes:
         position: row of the message in its batch.
         wallet_address: what could be read of it, else None.
+        category: whose transactions are counted, and cannot be scored.
+        scoring: which scoring has no score of it; None: all that were asked for.
     """
 
     position: int
@@ -55,6 +59,8 @@ class Reject:
     error: str
     wallet_address: str | None
     transaction_count: int
+    category: str = DEXES
+    scoring: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ class _Block:
         rows, legs0, legs1 = self.transactions, self.legs0, self.legs1
         columns: dict[str, Any] = {
             "action": [t.action for t in rows],
-            "timestamp": _seconds([t.timestamp for t in rows]),
+            "timestamp": whole_seconds([t.timestamp for t in rows]),
             "pool_id": [t.poolId for t in rows],
             # Adding zero turns -0.0 into 0.0, which a sum would otherwise show.
             "leg0_usd": np.array([leg.amountUSD for leg in legs0], dtype=np.float64) + 0.0,
@@ -239,9 +245,7 @@ class _Decoding:
     def _keep(self, positions: Sequence[int], block: _Block) -> None:
         for position, wallet, count in zip(positions, block.wallets, block.counts, strict=True):
             if count == 0:
-                self._rejects.append(
-                    Reject(position, "no_transactions", NO_TRANSACTIONS, wallet, 0)
-                )
+                self._rejects.append(Reject(position, ABSENT, NO_TRANSACTIONS, wallet, 0))
             else:
                 self._positions.append(position)
                 self._wallets.append(wallet)
@@ -265,7 +269,7 @@ class _Decoding:
         )
 
 
-def _seconds(timestamps: list[int]) -> npt.NDArray[np.int64]:
+def whole_seconds(timestamps: list[int]) -> npt.NDArray[np.int64]:
     """Unix seconds; what is too large to be seconds is milliseconds, floored."""
     values = np.array(timestamps, dtype=np.int64)
     return np.where(values > MAX_SECONDS, values // 1000, values)

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard, TypeVar
 
 import msgspec
 
@@ -43,6 +43,8 @@ from scorestream.wallets.core.messages import (
     are_amounts,
     decode_transactions,
 )
+
+_Found = TypeVar("_Found")
 
 SHOWN_CHARACTERS: Final = 80
 # So many neighbouring transactions are tried at once.
@@ -93,6 +95,31 @@ def parse_exact(value: bytes | None) -> Message:
     Raises:
         BadMessage: with the code, the path of the first problem, and what could be read.
     """
+    return _parse(value, DEXES, _message)
+
+
+def parse_arrays(
+    value: bytes | None, category: str
+) -> tuple[str, list[tuple[str, msgspec.Raw]], int]:
+    """Find the transactions of a category, which are not looked into.
+
+    Returns:
+        The wallet; the path and the array of the transactions of each entry of the category; how
+        many they are.
+
+    Raises:
+        BadMessage: what is around them is not as it must be.
+    """
+
+    def arrays(document: Any) -> tuple[str, list[tuple[str, msgspec.Raw]], int]:
+        wallet, _, entries = _envelope(document)
+        found = [a for i, each in enumerate(entries) if (a := _array(each, i, category))]
+        return wallet, found, sum(count_elements(bytes(array)) for _, array in found)
+
+    return _parse(value, category, arrays)
+
+
+def _parse(value: bytes | None, category: str, find: Callable[[Any], _Found]) -> _Found:
     if value is None:
         raise BadMessage("null_value", "the record has no value")
     try:
@@ -100,9 +127,9 @@ def parse_exact(value: bytes | None) -> Message:
     except _Problem as problem:
         raise BadMessage(problem.code, str(problem), wallet_in(value)) from None
     try:
-        return _message(document)
+        return find(document)
     except _Problem as problem:
-        wallet, count = _readable_wallet(document), _countable_transactions(document)
+        wallet, count = _readable_wallet(document), _countable_transactions(document, category)
         raise BadMessage(problem.code, str(problem), wallet, count) from None
 
 
@@ -188,15 +215,22 @@ def _readable_wallet(document: Any) -> str | None:
     return wallet[:MAX_WALLET_CHARACTERS]
 
 
-def _countable_transactions(document: Any) -> int:
+def _countable_transactions(document: Any, category: str) -> int:
     data = _object(document, "", _MESSAGE).get("data") if _is_object(document) else None
     entries = _elements(data, nested_bounds) if _is_list(data) else iter(())
     fields = (_object(entry, "", _ENTRY) for entry in entries if _is_object(entry))
-    lists = (f.get("transactions") for f in fields if f.get("protocolType") == DEXES)
+    lists = (f.get("transactions") for f in fields if f.get("protocolType") == category)
     return sum(count_elements(bytes(rows)) for rows in lists if _is_list(rows))
 
 
 def _message(document: Any) -> Message:
+    wallet, fields, entries = _envelope(document)
+    dexes = (_entry(entry, f"data[{i}]") for i, entry in enumerate(entries))
+    return Message(wallet, [e for e in dexes if e is not None], _chain_id(fields, ""))
+
+
+def _envelope(document: Any) -> tuple[str, dict[str, Any], Iterator[msgspec.Raw]]:
+    """The wallet, all fields, and the entries of a message."""
     fields = _object(document, "message", _MESSAGE)
     wallet = _text(_required(fields, "wallet_address", ""), "wallet_address")
     if not 1 <= len(wallet) <= MAX_WALLET_CHARACTERS:
@@ -204,14 +238,32 @@ def _message(document: Any) -> Message:
             "invalid_wallet_address",
             f"wallet_address: must have 1 to {MAX_WALLET_CHARACTERS} characters, has {len(wallet)}",
         )
-    entries = _list(_required(fields, "data", ""), "data")
-    dexes = (_entry(entry, f"data[{i}]") for i, entry in enumerate(entries))
-    return Message(wallet, [e for e in dexes if e is not None], _chain_id(fields, ""))
+    return wallet, fields, _list(_required(fields, "data", ""), "data")
+
+
+def _array(entry: Any, number: int, category: str) -> tuple[str, msgspec.Raw] | None:
+    """Path and array of an entry's transactions; None: it is of another category."""
+    path = f"data[{number}]"
+    kind, fields = _kind(entry, path)
+    if kind != category:
+        return None
+    array, path = _required(fields, "transactions", f"{path}."), f"{path}.transactions"
+    if not _is_list(array):
+        raise _not_a_list(array, path)
+    if _LONE_BYTES in bytes(array):
+        raise _Problem("invalid_utf8", f"{path}: has a lone surrogate, which UTF-8 cannot hold")
+    return path, array
+
+
+def _kind(entry: Any, path: str) -> tuple[str, dict[str, Any]]:
+    """The category of an entry, and its fields."""
+    fields = _object(entry, path, _ENTRY)
+    kind = _required(fields, "protocolType", f"{path}.")
+    return _text(kind, f"{path}.protocolType"), fields
 
 
 def _entry(value: Any, path: str) -> Entry | None:
-    fields = _object(value, path, _ENTRY)
-    kind = _text(_required(fields, "protocolType", f"{path}."), f"{path}.protocolType")
+    kind, fields = _kind(value, path)
     if kind != DEXES:
         return None
     rows = _list(_required(fields, "transactions", f"{path}."), f"{path}.transactions")
@@ -391,8 +443,12 @@ def _opened(value: msgspec.Raw) -> Any:
 
 def _list(value: Any, path: str) -> Iterator[msgspec.Raw]:
     if not _is_list(value):
-        raise _Problem("invalid_type", f"{path}: must be an array, is {_shown(value)}")
+        raise _not_a_list(value, path)
     return _elements(value)
+
+
+def _not_a_list(value: Any, path: str) -> _Problem:
+    return _Problem("invalid_type", f"{path}: must be an array, is {_shown(value)}")
 
 
 def _elements(

@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 
 from scorestream.wallets.core import rules, schemas
 from scorestream.wallets.core.actions import with_values
+from scorestream.wallets.core.categories import DEXES_ENTRIES
 from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.pipeline import Scored, score_decoded
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -117,13 +118,13 @@ def fixed_moments(history: WalletHistory, as_of: Ints) -> Moments:
     )
 
 
-def score_moments(history: WalletHistory, moments: Moments, scoring: Scoring) -> Iterator[Scored]:
+def score_moments(history: WalletHistory, moments: Moments, scorings: Scorings) -> Iterator[Scored]:
     """Score wallets at moments.
 
     Args:
         history: the wallets' history.
         moments: what is scored.
-        scoring: what scores them.
+        scorings: what scores them, by `dexes` alone.
 
     Yields:
         Results whose `position` is the moment; a moment at which no row counts is in none.
@@ -133,7 +134,9 @@ def score_moments(history: WalletHistory, moments: Moments, scoring: Scoring) ->
         if len(row) == 0:
             continue
         decoded = _decoded(history, moments, moment, row)
-        yield score_decoded(decoded, moments.as_of, scoring, include_transactions=False)
+        yield score_decoded(
+            {DEXES_ENTRIES: decoded}, moments.as_of, scorings, include_transactions=False
+        )
 
 
 def _parts(history: WalletHistory, moments: Moments) -> Iterator[Ints]:

@@ -101,6 +101,8 @@ REJECTED = pa.schema(
         ("transaction_count", pa.int64()),
         ("error_code", pa.string()),
         ("error", pa.string()),
+        ("category", pa.string()),
+        ("scoring", pa.string()),
     ]
 )
 HISTORY = pa.schema([*_MESSAGE, _WALLET_KEY, *TRANSACTION])

@@ -1,8 +1,9 @@
-"""Scores as columns: the schema that a declaration stands for, and the columns of a batch."""
+"""Scores as columns: the schema that declarations stand for, and the columns of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,13 @@ from scorestream.wallets.core.scorer import (
     Numbers,
     PartialScore,
     WalletScores,
+    union_of_features,
+    union_of_partial_scores,
+)
+
+# Of each category that a message has: its score, and what that is of.
+CATEGORIES: Final = pa.map_(
+    pa.string(), pa.struct([("score", pa.float64()), ("transaction_count", pa.int64())])
 )
 
 
@@ -34,34 +42,47 @@ def breakdown_type(partial_scores: Iterable[PartialScore]) -> pa.DataType:
     )
 
 
-def score_schema(declaration: Declaration) -> pa.Schema:
-    """The columns of a score."""
+def category_schema(declarations: Sequence[Declaration]) -> pa.Schema:
+    """The columns of what scorers give, of all that they declare together."""
+    features = union_of_features(declarations)
+    partial_scores = union_of_partial_scores(declarations)
     return pa.schema(
         [
-            ("zscore", schemas.ZSCORE),
-            *((each.column, pa.float64()) for each in declaration.partial_scores),
+            *((each.column, pa.float64()) for each in partial_scores),
             ("final_score", pa.float64()),
             ("tags", pa.list_(pa.string())),
-            ("features", features_type(declaration.features)),
-            ("breakdown", breakdown_type(declaration.partial_scores)),
+            ("features", features_type(features)),
+            ("breakdown", breakdown_type(partial_scores)),
         ]
     )
 
 
-def scored_schema(declaration: Declaration) -> pa.Schema:
-    """The columns of a scored message: what it is, and its score."""
-    return pa.schema([*schemas.SCORED_MESSAGE, *score_schema(declaration)])
+def score_schema(declarations: Sequence[Declaration]) -> pa.Schema:
+    """The columns of a score."""
+    return pa.schema([("zscore", schemas.ZSCORE), *category_schema(declarations)])
+
+
+def scored_schema(declarations: Sequence[Declaration]) -> pa.Schema:
+    """The columns of a scored message: what it is, its score, and what made that."""
+    return pa.schema(
+        [
+            *schemas.SCORED_MESSAGE,
+            *score_schema(declarations),
+            ("categories", CATEGORIES),
+            ("scoring", pa.string()),
+            ("config_hash", pa.string()),
+        ]
+    )
 
 
 def score_columns(
     declaration: Declaration, scores: WalletScores
 ) -> tuple[list[pa.Array], npt.NDArray[np.bool_]]:
-    """The columns of `score_schema`, and which wallets have a score: where all of it is finite."""
+    """The columns of `category_schema`, and which wallets have a score: where all is finite."""
     points = [points for parts in scores.parts.values() for points in parts.values()]
     everything = [*scores.features.values(), *points, *scores.partial.values(), scores.final]
     finite = np.asarray(np.isfinite(np.vstack(everything)).all(axis=0))
     columns = [
-        _decimals(scores.final, finite),
         *(pa.array(scores.partial[each.name]) for each in declaration.partial_scores),
         pa.array(scores.final),
         scores.tags,
@@ -84,11 +105,23 @@ def _struct(kind: pa.DataType, values: Mapping[str, npt.NDArray[np.generic]]) ->
     return pa.StructArray.from_arrays(columns, fields=list(kind))
 
 
-def _decimals(scores: Floats, finite: npt.NDArray[np.bool_]) -> pa.Array:
+def zscores(scores: Floats) -> pa.Array:
     """Exactly 18 decimals, as Python prints the float: a cast of the double gives other digits."""
-    pairs = zip(scores.tolist(), finite.tolist(), strict=True)
-    texts = [f"{score:.18f}" if ok else None for score, ok in pairs]
+    texts = [f"{score:.18f}" for score in scores.tolist()]
     return pa.array(texts, pa.string()).cast(schemas.ZSCORE)
+
+
+def widen_rows(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with all columns and fields of a schema, which are null where they lack them."""
+    if rows.schema == schema:
+        return rows
+    columns = [
+        widen(rows[field.name].combine_chunks(), field.type)
+        if field.name in rows.column_names
+        else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def widen(column: pa.Array, kind: pa.DataType) -> pa.Array:

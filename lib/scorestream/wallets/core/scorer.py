@@ -7,10 +7,11 @@ declares; how one is added: docs/scoring.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -54,6 +55,18 @@ class PartialScore:
         return f"{self.name}_score"
 
 
+class EntryType(NamedTuple):
+    """Which entries of a message are decoded, and how.
+
+    Attributes:
+        category: their `protocolType`.
+        transaction: what each of their transactions is; None: of `dexes`, which the core knows.
+    """
+
+    category: str
+    transaction: type[msgspec.Struct] | None = None
+
+
 @dataclass(frozen=True)
 class Declaration:
     """What a scorer is.
@@ -63,12 +76,20 @@ class Declaration:
         category: of the entries of a message that it scores: their `protocolType`.
         features: in the order of rows and messages.
         partial_scores: in the order of rows and messages.
+        transaction: what a transaction of the category is, with a `timestamp`: see
+            `core/categories.py`. None for `dexes`.
     """
 
     name: str
     category: str
     features: tuple[Feature, ...]
     partial_scores: tuple[PartialScore, ...]
+    transaction: type[msgspec.Struct] | None = None
+
+    @property
+    def entry_type(self) -> EntryType:
+        """The entries that it scores."""
+        return EntryType(self.category, self.transaction)
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,37 @@ class Scorer(Protocol):
         """Score the n wallets of a batch.
 
         Args:
-            rows: `MODEL_ROWS` or more, `message` ascending from 0 to n - 1, every wallet with at
-                least one row.
+            rows: `MODEL_ROWS` or more, of another category than `dexes` the fields of its
+                transactions; `message` ascending from 0 to n - 1, every wallet with at least one
+                row.
             as_of: int64[n], unix seconds.
         """
         ...
+
+
+def union_of_features(declarations: Iterable[Declaration]) -> tuple[Feature, ...]:
+    """All features by name, in the order in which they are first declared.
+
+    Raises:
+        ValueError: two have the same name and other types.
+    """
+    union: dict[str, Feature] = {}
+    for declaration in declarations:
+        for feature in declaration.features:
+            known = union.setdefault(feature.name, feature)
+            if known.type != feature.type:
+                raise ValueError(
+                    f"the feature {feature.name} of {declaration.name} is {feature.type}, of "
+                    f"another scorer {known.type}: give it another name"
+                )
+    return tuple(union.values())
+
+
+def union_of_partial_scores(declarations: Iterable[Declaration]) -> tuple[PartialScore, ...]:
+    """All partial scores by name, each with all parts that it has in any declaration."""
+    union: dict[str, PartialScore] = {}
+    for declaration in declarations:
+        for each in declaration.partial_scores:
+            known = union.get(each.name, each)
+            union[each.name] = PartialScore(each.name, known.meaning, {**known.parts, **each.parts})
+    return tuple(union.values())

@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-import pyarrow as pa
+from scorestream.wallets.core.scorer import Declaration, EntryType, Scorer
 
-from scorestream.wallets.core.scorer import Declaration, Ints, Scorer, WalletScores
+
+@dataclass(frozen=True)
+class Weighted:
+    """A scorer, and how much its score weighs beside those of other categories."""
+
+    scorer: Scorer
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """A scorer with its constants; entries of other categories are ignored.
+    """One scorer for each category; entries of other categories are ignored.
+
+    The score of a wallet is the mean of its categories' scores by their weights; a category that a
+    message does not have has none.
 
     Attributes:
         name: as scores carry it.
-        scorer: what scores.
+        parts: one for each category, in the order of messages.
     """
 
     name: str
-    scorer: Scorer
+    parts: tuple[Weighted, ...]
+
+    @classmethod
+    def of(cls, name: str, scorer: Scorer) -> Scoring:
+        """The scoring of one category."""
+        return cls(name, (Weighted(scorer),))
 
     @property
-    def declaration(self) -> Declaration:
+    def scorers(self) -> tuple[Scorer, ...]:
+        """The scorers, one for each category."""
+        return tuple(part.scorer for part in self.parts)
+
+    @property
+    def declarations(self) -> tuple[Declaration, ...]:
         """What its scores consist of."""
-        return self.scorer.declaration
+        return tuple(scorer.declaration for scorer in self.scorers)
 
     @property
     def config_hash(self) -> str:
-        """Hash of all constants, as scores carry it."""
-        return self.scorer.config_hash
+        """Hash of all constants, as scores carry it: of one category, that of its scorer."""
+        if len(self.parts) == 1:
+            return self.scorers[0].config_hash
+        texts = (
+            f"{p.scorer.declaration.category} {p.scorer.config_hash} {p.weight!r}"
+            for p in self.parts
+        )
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
-    def score(self, rows: pa.Table, as_of: Ints) -> WalletScores:
-        """Score the wallets of a batch; see :meth:`Scorer.score`."""
-        return self.scorer.score(rows, as_of)
 
-    def label(self, rows: pa.Table) -> pa.Table:
-        """Rows with the columns `scoring` and `config_hash`, which say what made them."""
-        for name, text in (("scoring", self.name), ("config_hash", self.config_hash)):
-            rows = rows.append_column(name, pa.repeat(text, len(rows)))
-        return rows
+# What a run scores with: the first is the one whose scores registered models see.
+Scorings = tuple[Scoring, ...]
+
+
+def declarations_of(scorings: Scorings) -> tuple[Declaration, ...]:
+    """What the scores of all scorings consist of."""
+    return tuple(declaration for scoring in scorings for declaration in scoring.declarations)
+
+
+def entry_types_of(scorings: Scorings) -> tuple[EntryType, ...]:
+    """The entries of messages that are decoded, each once."""
+    return tuple(dict.fromkeys(each.entry_type for each in declarations_of(scorings)))

@@ -18,8 +18,7 @@ import pyarrow as pa
 from scorestream.wallets.core.history import WalletHistory, fixed_moments, score_moments
 from scorestream.wallets.core.pipeline import Scored
 from scorestream.wallets.core.scoring import Scoring
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, build_model_input, whole_columns
-from scorestream.wallets.scorers.dex_v1.scorer import DexV1
+from scorestream.wallets.predictors.apply import MODEL_COLUMNS, MODEL_SCHEMA, build_model_input
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -27,7 +26,6 @@ Flags = npt.NDArray[np.bool_]
 # What is left when less than this share was withdrawn is liquidity, not the dust of a price move.
 WITHDRAWN: Final = 0.95
 BEHAVIOUR: Final = "behaviour"
-_WHOLE: Final = whole_columns(DexV1.declaration)
 _LABELS: Final = ("active_before", "holds_liquidity", "active_later", "holds_later", "retained")
 
 EXAMPLES: Final = pa.schema(
@@ -35,7 +33,7 @@ EXAMPLES: Final = pa.schema(
         ("wallet_key", pa.string()),
         ("wallet_address", pa.string()),
         ("as_of", pa.int64()),
-        *((name, pa.int64() if name in _WHOLE else pa.float64()) for name in MODEL_COLUMNS),
+        *MODEL_SCHEMA,
         *((name, pa.bool_()) for name in _LABELS),
         (BEHAVIOUR, pa.string()),
     ]
@@ -97,7 +95,7 @@ def build_examples(history: WalletHistory, cutoffs: Cutoffs, scoring: Scoring) -
         `holds_liquidity` is not null.
     """
     moments = fixed_moments(history, np.array(cutoffs.scored))
-    found = list(score_moments(history, moments, scoring))
+    found = list(score_moments(history, moments, (scoring,)))
     if not found:
         return EXAMPLES.empty_table()
     scores = pa.concat_tables([scored.scores for scored in found])

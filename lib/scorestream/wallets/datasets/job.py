@@ -32,8 +32,8 @@ from scorestream.wallets.datasets.cutoffs import (
     Cutoffs,
     build_examples,
 )
-from scorestream.wallets.execution.configured_scoring import build_scoring
-from scorestream.wallets.predictors.apply import MODEL_COLUMNS, model_columns
+from scorestream.wallets.execution.configured_scoring import DEFAULT_SCORING, build_scoring
+from scorestream.wallets.predictors.apply import MODEL_SCHEMA, model_schema
 from scorestream.wallets.reference.snapshots import current_reference
 from scorestream.wallets.schema.sql_rules import WALLET_KEY
 from scorestream.wallets.schema.tables import TRANSACTIONS, WALLET_COLUMNS
@@ -58,7 +58,7 @@ class ExamplesOptions:
     horizon: int | None = None
     output: str = "training/wallets"
     truth: str | None = None
-    scoring: str = "dex-v1"
+    scoring: str = DEFAULT_SCORING
 
 
 def make_examples(options: ExamplesOptions, settings: Settings) -> None:
@@ -133,7 +133,7 @@ def _commit(
 
 def _refuse_other_columns(scoring: Scoring) -> None:
     """Labels and use cases of wallets speak of the features of `dex-v1`."""
-    if model_columns(scoring.declaration) != MODEL_COLUMNS:
+    if model_schema(scoring.declarations) != MODEL_SCHEMA:
         raise ConfigurationError(f"--scoring {scoring.name}: has other features than dex-v1")
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.process_isolation import DEFAULT_TIMEOUT, Isolation, isolate_failures
 from scorestream.wallets.core.decode import Decoded, Reject, decode
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.core.wallet_keys import wallet_key
 from scorestream.wallets.execution.scoring_task import (
     PARTS,
@@ -118,7 +118,7 @@ def split_wallets(batch: DecodedBatch) -> list[DecodedBatch]:
 
 def decode_records(
     batches: Iterable[Records],
-    scoring: Scoring,
+    scorings: Scorings,
     *,
     isolation: Isolation,
     timeout: float = DEFAULT_TIMEOUT,
@@ -127,14 +127,14 @@ def decode_records(
 
     Args:
         batches: the records.
-        scoring: what scores them.
+        scorings: what scores them.
         isolation: when decoding runs in an isolated process.
         timeout: seconds that it may take there.
     """
     if not isolation.is_due:
         yield from (DecodedBatch(records, _decoding(records)()) for records in batches)
         return
-    with scoring_process(scoring, timeout) as process:
+    with scoring_process(scorings, timeout) as process:
         for batch in batches:
             done = isolate_failures(
                 process,

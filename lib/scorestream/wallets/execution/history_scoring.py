@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -14,9 +13,8 @@ from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.decode import Decoded, Reject
 from scorestream.wallets.core.history import WalletHistory, message_moments, score_moments
-from scorestream.wallets.core.pipeline import NON_FINITE, Scored
-from scorestream.wallets.core.score_columns import scored_schema
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.pipeline import Scored
+from scorestream.wallets.core.scoring import Scorings
 
 Ints = npt.NDArray[np.int64]
 NOTHING_YET: Final = (
@@ -25,11 +23,10 @@ NOTHING_YET: Final = (
 )
 # Marks the rows that were stored before.
 STORED: Final = -1
-_SCORED, _NON_FINITE, _NOTHING_YET = range(3)
 
 
 def score_new_messages(
-    history: WalletHistory, decoded: Decoded, scoring: Scoring
+    history: WalletHistory, decoded: Decoded, scorings: Scorings
 ) -> tuple[pa.Table, list[Reject]]:
     """Scores of the new messages, and the rejects of those that have none at their moment.
 
@@ -39,12 +36,13 @@ def score_new_messages(
     position = _message_positions(history)
     new = np.flatnonzero(position != STORED)
     moments = message_moments(history).take(new)
-    results = list(reporting_progress(score_moments(history, moments, scoring)))
-    state = _states(results, len(new))
-    failed = state != _SCORED
-    rejects = _rejects(decoded, position[new[failed]], state[failed])
-    scores = [_of_messages(result.scores, position[new]) for result in results]
-    return pa.concat_tables([scored_schema(scoring.declaration).empty_table(), *scores]), rejects
+    empty = Scored.without_scores(scorings, schemas.REJECTED.empty_table(), None)
+    results = [empty, *reporting_progress(score_moments(history, moments, scorings))]
+    scores = pa.concat_tables([_of_messages(result.scores, position[new]) for result in results])
+    failed = pa.concat_tables([_of_messages(result.rejects, position[new]) for result in results])
+    answered = [np.asarray(rows["position"]) for rows in (scores, failed)]
+    nothing_yet = np.setdiff1d(position[new], np.concatenate(answered))
+    return scores, _rejects(decoded, failed, nothing_yet)
 
 
 def _message_positions(history: WalletHistory) -> Ints:
@@ -57,26 +55,29 @@ def _message_positions(history: WalletHistory) -> Ints:
     return positions
 
 
-def _states(results: Iterable[Scored], moments: int) -> Ints:
-    state = np.full(moments, _NOTHING_YET)
-    for result in results:
-        state[np.asarray(result.scores["position"])] = _SCORED
-        state[np.asarray(result.rejects["position"])] = _NON_FINITE
-    return state
+def _of_messages(rows: pa.Table, positions: Ints) -> pa.Table:
+    """Results of moments, by the position of their message."""
+    return rows.set_column(0, "position", pa.array(positions[np.asarray(rows["position"])]))
 
 
-def _of_messages(scores: pa.Table, positions: Ints) -> pa.Table:
-    """Scores of moments, by the position of their message."""
-    return scores.set_column(0, "position", pa.array(positions[np.asarray(scores["position"])]))
-
-
-def _rejects(decoded: Decoded, positions: Ints, state: Ints) -> list[Reject]:
-    """Rejects of the messages at some positions, by their state."""
-    reasons = {_NON_FINITE: ("non_finite_result", NON_FINITE), _NOTHING_YET: NOTHING_YET}
+def _rejects(decoded: Decoded, failed: pa.Table, nothing_yet: Ints) -> list[Reject]:
+    """Rejects of messages: those that failed at their moment, and those without a row by then."""
+    reasons = [
+        (row["position"], row["error_code"], row["error"], row["scoring"])
+        for row in failed.to_pylist()
+    ]
+    reasons += [(at, *NOTHING_YET, None) for at in nothing_yet.tolist()]
     message = {at: i for i, at in enumerate(decoded.positions.tolist())}
     return [
-        Reject(at, *reasons[why], decoded.wallets[i := message[at]], int(decoded.counts[i]))
-        for at, why in zip(positions.tolist(), state.tolist(), strict=True)
+        Reject(
+            at,
+            code,
+            error,
+            decoded.wallets[i := message[at]],
+            int(decoded.counts[i]),
+            scoring=scoring,
+        )
+        for at, code, error, scoring in reasons
     ]
 
 

@@ -35,6 +35,7 @@ from scorestream.infra.spark.process_isolation import (
 )
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.actions import VALUES, with_values
+from scorestream.wallets.core.categories import DEXES_ENTRIES
 from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.history import wallet_history
 from scorestream.wallets.core.pipeline import (
@@ -43,7 +44,7 @@ from scorestream.wallets.core.pipeline import (
     reject_rows,
     score_decoded,
 )
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.core.wallet_keys import wallet_keys
 from scorestream.wallets.execution.decoded_batch import (
     DecodedBatch,
@@ -91,7 +92,7 @@ class Increments:
 def score_with_history(
     batches: Sequence[DecodedBatch],
     files: Sequence[WalletFile],
-    scoring: Scoring,
+    scorings: Scorings,
     *,
     isolation: Isolation = Isolation.NEVER,
     timeout: float = DEFAULT_TIMEOUT,
@@ -104,7 +105,7 @@ def score_with_history(
     Args:
         batches: the messages; no other message of their wallets may be scored meanwhile.
         files: all data files of `transactions`.
-        scoring: what scores them.
+        scorings: what scores them.
         isolation: when scoring runs in an isolated process.
         timeout: seconds that it may take there.
     """
@@ -114,25 +115,25 @@ def score_with_history(
 
     batch = concat_batches(batches)
     if isolation.is_due:
-        yield from score_with_history_isolated(batch, stored, scoring, timeout)
+        yield from score_with_history_isolated(batch, stored, scorings, timeout)
     else:
-        yield score_increments(batch, stored, scoring)
+        yield score_increments(batch, stored, scorings)
 
 
 def score_with_history_isolated(
-    batch: DecodedBatch, stored: WalletRows, scoring: Scoring, timeout: float
+    batch: DecodedBatch, stored: WalletRows, scorings: Scorings, timeout: float
 ) -> Iterator[Increments]:
     """Score messages in an isolated process; see :func:`score_with_history`."""
 
     def work(batch: DecodedBatch) -> Callable[[], Increments]:
         # Read here, so that what hinders reading fails the task, and is no fault of a message.
         keys = pc.unique(wallet_keys(pa.array(batch.decoded.wallets, pa.string()))).to_pylist()
-        return partial(_score_beside, batch, stored(keys), scoring)
+        return partial(_score_beside, batch, stored(keys), scorings)
 
-    with scoring_process(scoring, timeout) as process:
+    with scoring_process(scorings, timeout) as process:
 
         def give_up(batch: DecodedBatch, why: str) -> Increments:
-            return _unscored(batch, why, scoring, _harmless(process, batch, scoring))
+            return _unscored(batch, why, scorings, _harmless(process, batch, scorings))
 
         yield from (
             done
@@ -140,18 +141,18 @@ def score_with_history_isolated(
         )
 
 
-def _score_beside(batch: DecodedBatch, known: pa.Table, scoring: Scoring) -> Increments:
-    return score_increments(batch, lambda _: known, scoring)
+def _score_beside(batch: DecodedBatch, known: pa.Table, scorings: Scorings) -> Increments:
+    return score_increments(batch, lambda _: known, scorings)
 
 
-def _harmless(process: IsolatedProcess, batch: DecodedBatch, scoring: Scoring) -> Flags:
+def _harmless(process: IsolatedProcess, batch: DecodedBatch, scorings: Scorings) -> Flags:
     """Which of the decoded messages of a wallet can be scored by themselves; a flag for each."""
     records, decoded = batch
     harmless = np.zeros(len(decoded.wallets), dtype=np.bool_)
 
     def work(some: Ints) -> Callable[[], bool]:
         chosen = np.isin(np.arange(len(records)), decoded.positions[some])
-        return partial(_try_alone, filter_batch(batch, chosen), scoring)
+        return partial(_try_alone, filter_batch(batch, chosen), scorings)
 
     def split(some: Ints) -> list[Ints]:
         return [part for part in np.array_split(some, PARTS) if len(part)] or [some]
@@ -164,20 +165,21 @@ def _harmless(process: IsolatedProcess, batch: DecodedBatch, scoring: Scoring) -
     return harmless
 
 
-def _try_alone(batch: DecodedBatch, scoring: Scoring) -> bool:
+def _try_alone(batch: DecodedBatch, scorings: Scorings) -> bool:
     records, decoded = batch
-    score_decoded(decoded, records.as_of, scoring, include_transactions=True)
+    entries = {DEXES_ENTRIES: decoded}
+    score_decoded(entries, records.as_of, scorings, include_transactions=True)
     return True
 
 
-def _unscored(batch: DecodedBatch, why: str, scoring: Scoring, harmless: Flags) -> Increments:
+def _unscored(batch: DecodedBatch, why: str, scorings: Scorings, harmless: Flags) -> Increments:
     """All messages of a wallet rejected; those that are harmless stay in the history."""
     records, decoded = batch
     columns = zip(decoded.positions.tolist(), decoded.wallets, decoded.counts.tolist(), strict=True)
     rejects = [unscorable_reject(at, wallet, why, count) for at, wallet, count in columns]
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
     transactions = history_rows(decoded, records.as_of, harmless)
-    scored = Scored.without_scores(scoring, rows, transactions)
+    scored = Scored.without_scores(scorings, rows, transactions)
     return Increments(scored, records, 0, 0)
 
 
@@ -207,7 +209,7 @@ def write_increments(
     return msgspec.structs.replace(report, late=late, corrected=corrected)
 
 
-def score_increments(batch: DecodedBatch, stored: WalletRows, scoring: Scoring) -> Increments:
+def score_increments(batch: DecodedBatch, stored: WalletRows, scorings: Scorings) -> Increments:
     """Score all messages of some wallets.
 
     1. put their transactions beside what is stored of their wallets, in the order of the sources
@@ -217,7 +219,7 @@ def score_increments(batch: DecodedBatch, stored: WalletRows, scoring: Scoring) 
     Args:
         batch: the messages.
         stored: keys of wallets -> their rows (`WALLET_ROWS`) in `transactions`.
-        scoring: what scores them.
+        scorings: what scores them.
     """
     records, decoded = batch
     # Values are computed once: for the scores, and for what is stored.
@@ -228,10 +230,10 @@ def score_increments(batch: DecodedBatch, stored: WalletRows, scoring: Scoring) 
     marked = known.append_column("position", pa.repeat(STORED, known.num_rows).cast(pa.int64()))
     history = wallet_history(pa.concat_tables([marked, new]))
     # 2. Score each message at its moment.
-    scores, rejects = score_new_messages(history, decoded, scoring)
+    scores, rejects = score_new_messages(history, decoded, scorings)
     # 3. Rows of all results, and of all transactions.
     rows = reject_rows([*decoded.rejects, *rejects], records.as_of)
-    scored = Scored(scores, rows, history_rows(decoded, records.as_of))
+    scored = Scored(scores, rows, history_rows(decoded, records.as_of), scorings)
     return Increments(scored, records, *late_and_corrected(history))
 
 

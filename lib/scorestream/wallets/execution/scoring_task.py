@@ -32,7 +32,7 @@ from scorestream.wallets.core.pipeline import (
     reject_rows,
     score_messages,
 )
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.execution.table_rows import BatchFacts, table_rows
 from scorestream.wallets.predictors.apply import ModelApplier
 from scorestream.wallets.predictors.batch_models import ModelUse
@@ -57,9 +57,10 @@ class ScoringReport(msgspec.Struct):
 
     Attributes:
         files: data files written, not yet committed.
-        scores: messages scored.
+        messages: messages scored or rejected.
+        scores: scores of messages, of each scoring one.
         transactions: transactions of the messages that count.
-        rejects: messages rejected, by error code.
+        rejects: rejects of messages, by error code.
         ages: messages by their age when the batch started, in steps of `AGE_STEP_SECONDS`.
         late: transactions that an earlier message of their wallet should have counted.
         corrected: transactions that came again with another content.
@@ -67,6 +68,7 @@ class ScoringReport(msgspec.Struct):
     """
 
     files: list[DataFile] = []
+    messages: int = 0
     scores: int = 0
     transactions: int = 0
     rejects: dict[str, int] = {}
@@ -78,7 +80,7 @@ class ScoringReport(msgspec.Struct):
 
 def score_records(
     batches: Iterable[Records],
-    scoring: Scoring,
+    scorings: Scorings,
     *,
     include_transactions: bool,
     isolation: Isolation = Isolation.NEVER,
@@ -90,29 +92,29 @@ def score_records(
 
     Args:
         batches: the records.
-        scoring: what scores them.
+        scorings: what scores them.
         include_transactions: whether the exploded transactions are given too.
         isolation: when scoring runs in an isolated process.
         timeout: seconds that it may take there.
     """
     if isolation.is_due:
         yield from score_isolated(
-            batches, scoring, timeout, include_transactions=include_transactions
+            batches, scorings, timeout, include_transactions=include_transactions
         )
         return
     for records in batches:
-        work = _work(records, scoring, include_transactions=include_transactions)
+        work = _work(records, scorings, include_transactions=include_transactions)
         yield work(), records
 
 
 def _work(
-    records: Records, scoring: Scoring, *, include_transactions: bool
+    records: Records, scorings: Scorings, *, include_transactions: bool
 ) -> Callable[[], Scored]:
     return partial(
         score_messages,
         records.values,
         records.as_of,
-        scoring,
+        scorings,
         include_transactions=include_transactions,
         refused=timestamp_rejects(records),
     )
@@ -120,15 +122,15 @@ def _work(
 
 def score_isolated(
     batches: Iterable[Records],
-    scoring: Scoring,
+    scorings: Scorings,
     timeout: float,
     *,
     include_transactions: bool,
 ) -> Iterator[tuple[Scored, Records]]:
     """Score records in an isolated process, and reject the messages that crash it."""
-    work = partial(_work, scoring=scoring, include_transactions=include_transactions)
-    give_up = partial(_all_rejected, scoring=scoring, include_transactions=include_transactions)
-    with scoring_process(scoring, timeout) as process:
+    work = partial(_work, scorings=scorings, include_transactions=include_transactions)
+    give_up = partial(_all_rejected, scorings=scorings, include_transactions=include_transactions)
+    with scoring_process(scorings, timeout) as process:
         for batch in batches:
             done = isolate_failures(
                 process, work, batch, lambda records: records.parts(PARTS), give_up=give_up
@@ -136,9 +138,9 @@ def score_isolated(
             yield from ((scored, records) for records, scored in done)
 
 
-def scoring_process(scoring: Scoring, timeout: float) -> IsolatedProcess:
+def scoring_process(scorings: Scorings, timeout: float) -> IsolatedProcess:
     """An isolated process in which wallets can be scored."""
-    trial = partial(score_messages, [_GOOD_MESSAGE], np.zeros(1, dtype=np.int64), scoring)
+    trial = partial(score_messages, [_GOOD_MESSAGE], np.zeros(1, dtype=np.int64), scorings)
     return IsolatedProcess(timeout, trial)
 
 
@@ -172,10 +174,10 @@ def _wallet(records: Records, position: int) -> str | None:
 
 
 def _all_rejected(
-    records: Records, why: str, *, scoring: Scoring, include_transactions: bool
+    records: Records, why: str, *, scorings: Scorings, include_transactions: bool
 ) -> Scored:
     return Scored.without_scores(
-        scoring,
+        scorings,
         reject_rows(unscorable_rejects(records, why), records.as_of),
         schemas.HISTORY.empty_table() if include_transactions else None,
     )
@@ -211,7 +213,7 @@ def write_scored(
             rows = rows if keep is None else keep(rows)
             for table, writer in writers.items():
                 writer.write(rows[table])
-            counts.add(rows)
+            counts.add(rows, scored.scorings)
             report_progress()
     files = [file for writer in writers.values() if (file := writer.close()) is not None]
     return msgspec.structs.replace(counts.report(files), models=applier.uses)
@@ -235,19 +237,24 @@ def commit_files(
 class _Counts:
     def __init__(self, started_at: float) -> None:
         self._started_at = started_at
-        self._scores = self._transactions = 0
+        self._messages = self._scores = self._transactions = 0
         self._rejects: Counter[str] = Counter()
         self._ages: Counter[int] = Counter()
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Rows, scorings: Scorings) -> None:
         scores, rejects = rows[SCORES], rows[REJECTS]
         self._scores += len(scores)
+        self._rejects.update(rejects["error_code"].to_pylist())
+        # Each message has one answer of the first scoring.
+        first = scorings[0].name
+        scored = scores.filter(pc.equal(scores["scoring"], first))
+        rejected = rejects.filter(pc.equal(pc.fill_null(rejects["scoring"], first), first))
         exploded = rows.get(TRANSACTIONS)
         self._transactions += (
-            pc.sum(scores["transaction_count"]).as_py() or 0 if exploded is None else len(exploded)
+            pc.sum(scored["transaction_count"]).as_py() or 0 if exploded is None else len(exploded)
         )
-        self._rejects.update(rejects["error_code"].to_pylist())
-        for table in (scores, rejects):
+        self._messages += len(scored) + len(rejected)
+        for table in (scored, rejected):
             moments = np.asarray(table["source_timestamp"].cast(pa.int64())) / 1e6
             ages = np.minimum(self._started_at - moments, OLDEST_SECONDS)
             steps = np.floor(ages / AGE_STEP_SECONDS).astype(np.int64)
@@ -256,5 +263,10 @@ class _Counts:
 
     def report(self, files: list[DataFile]) -> ScoringReport:
         return ScoringReport(
-            files, self._scores, self._transactions, dict(self._rejects), dict(self._ages)
+            files,
+            self._messages,
+            self._scores,
+            self._transactions,
+            dict(self._rejects),
+            dict(self._ages),
         )

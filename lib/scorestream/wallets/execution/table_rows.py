@@ -13,7 +13,6 @@ from scorestream.infra.delta.table import Table
 from scorestream.infra.kafka.records import Records
 from scorestream.wallets.core.pipeline import Scored
 from scorestream.wallets.core.score_columns import widen
-from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.predictors.apply import build_models_column
 from scorestream.wallets.predictors.batch_models import BatchModel
 from scorestream.wallets.schema.tables import PARTIAL_SCORES, REJECTS, SCORES, TRANSACTIONS
@@ -25,43 +24,16 @@ class BatchFacts:
 
     Attributes:
         started_at: unix seconds; rows have it as `scored_at`.
-        scoring: name of the scoring.
-        models: registered models that are applied.
+        models: registered models that are applied to the scores of the first scoring.
         generation: which pass over the topic it is; 0 where there is no other.
     """
 
     run_id: str
     batch_id: int
     started_at: float
-    scoring: str
-    config_hash: str
     code_version: str
     models: tuple[BatchModel, ...] = ()
     generation: int = 0
-
-    @classmethod
-    def of(
-        cls,
-        run_id: str,
-        batch_id: int,
-        started_at: float,
-        scoring: Scoring,
-        *,
-        code_version: str,
-        models: tuple[BatchModel, ...] = (),
-        generation: int = 0,
-    ) -> BatchFacts:
-        """The facts of a batch."""
-        return cls(
-            run_id,
-            batch_id,
-            started_at,
-            scoring.name,
-            scoring.config_hash,
-            code_version,
-            models,
-            generation,
-        )
 
 
 def table_rows(scored: Scored, records: Records, facts: BatchFacts) -> dict[Table, pa.Table]:
@@ -137,8 +109,6 @@ def _shared(facts: BatchFacts) -> dict[str, Any]:
         "rejected_at": started_at,
         "ingested_at": started_at,
         "scored_date": started_at.date(),
-        "scoring": facts.scoring,
-        "config_hash": facts.config_hash,
         "code_version": facts.code_version,
         # The clock of a task's machine may be behind the driver's, or be set back.
         "processing_time_ms": max(0, round((time.time() - facts.started_at) * 1000)),

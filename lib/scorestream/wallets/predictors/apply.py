@@ -13,12 +13,17 @@ from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scorestream.infra.errors import ModelError
 from scorestream.infra.mlflow.model_version import Version
 from scorestream.infra.spark.process_isolation import CrashOrTimeout, IsolatedProcess, WorkFailed
 from scorestream.wallets.core.pipeline import Scored
-from scorestream.wallets.core.scorer import Declaration
+from scorestream.wallets.core.scorer import (
+    Declaration,
+    union_of_features,
+    union_of_partial_scores,
+)
 from scorestream.wallets.predictors.batch_models import BatchModel, ModelUse
 from scorestream.wallets.schema.columns import MODELS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -35,21 +40,23 @@ _DAYS: Final = {
 _DAY_MICROSECONDS: Final = 86_400 * 1_000_000
 
 
-def model_columns(declaration: Declaration) -> tuple[str, ...]:
+def model_schema(declarations: Sequence[Declaration]) -> pa.Schema:
     """The columns that models see of a score."""
-    features = (feature.name for feature in declaration.features)
-    partial = (each.column for each in declaration.partial_scores)
-    return (*features, "zscore", *partial, "transaction_count", *_DAYS)
-
-
-def whole_columns(declaration: Declaration) -> frozenset[str]:
-    """Those of `model_columns` that hold whole numbers."""
-    counted = (f.name for f in declaration.features if pa.types.is_integer(f.type))
-    return frozenset({"transaction_count", *counted})
+    features = union_of_features(declarations)
+    partial = [each.column for each in union_of_partial_scores(declarations)]
+    return pa.schema(
+        [
+            *((feature.name, feature.type) for feature in features),
+            *((name, pa.float64()) for name in ("zscore", *partial)),
+            ("transaction_count", pa.int64()),
+            *((name, pa.float64()) for name in _DAYS),
+        ]
+    )
 
 
 # Those of the scores that models of wallets learn from.
-MODEL_COLUMNS: Final = model_columns(DexV1.declaration)
+MODEL_SCHEMA: Final = model_schema([DexV1.declaration])
+MODEL_COLUMNS: Final = tuple(MODEL_SCHEMA.names)
 
 
 class ModelApplier:
@@ -88,13 +95,18 @@ class ModelApplier:
             self._process.stop()
 
     def apply(self, scored: Scored) -> Scored:
-        """Add the column `models` to the scores: the models' values."""
-        if not self._batch_models or scored.scores.num_rows == 0:
+        """Add the column `models` to the scores: values of models to those of the first scoring."""
+        scoring = scored.scorings[0]
+        of_first = pc.equal(scored.scores["scoring"], scoring.name)
+        judged, others = scored.scores.filter(of_first), scored.scores.filter(pc.invert(of_first))
+        if not self._batch_models or judged.num_rows == 0:
             return scored
-        rows = build_model_input(scored.scores)
+        rows = build_model_input(judged, model_schema(scoring.declarations))
         results = [self._predict(batch_model, rows) for batch_model in self._batch_models]
         column = build_models_column([each for each in results if each is not None], rows.num_rows)
-        return replace(scored, scores=scored.scores.append_column("models", column))
+        none = build_models_column([], others.num_rows)
+        parts = [judged.append_column("models", column), others.append_column("models", none)]
+        return replace(scored, scores=pa.concat_tables(parts))
 
     def _predict(self, batch_model: BatchModel, rows: pa.Table) -> tuple[Version, pa.Array] | None:
         """Values of the version or, where it fails, of its fallback; None if both fail."""
@@ -131,20 +143,19 @@ class ModelApplier:
             raise
 
 
-def build_model_input(scores: pa.Table) -> pa.Table:
-    """Build a model's input from scores: their `model_columns`, one row per wallet.
+def build_model_input(scores: pa.Table, schema: pa.Schema = MODEL_SCHEMA) -> pa.Table:
+    """Build a model's input from scores: rows of a `model_schema`, one per wallet.
 
     `zscore` is a 64-bit float, as models know no decimals. Days are as of the moment of the score.
     """
     features = scores["features"].combine_chunks()
-    partial = [f"{name}_score" for name in scores.schema.field("breakdown").type.names]
     columns = {
         **dict(zip(features.type.names, features.flatten(), strict=True)),
         "zscore": scores["final_score"],
-        **{name: scores[name] for name in (*partial, "transaction_count")},
         **{name: _days_since(scores, time) for name, time in _DAYS.items()},
     }
-    return pa.table(columns)
+    found = [columns[name] if name in columns else scores[name] for name in schema.names]
+    return pa.Table.from_arrays(found, schema=schema)
 
 
 def _days_since(scores: pa.Table, column: str) -> pa.Array:

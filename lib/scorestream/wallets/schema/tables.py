@@ -9,7 +9,8 @@ import pyarrow as pa
 from scorestream.infra.delivery.columns import RECORDED_AT, coverage_table
 from scorestream.infra.delta.table import NO_IDENTIFIERS, Column, Identifiers, Table
 from scorestream.wallets.core import schemas
-from scorestream.wallets.core.score_columns import breakdown_type, features_type
+from scorestream.wallets.core.score_columns import CATEGORIES, breakdown_type, features_type
+from scorestream.wallets.core.scorer import union_of_features, union_of_partial_scores
 from scorestream.wallets.schema.columns import (
     AS_OF,
     GENERATION,
@@ -27,11 +28,7 @@ from scorestream.wallets.schema.columns import (
     described,
 )
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
-from scorestream.wallets.scorers.registry import (
-    DECLARATIONS,
-    union_of_features,
-    union_of_partial_scores,
-)
+from scorestream.wallets.scorers.registry import DECLARATIONS
 
 # Of all scorers together: a row is null in what its own does not have.
 FEATURES: Final = union_of_features(DECLARATIONS)
@@ -53,7 +50,9 @@ SCORES: Final = Table.of_columns(
             Column(each.column, pa.float64(), each.meaning, added_later=each.name not in _FIRST)
             for each in PARTIAL_SCORES
         ),
-        Column("final_score", pa.float64(), "partial scores, weighted"),
+        Column(
+            "final_score", pa.float64(), "partial scores, weighted; of several categories theirs"
+        ),
         Column("tags", pa.list_(pa.string()), "labels earned, in the order of the scoring's"),
         Column("features", features_type(FEATURES), "what the score is computed from", grows=True),
         Column(
@@ -88,9 +87,10 @@ SCORES: Final = Table.of_columns(
                 },
             ),
             GENERATION,
+            Column("categories", CATEGORIES, "category -> its score, and transactions of it"),
         ),
     ),
-    comment="one row a scored message, append-only",
+    comment="one row a scored message and scoring, append-only",
     identifiers=Identifiers(owner=WALLET_COLUMNS),
     cluster_by=WALLET_KEY.name,
 )
@@ -162,7 +162,11 @@ REJECTS: Final = Table.of_columns(
             schemas.UTC_TIMESTAMP,
             "when the micro-batch was scored that rejected the message",
         ),
-        *added_later(GENERATION),
+        *added_later(
+            GENERATION,
+            Column("category", pa.string(), "whose transactions are counted; null: dexes"),
+            Column("scoring", pa.string(), "scoring that has no score of it; null: all have none"),
+        ),
     ),
     comment="one row a message that could not be scored, with its raw bytes",
     identifiers=Identifiers(owner=("wallet_address",), raw=("value", "key", "error")),

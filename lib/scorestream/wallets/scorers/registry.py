@@ -6,16 +6,25 @@ or one that an installed package names as an entry point of the group `scorestre
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import combinations
 from pkgutil import iter_modules
 from typing import Any, Final, Protocol
 
 from scorestream.wallets import scorers
+from scorestream.wallets.core.categories import rows_schema
 from scorestream.wallets.core.messages import DEXES
-from scorestream.wallets.core.scorer import Declaration, Feature, PartialScore, Scorer
+from scorestream.wallets.core.scorer import (
+    Declaration,
+    Feature,
+    PartialScore,
+    Scorer,
+    union_of_features,
+    union_of_partial_scores,
+)
 
 # What stands beside features and partial scores.
 _NAMES_OF_SCORES: Final = ("zscore", "final_score", "transaction_count")
@@ -48,7 +57,8 @@ def _find_classes() -> Iterator[ScorerClass]:
     for module in iter_modules(scorers.__path__, f"{scorers.__name__}."):
         if hasattr(found := import_module(module.name), "SCORER"):
             yield found.SCORER
-    for point in entry_points(group=GROUP):
+    # In an order that is the same on all machines, as that of columns and messages goes by it.
+    for point in sorted(entry_points(group=GROUP)):
         yield point.load()
 
 
@@ -56,20 +66,32 @@ def by_name(classes: Iterable[ScorerClass]) -> dict[str, ScorerClass]:
     """Scorers by name.
 
     Raises:
-        ValueError: two have the same name, or declare something alike that is not the same; or
-            one scores another category than `dexes`, which is all that is decoded.
+        ValueError: two have the same name, or declare something alike that is not the same.
+        TypeError: the transactions that one declares cannot be had.
     """
     found: dict[str, ScorerClass] = {}
     for each in classes:
         name = each.declaration.name
         if found.setdefault(name, each) is not each:
             raise ValueError(f"two scorers are called {name}")
-    declarations = [each.declaration for each in found.values()]
-    for declaration in declarations:
-        if declaration.category != DEXES:
-            raise ValueError(f"{declaration.name} scores {declaration.category}, not {DEXES}")
-    _refuse_clashes(union_of_features(declarations), union_of_partial_scores(declarations))
+    _check([each.declaration for each in found.values()])
     return found
+
+
+def _check(declarations: Sequence[Declaration]) -> None:
+    for declaration in declarations:
+        if (declaration.category == DEXES) != (declaration.transaction is None):
+            raise ValueError(
+                f"{declaration.name} scores {declaration.category}: only of {DEXES} is known what "
+                "a transaction is, all others declare it"
+            )
+        if declaration.transaction is not None:
+            rows_schema(declaration.transaction)
+    _refuse_clashes(union_of_features(declarations), union_of_partial_scores(declarations))
+    categories = names_by_category(declarations)
+    for one, other in combinations(categories, 2):
+        if both := categories[one] & categories[other]:
+            raise ValueError(f"{', '.join(sorted(both))}: called so for {one} and for {other}")
 
 
 def _refuse_clashes(features: Iterable[Feature], partial_scores: Iterable[PartialScore]) -> None:
@@ -83,32 +105,13 @@ def _refuse_clashes(features: Iterable[Feature], partial_scores: Iterable[Partia
         raise ValueError(f"{', '.join(clashing)}: two features or scores are called so")
 
 
-def union_of_features(declarations: Iterable[Declaration]) -> tuple[Feature, ...]:
-    """All features by name, in the order in which they are first declared.
-
-    Raises:
-        ValueError: two have the same name and other types.
-    """
-    union: dict[str, Feature] = {}
+def names_by_category(declarations: Iterable[Declaration]) -> dict[str, set[str]]:
+    """Features and columns of partial scores that belong to each category."""
+    names: dict[str, set[str]] = defaultdict(set)
     for declaration in declarations:
-        for feature in declaration.features:
-            known = union.setdefault(feature.name, feature)
-            if known.type != feature.type:
-                raise ValueError(
-                    f"the feature {feature.name} of {declaration.name} is {feature.type}, of "
-                    f"another scorer {known.type}: give it another name"
-                )
-    return tuple(union.values())
-
-
-def union_of_partial_scores(declarations: Iterable[Declaration]) -> tuple[PartialScore, ...]:
-    """All partial scores by name, each with all parts that it has in any declaration."""
-    union: dict[str, PartialScore] = {}
-    for declaration in declarations:
-        for each in declaration.partial_scores:
-            known = union.get(each.name, each)
-            union[each.name] = PartialScore(each.name, known.meaning, {**known.parts, **each.parts})
-    return tuple(union.values())
+        names[declaration.category] |= {feature.name for feature in declaration.features}
+        names[declaration.category] |= {each.column for each in declaration.partial_scores}
+    return dict(names)
 
 
 SCORERS: Final = by_name(_find_classes())

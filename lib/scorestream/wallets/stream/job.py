@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scorestream.infra.config.settings import Settings
 from scorestream.infra.delivery.job import StreamJob, StreamOptions, open_stream
 from scorestream.infra.version import code_version
-from scorestream.wallets.core.scoring import Scoring
-from scorestream.wallets.execution.configured_scoring import build_scoring
+from scorestream.wallets.core.scoring import Scorings
+from scorestream.wallets.execution.configured_scoring import (
+    DEFAULT_SCORING,
+    build_scorings,
+    refuse_other_categories,
+)
 from scorestream.wallets.predictors.active_models import ActiveModels
 from scorestream.wallets.predictors.config import load_wallet_models
 from scorestream.wallets.reference.snapshots import current_reference, keep_copy
@@ -24,10 +29,10 @@ class ScoreStreamOptions(StreamOptions):
     """Options of one start of the stream of scores.
 
     Attributes:
-        scoring: name of the scoring.
+        scorings: names of the scorings.
     """
 
-    scoring: str = "dex-v1"
+    scorings: tuple[str, ...] = (DEFAULT_SCORING,)
 
 
 def run_stream(options: ScoreStreamOptions, settings: Settings) -> None:
@@ -45,7 +50,7 @@ def run_stream(options: ScoreStreamOptions, settings: Settings) -> None:
     # 1. Topics, lock and lease, session, tables
     with open_stream(score_stream(settings), options, settings, CATALOG) as job:
         # 2. Reference data, scoring
-        scoring = _configured_scoring(job, options.scoring)
+        scorings = _configured_scorings(job, options.scorings)
         # 3. Registered models
         metrics = StreamMetrics()
         metrics.serve(settings)
@@ -56,7 +61,7 @@ def run_stream(options: ScoreStreamOptions, settings: Settings) -> None:
         transform = ScoreTransform(
             settings=settings,
             warehouse=job.warehouse,
-            scoring=scoring,
+            scorings=scorings,
             code_version=code_version(),
             active_models=active_models,
             report=listener.report,
@@ -64,8 +69,11 @@ def run_stream(options: ScoreStreamOptions, settings: Settings) -> None:
         job.run(transform, listener)
 
 
-def _configured_scoring(job: StreamJob, name: str) -> Scoring:
-    """The scoring over the current reference data, of which the warehouse keeps a copy."""
+def _configured_scorings(job: StreamJob, names: Sequence[str]) -> Scorings:
+    """The scorings over the current reference data, of which the warehouse keeps a copy."""
     reference = current_reference(job.settings, job.warehouse)
     keep_copy(reference, job.warehouse)
-    return build_scoring(job.settings.scorestream_conf, name, reference.stable_symbols)
+    scorings = build_scorings(job.settings.scorestream_conf, names, reference.stable_symbols)
+    if job.settings.is_incremental:
+        refuse_other_categories(scorings, "WALLET_MESSAGES=incremental")
+    return scorings

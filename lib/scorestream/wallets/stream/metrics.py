@@ -30,8 +30,9 @@ class BatchSummary:
     """A micro-batch in numbers.
 
     Attributes:
-        scores: messages scored.
-        rejects_by_code: messages rejected, by error code.
+        messages: messages scored or rejected.
+        scores: scores of messages, of each scoring one.
+        rejects_by_code: rejects of messages, by error code.
         transactions: dexes transactions of the messages that count.
         ages: seconds from a record's timestamp to the end of the batch, with how many have it.
         seconds: duration of the batch.
@@ -39,6 +40,7 @@ class BatchSummary:
         corrected: transactions that came again with another content.
     """
 
+    messages: int
     scores: int
     rejects_by_code: Mapping[str, int]
     transactions: int
@@ -50,13 +52,8 @@ class BatchSummary:
 
     @property
     def rejects(self) -> int:
-        """Messages rejected."""
+        """Rejects of messages."""
         return sum(self.rejects_by_code.values())
-
-    @property
-    def messages(self) -> int:
-        """Messages scored or rejected."""
-        return self.scores + self.rejects
 
     @property
     def rate(self) -> float:
@@ -66,10 +63,11 @@ class BatchSummary:
     @classmethod
     def of(cls, reports: Iterable[ScoringReport], batch_id: int, seconds: float) -> BatchSummary:
         """A batch whose results are in all sinks, from what its tasks report."""
-        scores = transactions = late = corrected = 0
+        messages = scores = transactions = late = corrected = 0
         rejects: Counter[str] = Counter()
         ages: Counter[float] = Counter()
         for report in reports:
+            messages += report.messages
             scores += report.scores
             transactions += report.transactions
             late += report.late
@@ -78,7 +76,9 @@ class BatchSummary:
             for step, messages in report.ages.items():
                 # Ages are as of the start of the batch; the results came at its end.
                 ages[step * AGE_STEP_SECONDS + seconds] += messages
-        return cls(scores, rejects, transactions, ages, batch_id, seconds, late, corrected)
+        return cls(
+            messages, scores, rejects, transactions, ages, batch_id, seconds, late, corrected
+        )
 
 
 class _LatencyHistogram(Collector):

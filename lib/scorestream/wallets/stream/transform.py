@@ -19,7 +19,7 @@ from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.compat import JavaError
 from scorestream.infra.spark.process_isolation import Isolation
 from scorestream.infra.spark.tasks import run_exchange, run_tasks, tried_once
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.execution.decoded_batch import (
     DecodedBatch,
     decode_records,
@@ -53,7 +53,7 @@ class ScoreTransform:
     Attributes:
         settings: how to reach the broker, and what messages hold.
         warehouse: with the tables.
-        scoring: what scores them.
+        scorings: what scores them.
         code_version: goes to the rows.
         active_models: the registered models.
         report: takes the summary of each batch that is delivered.
@@ -61,18 +61,17 @@ class ScoreTransform:
 
     settings: Settings
     warehouse: Warehouse
-    scoring: Scoring
+    scorings: Scorings
     code_version: str
     active_models: ActiveModels
     report: Callable[[BatchSummary], None]
 
     def run(self, spark: SparkSession, batch: Batch) -> list[ScoringReport]:
         """Score in tasks; where Spark does not retry one that crashed, again in isolation."""
-        facts = BatchFacts.of(
+        facts = BatchFacts(
             batch.run_id,
             batch.batch_id,
             batch.started_at,
-            self.scoring,
             code_version=self.code_version,
             models=self.active_models.refresh(),
             generation=batch.generation,
@@ -96,7 +95,7 @@ class ScoreTransform:
         work = ScoringTask(
             consumer_options=consumer_options(self.settings),
             root=self.warehouse.root,
-            scoring=self.scoring,
+            scorings=self.scorings,
             facts=facts,
             include_transactions=self.settings.keeps_history,
             batch=batch,
@@ -124,7 +123,7 @@ class ScoringTask:
     Attributes:
         consumer_options: librdkafka settings.
         root: the warehouse.
-        scoring: what scores them.
+        scorings: what scores them.
         facts: what all rows share.
         include_transactions: whether the exploded transactions are kept.
         batch: the batch.
@@ -134,7 +133,7 @@ class ScoringTask:
 
     consumer_options: dict[str, str]
     root: str
-    scoring: Scoring
+    scorings: Scorings
     facts: BatchFacts
     include_transactions: bool
     batch: Batch
@@ -147,7 +146,7 @@ class ScoringTask:
         records = self._fetch(ranges, missing)
         scored = score_records(
             records,
-            self.scoring,
+            self.scorings,
             include_transactions=self.include_transactions,
             isolation=self.isolation,
             timeout=self.message_timeout,
@@ -167,7 +166,7 @@ class ScoringTask:
         """Messages that hold what is new, decoded and split by wallet."""
         records = self._fetch(ranges, self._missing(ranges))
         decoded = decode_records(
-            records, self.scoring, isolation=self.isolation, timeout=self.message_timeout
+            records, self.scorings, isolation=self.isolation, timeout=self.message_timeout
         )
         return split_by_wallet(decoded, buckets)
 
@@ -181,7 +180,7 @@ class ScoringTask:
             files: what `transactions` holds.
         """
         increments = score_with_history(
-            batches, files, self.scoring, isolation=self.isolation, timeout=self.message_timeout
+            batches, files, self.scorings, isolation=self.isolation, timeout=self.message_timeout
         )
         missing = self._missing(self.batch.ranges)
         keep = None if missing is None else missing.rows
@@ -200,4 +199,9 @@ class ScoringTask:
         stored = self.batch.stored
         if stored is None:
             return None
-        return MissingResults.find(stored, ranges, include_transactions=self.include_transactions)
+        return MissingResults.find(
+            stored,
+            ranges,
+            [scoring.name for scoring in self.scorings],
+            include_transactions=self.include_transactions,
+        )

@@ -46,9 +46,9 @@ def settings(empty: Warehouse) -> Settings:
 
 def append(warehouse: Warehouse, scoring: Scoring, batch: int) -> None:
     records = records_of(golden_records()[:5], first_offset=5 * batch)
-    facts = BatchFacts.of("run", batch, 1.7e9, scoring, code_version="1")
+    facts = BatchFacts("run", batch, 1.7e9, code_version="1")
     report = write_scored(
-        score_records([records], scoring, include_transactions=True),
+        score_records([records], (scoring,), include_transactions=True),
         warehouse.root,
         facts,
         include_transactions=True,
@@ -157,9 +157,9 @@ def test_a_clustered_table_gives_a_wallet_without_reading_the_others(
     empty: Warehouse, scoring: Scoring, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = records_of(golden_records())
-    facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1")
+    facts = BatchFacts("run", 0, 1.7e9, code_version="1")
     report = write_scored(
-        score_records([records], scoring, include_transactions=True),
+        score_records([records], (scoring,), include_transactions=True),
         empty.root,
         facts,
         include_transactions=True,

@@ -39,10 +39,10 @@ def append(warehouse: Warehouse, scoring: Scoring, batch: int, **unknown: Any) -
     row = {"document_id": "1", "action": "swap", "timestamp": 1, "poolId": "p", **unknown}
     entry = {"protocolType": "dexes", "transactions": [row], **unknown}
     value = json.dumps({"wallet_address": "0xAB", "data": [entry], **unknown}).encode()
-    facts = BatchFacts.of("run", batch, 1.7e9, scoring, code_version="1")
+    facts = BatchFacts("run", batch, 1.7e9, code_version="1")
     records = records_of([Record(b"k", value, 9000)], first_offset=batch)
     report = write_scored(
-        score_records([records], scoring, include_transactions=True),
+        score_records([records], (scoring,), include_transactions=True),
         warehouse.root,
         facts,
         include_transactions=True,

@@ -45,9 +45,9 @@ def appending(root: str, first: int = BATCHES, batches: int = 1) -> None:
     warehouse, scoring = Warehouse(root, CATALOG), configured_scoring()
     for batch in range(first, first + batches):
         records = records_of(golden_records()[:ROWS], first_offset=ROWS * batch)
-        facts = BatchFacts.of("run", batch, 1.7e9, scoring, code_version="1")
+        facts = BatchFacts("run", batch, 1.7e9, code_version="1")
         report = write_scored(
-            score_records([records], scoring, include_transactions=True),
+            score_records([records], (scoring,), include_transactions=True),
             root,
             facts,
             include_transactions=True,

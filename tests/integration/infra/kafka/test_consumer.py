@@ -83,9 +83,9 @@ def test_whatever_a_record_is_made_of_it_ends_as_a_score_or_a_reject(
     batches = fetched(installation, (0, 0, len(sent)))
     assert [key for batch in batches for key in batch.keys] == [record.key for record in sent]
     assert [value for batch in batches for value in batch.values] == [r.value for r in sent]
-    facts = BatchFacts.of("run", 0, 1.0, scoring, code_version="1")
+    facts = BatchFacts("run", 0, 1.0, code_version="1")
     done: dict[int, str] = {}
-    for scored, records in score_records(batches, scoring, include_transactions=True):
+    for scored, records in score_records(batches, (scoring,), include_transactions=True):
         rows = table_rows(scored, records, facts)
         for row in rows[SCORES].to_pylist() + rows[REJECTS].to_pylist():
             assert done.setdefault(row["source_offset"], row.get("error_code", "")) is not None

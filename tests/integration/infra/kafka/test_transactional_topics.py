@@ -318,9 +318,9 @@ def test_a_lost_checkpoint_beside_an_open_transaction_is_no_recreated_topic(
     publish(installation, golden[2])
     ranges = [OffsetRange(installation.input_topic, 0, 0, 3)]
     options = consumer_options(read_uncommitted(installation))
-    facts = BatchFacts.of("run", 0, 1.0, scoring, code_version="1")
+    facts = BatchFacts("run", 0, 1.0, code_version="1")
     for scored, records in score_records(
-        fetch(ranges, options), scoring, include_transactions=True
+        fetch(ranges, options), (scoring,), include_transactions=True
     ):
         for table, rows in table_rows(scored, records, facts).items():
             warehouse.write(table, rows)

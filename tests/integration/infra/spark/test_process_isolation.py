@@ -51,7 +51,7 @@ SECONDS = 1.0
 
 
 def mortal() -> Scoring:
-    return Scoring("dex-v1", Mortal(configured_dex_v1().config))
+    return Scoring.of("dex-v1", Mortal(configured_dex_v1().config))
 
 
 def total(numbers: list[int]) -> int:
@@ -266,7 +266,7 @@ def test_a_message_that_ends_the_process_is_rejected_and_all_others_are_scored(
 ) -> None:
     records = golden_records()
     records.insert(7, POISON)
-    scored = list(score_isolated([records_of(records)], mortal(), 20, include_transactions=True))
+    scored = list(score_isolated([records_of(records)], (mortal(),), 20, include_transactions=True))
     assert sum(len(part) for _, part in scored) == len(records)
     rows = [
         row | {"offset": int(part.offsets[i])}
@@ -307,7 +307,7 @@ def test_of_increments_the_wallet_to_blame_is_found(scoring: Scoring) -> None:
         asked.append(set(keys))
         return schemas.WALLET_ROWS.empty_table()
 
-    done = list(score_with_history_isolated(decoded, stored, mortal(), 20))
+    done = list(score_with_history_isolated(decoded, stored, (mortal(),), 20))
     rows = {
         int(each.records.offsets[i]): row
         for each in done
@@ -319,7 +319,7 @@ def test_of_increments_the_wallet_to_blame_is_found(scoring: Scoring) -> None:
     assert asked[-1] != asked[0]
     # A message that ends its process alone, too, is kept out of the history.
     assert not any(row.get("transactions") for row in rows.values() if "error_code" in row)
-    alone = score_increments(decoded, lambda _: schemas.WALLET_ROWS.empty_table(), scoring)
+    alone = score_increments(decoded, lambda _: schemas.WALLET_ROWS.empty_table(), (scoring,))
     expected = {i: row for i, row in enumerate(results(alone.scored)) if i not in rejected}
     assert {i: row for i, row in rows.items() if i not in rejected} == expected
 
@@ -332,7 +332,7 @@ def test_what_a_wallet_brings_is_kept_where_it_is_the_history_that_cannot_be_sco
     batch = records_of([deadly, good], first_offset=1)
     decoded = DecodedBatch(batch, decode(batch.values))
     known = wallet_rows(stored_rows(records_of([POISON]), scoring))
-    [done] = score_with_history_isolated(decoded, lambda _: known, mortal(), 20)
+    [done] = score_with_history_isolated(decoded, lambda _: known, (mortal(),), 20)
     assert [row["error_code"] for row in results(done.scored)] == ["unscorable"] * 2
     # The one that can be scored by itself.
     assert done.scored.transactions is not None
@@ -341,7 +341,5 @@ def test_what_a_wallet_brings_is_kept_where_it_is_the_history_that_cannot_be_sco
 
 def stored_rows(records: Records, scoring: Scoring) -> pa.Table:
     """What `transactions` holds of messages."""
-    scored = score_messages(records.values, records.as_of, scoring)
-    return table_rows(scored, records, BatchFacts.of("run", 0, 0.0, scoring, code_version="1"))[
-        TRANSACTIONS
-    ]
+    scored = score_messages(records.values, records.as_of, (scoring,))
+    return table_rows(scored, records, BatchFacts("run", 0, 0.0, code_version="1"))[TRANSACTIONS]

@@ -146,15 +146,15 @@ def test_a_wallet_at_many_moments_is_many_units(
     (tmp_path / "scores").mkdir()
     (tmp_path / "rejects").mkdir()
     monkeypatch.setattr(history, "MAX_PAIRS", 100)
-    facts = BatchFacts.of("run", 0, 0.0, scoring, code_version="1")
+    facts = BatchFacts("run", 0, 0.0, code_version="1")
     records = records_of(golden_records()[:10])
-    scored = score_messages(records.values, records.as_of, scoring)
+    scored = score_messages(records.values, records.as_of, (scoring,))
     rows = wallet_rows(table_rows(scored, records, facts)[TRANSACTIONS])
     order = pa.array(np.argsort(rows["wallet_key"].to_pylist(), kind="stable"))
     pq.write_table(rows.take(order), f"{tmp_path}/wallets.parquet")
     moments = [2_000_000_000 + n for n in range(200)]
     wallets = StoredWallets(f"{tmp_path}/wallets.parquet", 0, 1, moments)
-    batches = wallets.score(scoring, include_transactions=False)
+    batches = wallets.score((scoring,), include_transactions=False)
     report = write_scored(batches, str(tmp_path), facts, include_transactions=False)
     assert report.scores == 10 * len(moments)
     assert progress.units >= rows.num_rows * len(moments) // 100

@@ -63,11 +63,11 @@ def scores_of(warehouse: Warehouse, run_id: str) -> list[str]:
 def streamed(warehouse: Warehouse, scoring: Scoring) -> None:
     """The golden wallets, and some that are rejected, as the stream stores them."""
     records = [*golden_records(), *broken_records()[:3]]
-    facts = BatchFacts.of("stream", 0, 1.7e9, scoring, code_version="1")
+    facts = BatchFacts("stream", 0, 1.7e9, code_version="1")
     for first in range(0, len(records), 20):
         batch = records_of(records[first : first + 20], first)
         report = write_scored(
-            score_records([batch], scoring, include_transactions=True),
+            score_records([batch], (scoring,), include_transactions=True),
             warehouse.root,
             facts,
             include_transactions=True,

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.spark
 
 NOW: Final = 1_800_000_000
 TABLES: Final = 8
-WHAT: Final = ["wallet_address", "transaction_count", *score_schema(DexV1.declaration).names]
+WHAT: Final = ["wallet_address", "transaction_count", *score_schema([DexV1.declaration]).names]
 LEGS: Final = {
     "token_in": "tokenIn",
     "token_out": "tokenOut",

@@ -129,9 +129,9 @@ def test_what_is_too_large_is_told_after_all_others_were_sent(
         created.result()
     files = []
     for number in range(2):
-        facts = BatchFacts.of("run", number, 1.0, scoring, code_version="test")
+        facts = BatchFacts("run", number, 1.0, code_version="test")
         records = records_of([*golden_records()[:2], *broken_records()[:3]], 10 * number)
-        scored = score_records([records], scoring, include_transactions=True)
+        scored = score_records([records], (scoring,), include_transactions=True)
         written = write_scored(scored, warehouse.root, facts, include_transactions=True).files
         files += written_files(warehouse, result_publications(settings), written)
     with pytest.raises(TooLargeError, match=r"^2 records .* max.message.bytes \(.* 1 more files"):

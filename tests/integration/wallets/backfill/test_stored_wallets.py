@@ -32,7 +32,7 @@ pytestmark = pytest.mark.spark
 
 NOW = 1_800_000_000
 DAY = 86_400
-WHAT = ["wallet_address", "as_of", "transaction_count", *score_schema(DexV1.declaration).names]
+WHAT = ["wallet_address", "as_of", "transaction_count", *score_schema([DexV1.declaration]).names]
 
 
 @pytest.fixture

@@ -67,8 +67,8 @@ def steeper(settings: Settings) -> Scoring:
 
 def store(warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], run: str) -> None:
     """Scores of messages, as the stream stores them."""
-    facts = BatchFacts.of(run, 0, 1.7e9, scoring, code_version="1")
-    scored = score_records([records_of(list(records))], scoring, include_transactions=False)
+    facts = BatchFacts(run, 0, 1.7e9, code_version="1")
+    scored = score_records([records_of(list(records))], (scoring,), include_transactions=False)
     report = write_scored(scored, warehouse.root, facts, include_transactions=False)
     commit_files(warehouse, report.files, None)
 

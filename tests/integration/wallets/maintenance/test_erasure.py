@@ -77,8 +77,10 @@ def spoilt(address: str) -> Iterator[Record]:
 
 
 def score(warehouse: Warehouse, scoring: Scoring, records: list[Record], batch: int) -> None:
-    facts = BatchFacts.of("run", batch, NOW, scoring, code_version="1")
-    batches = score_records([records_of(records, 1000 * batch)], scoring, include_transactions=True)
+    facts = BatchFacts("run", batch, NOW, code_version="1")
+    batches = score_records(
+        [records_of(records, 1000 * batch)], (scoring,), include_transactions=True
+    )
     report = write_scored(batches, warehouse.root, facts, include_transactions=True)
     commit_files(warehouse, report.files, ("run", batch))
 

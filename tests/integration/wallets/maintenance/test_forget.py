@@ -73,8 +73,10 @@ def append(
 def scored(
     warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], batch: int, at: float = NOW
 ) -> Any:
-    facts = BatchFacts.of("run", batch, at, scoring, code_version="1")
-    batches = score_records([records_of(records, 1000 * batch)], scoring, include_transactions=True)
+    facts = BatchFacts("run", batch, at, code_version="1")
+    batches = score_records(
+        [records_of(records, 1000 * batch)], (scoring,), include_transactions=True
+    )
     return write_scored(batches, warehouse.root, facts, include_transactions=True)
 
 

@@ -72,7 +72,7 @@ def until(is_so: Callable[[], bool]) -> None:
 def scored_wallets() -> Scored:
     golden = golden_wallets()[:5]
     moments = np.array([g.as_of for g in golden])
-    return score_messages([g.value for g in golden], moments, configured_scoring())
+    return score_messages([g.value for g in golden], moments, (configured_scoring(),))
 
 
 def copied(
@@ -408,7 +408,7 @@ def test_a_classifier_of_ours_gives_its_probability(scoring: Scoring, folder: Pa
     golden = golden_wallets()[:20]
     moments = np.array([g.as_of for g in golden])
     with ModelApplier(active_models.batch_models) as applier:
-        scored = applier.apply(score_messages([g.value for g in golden], moments, scoring))
+        scored = applier.apply(score_messages([g.value for g in golden], moments, (scoring,)))
     found = {
         row["features"]["num_swaps"]: dict(row["models"])["activity"]["value"]
         for row in scored.scores.to_pylist()
@@ -461,11 +461,11 @@ def test_a_batch_that_is_scored_once_more_isolates_models(
     warehouse = Warehouse(str(tmp_path), CATALOG)
     warehouse.create_tables()
     batch_models = (BatchModel(deadly), BatchModel(good))
-    facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1", models=batch_models)
+    facts = BatchFacts("run", 0, 1.7e9, code_version="1", models=batch_models)
     isolation = Isolation.ALWAYS
     scored = score_records(
         [records_of(golden_records()[:5])],
-        scoring,
+        (scoring,),
         include_transactions=True,
         isolation=isolation,
         timeout=30.0,

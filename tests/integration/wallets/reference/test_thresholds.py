@@ -61,10 +61,10 @@ def store(
     warehouse: Warehouse, scoring: Scoring, records: list[Record], first_offset: int = 0
 ) -> None:
     """Messages and their history, as the stream stores them."""
-    facts = BatchFacts.of("stream", first_offset, 1.7e9, scoring, code_version="1")
+    facts = BatchFacts("stream", first_offset, 1.7e9, code_version="1")
     batch = records_of(records, first_offset)
     report = write_scored(
-        score_records([batch], scoring, include_transactions=True),
+        score_records([batch], (scoring,), include_transactions=True),
         warehouse.root,
         facts,
         include_transactions=True,

@@ -33,8 +33,10 @@ pytestmark = pytest.mark.spark
 def scored(
     warehouse: Warehouse, scoring: Scoring, records: Sequence[Record], first_offset: int = 0
 ) -> ScoringReport:
-    facts = BatchFacts.of("run", first_offset, 1_767_323_045.0, scoring, code_version="1+test")
-    batches = score_records([records_of(records, first_offset)], scoring, include_transactions=True)
+    facts = BatchFacts("run", first_offset, 1_767_323_045.0, code_version="1+test")
+    batches = score_records(
+        [records_of(records, first_offset)], (scoring,), include_transactions=True
+    )
     return write_scored(batches, warehouse.root, facts, include_transactions=True)
 
 

@@ -203,8 +203,8 @@ def test_times_that_no_calendar_has_break_no_view(
     moments = (7, -(2**63) // 1000, 2**63 // 1000)
     write(warehouse, SCORES, *(score(at, 1, 1, 1.0) for at in moments))
     records = records_of([golden_records()[0]._replace(timestamp=at) for at in NO_MOMENTS])
-    facts = BatchFacts.of("run", 0, 1_767_323_045.0, scoring, code_version="1")
-    [(scored, _)] = score_records([records], scoring, include_transactions=True)
+    facts = BatchFacts("run", 0, 1_767_323_045.0, code_version="1")
+    [(scored, _)] = score_records([records], (scoring,), include_transactions=True)
     warehouse.write(REJECTS, table_rows(scored, records, facts)[REJECTS])
     for name in (*(view.name for view in VIEWS), REJECTS.name):
         sql = f"SELECT * FROM {name}"

@@ -134,7 +134,7 @@ def test_a_batch_cut_off_between_the_sinks_is_finished_from_what_is_stored(
 
     # Since then the code has changed: what is stored counts, only the rest is scored by it.
     other = configured_dex_v1().config.model_copy(update={"stable_symbols": frozenset({"XXX"})})
-    changed = Scoring("dex-v1", DexV1(other))
+    changed = Scoring.of("dex-v1", DexV1(other))
     second, reports = open_delivery(filled.settings, spark, warehouse, changed, code="2")
     second.deliver(ranges, "run", 0)
 
@@ -420,7 +420,7 @@ def test_where_spark_tries_once_a_deadly_message_is_found_all_the_same(
     spark.sparkContext.addPyFile(mortal.__file__)
     filled.publish([mortal.POISON])
     settings = filled.settings.model_copy(update={"wallet_messages": wallet_messages})
-    deadly = Scoring("dex-v1", mortal.Mortal(configured_dex_v1().config))
+    deadly = Scoring.of("dex-v1", mortal.Mortal(configured_dex_v1().config))
     delivery, _ = open_delivery(settings, spark, warehouse, deadly)
     delivery.deliver(offsets(filled, 0, len(RECORDS) + 1), "run", 0)
     rejects = {row["source_offset"]: row["error_code"] for row in filled.rows("rejects")}

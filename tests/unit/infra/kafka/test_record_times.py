@@ -29,8 +29,8 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 
 def rows_of(timestamps: list[int], scoring: Scoring) -> dict[str, list[dict[str, object]]]:
     records = records_of([GOOD._replace(timestamp=at) for at in timestamps])
-    [(scored, _)] = score_records([records], scoring, include_transactions=True)
-    rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, scoring, code_version="1"))
+    [(scored, _)] = score_records([records], (scoring,), include_transactions=True)
+    rows = table_rows(scored, records, BatchFacts("run", 0, 1.0, code_version="1"))
     return {table.name: found.to_pylist() for table, found in rows.items()}
 
 
@@ -75,8 +75,8 @@ def test_what_is_no_moment_is_none_in_the_tables_either(timestamp: int) -> None:
 
 def test_increments_are_refused_alike(scoring: Scoring) -> None:
     records = records_of([GOOD._replace(timestamp=at) for at in (*NO_MOMENTS, GOOD.timestamp)])
-    batches = list(decode_records([records], scoring, isolation=Isolation.ON_RETRY))
-    [done] = score_with_history(batches, [], scoring)
+    batches = list(decode_records([records], (scoring,), isolation=Isolation.ON_RETRY))
+    [done] = score_with_history(batches, [], (scoring,))
     assert done.scored.rejects["error_code"].to_pylist() == ["invalid_timestamp"] * len(NO_MOMENTS)
     assert done.scored.scores["position"].to_pylist() == [len(NO_MOMENTS)]
 
@@ -90,8 +90,8 @@ def test_a_neighbour_is_scored_as_ever(scoring: Scoring) -> None:
 
 def test_what_is_published_of_it_keeps_to_its_schema(scoring: Scoring) -> None:
     records = records_of([GOOD._replace(timestamp=at) for at in NO_MOMENTS])
-    [(scored, _)] = score_records([records], scoring, include_transactions=True)
-    rows = table_rows(scored, records, BatchFacts.of("run", 0, 1.0, scoring, code_version="1"))
+    [(scored, _)] = score_records([records], (scoring,), include_transactions=True)
+    rows = table_rows(scored, records, BatchFacts("run", 0, 1.0, code_version="1"))
     values = [json.loads(record.value or b"") for record in failure_records(rows[REJECTS])]
     assert len(values) == len(NO_MOMENTS)
     schema = validator("wallet-scores-failure")

@@ -16,7 +16,7 @@ from tools.testkit.golden import golden_records
 from tools.testkit.progress import ProgressCounter
 from tools.testkit.records import records_of
 
-FACTS = BatchFacts("run", 0, 0.0, "dex-v1", "hash", "1")
+FACTS = BatchFacts("run", 0, 0.0, "1")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_every_batch_that_is_written_is_a_unit(
 ) -> None:
     batches = [records_of(golden_records()[:3])] * 5
     write_scored(
-        score_records(batches, scoring, include_transactions=True),
+        score_records(batches, (scoring,), include_transactions=True),
         root,
         FACTS,
         include_transactions=True,

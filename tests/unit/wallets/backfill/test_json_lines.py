@@ -76,7 +76,9 @@ def test_files_are_found_by_name_folder_and_pattern(tmp_path: Path) -> None:
 
 def scored(splits: list[LinesSplit], scoring: Scoring) -> list[Scored]:
     return [
-        scored for split in splits for scored, _ in split.score(scoring, include_transactions=True)
+        scored
+        for split in splits
+        for scored, _ in split.score((scoring,), include_transactions=True)
     ]
 
 

@@ -130,7 +130,7 @@ class Plainly:
                 score_messages(
                     [message_of(message.wallet, self.effective(message))],
                     np.array([message.moment]),
-                    self.scoring,
+                    (self.scoring,),
                 )
             )
             found[message.offset] = result
@@ -189,9 +189,9 @@ class Store:
         """Score a batch, and keep what it brings; results by offset."""
         found: dict[int, dict[str, Any]] = {}
         taken = [self.stored]
-        facts = BatchFacts.of("run", self.batches, 0.0, self.scoring, code_version="1")
+        facts = BatchFacts("run", self.batches, 0.0, code_version="1")
         for piece in pieces(batch, buckets):
-            done = score_increments(piece, partial(looked_up, self.stored), self.scoring)
+            done = score_increments(piece, partial(looked_up, self.stored), (self.scoring,))
             found |= zip(done.records.offsets.tolist(), results(done.scored), strict=True)
             taken.append(table_rows(done.scored, done.records, facts)[TRANSACTIONS])
         self.stored = pa.concat_tables(taken)
@@ -201,7 +201,7 @@ class Store:
     def scored_again(self) -> list[dict[str, Any]]:
         """Every message at its moment, as a backfill of the history scores it."""
         history = wallet_history(wallet_rows(self.stored))
-        done = list(score_moments(history, message_moments(history), self.scoring))
+        done = list(score_moments(history, message_moments(history), (self.scoring,)))
         return sorted(
             (
                 row
@@ -319,14 +319,12 @@ def test_a_range_of_moments_is_each_moment_alone(
     scoring: Scoring, coming: list[list[Message]], moments: list[int]
 ) -> None:
     messages = [message for batch in coming for message in batch]
-    scored = score_messages([m.value for m in messages], np.zeros(len(messages), int), scoring)
+    scored = score_messages([m.value for m in messages], np.zeros(len(messages), int), (scoring,))
     records = records_of(messages)
-    rows = table_rows(scored, records, BatchFacts.of("run", 0, 0.0, scoring, code_version="1"))[
-        TRANSACTIONS
-    ]
+    rows = table_rows(scored, records, BatchFacts("run", 0, 0.0, code_version="1"))[TRANSACTIONS]
     history = wallet_history(wallet_rows(rows))
     together = {}
-    for part in score_moments(history, fixed_moments(history, np.array(moments)), scoring):
+    for part in score_moments(history, fixed_moments(history, np.array(moments)), (scoring,)):
         for row in part.scores.to_pylist():
             together[row.pop("position")] = row
     wallets = history.rows["wallet_key"].take(pa.array(history.bounds[:-1])).to_pylist()
@@ -341,7 +339,9 @@ def test_a_range_of_moments_is_each_moment_alone(
             every = Message(newest.wallet, 9, 10**9, [], 10**9)
             rows_then = [t for t in plainly.effective(every) if t["timestamp"] <= moment]
             [alone] = results(
-                score_messages([message_of(newest.wallet, rows_then)], np.array([moment]), scoring)
+                score_messages(
+                    [message_of(newest.wallet, rows_then)], np.array([moment]), (scoring,)
+                )
             )
             if "error" in alone:
                 assert w * len(moments) + k not in together
@@ -356,7 +356,7 @@ def accepted(scored: Any) -> set[int]:
 
 def test_nothing_is_scored_of_nothing(scoring: Scoring) -> None:
     history = wallet_history(schemas.WALLET_ROWS.empty_table())
-    assert list(score_moments(history, fixed_moments(history, np.array([5])), scoring)) == []
+    assert list(score_moments(history, fixed_moments(history, np.array([5])), (scoring,))) == []
 
 
 def test_a_wallet_that_goes_on_failing_holds_up_no_other(scoring: Scoring) -> None:

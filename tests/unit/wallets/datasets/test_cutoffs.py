@@ -81,7 +81,9 @@ def test_features_are_what_the_stream_would_have_published(
         known = message["data"][0]["transactions"]
         message["data"][0]["transactions"] = [t for t in known if t["timestamp"] <= moment]
         values.append(json.dumps(message).encode())
-    published = score_messages(values, np.full(150, moment), scoring).scores.sort_by("wallet_key")
+    published = score_messages(values, np.full(150, moment), (scoring,)).scores.sort_by(
+        "wallet_key"
+    )
     seen = build_model_input(published)
     found = examples.filter(pc.equal(examples["as_of"], moment)).sort_by("wallet_key")
     assert found["wallet_key"].equals(published["wallet_key"])

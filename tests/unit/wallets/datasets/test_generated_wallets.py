@@ -99,7 +99,7 @@ def test_files_hold_messages_that_the_core_scores_and_the_truth(
     lines = [json.loads(line) for line in contents[0].splitlines()]
     assert {line["as_of"] for line in lines} == {UNTIL}
     values = [json.dumps(line["message"]).encode() for line in lines]
-    scored = score_messages(values, np.full(80, UNTIL), scoring)
+    scored = score_messages(values, np.full(80, UNTIL), (scoring,))
     assert (scored.scores.num_rows, scored.rejects.num_rows) == (80, 0)
     truth = truth_path(output).read_text().splitlines()
     assert truth[0] == "wallet_address,behaviour"

@@ -29,8 +29,8 @@ STARTED_AT = 1_767_323_045.25
 
 def rows_of(records: list[Record], scoring: Scoring) -> dict[str, pa.Table]:
     batch = records_of(records)
-    scored = score_messages(batch.values, batch.as_of, scoring)
-    facts = BatchFacts.of("run", 7, STARTED_AT, scoring, code_version="1+test")
+    scored = score_messages(batch.values, batch.as_of, (scoring,))
+    facts = BatchFacts("run", 7, STARTED_AT, code_version="1+test")
     return {table.name: rows for table, rows in table_rows(scored, batch, facts).items()}
 
 

@@ -21,9 +21,9 @@ ADDRESS = "0xAbCdEf0123456789aBcDeF0123456789AbCdEf01"
 LIBRARY = PROJECT_ROOT / "lib" / "scorestream"
 # Columns of texts that hold no address: names, ids and numbers that the product itself gives.
 OURS = {
-    *("action", "breakdown", "code_version", "config_hash", "error_code", "features", "feature"),
-    *("models", "protocol", "replay_id", "run_id", "scoring", "source_topic", "state", "symbol"),
-    *("tags", "topic_ends", "topic_id", "zscore"),
+    *("action", "breakdown", "categories", "category", "code_version", "config_hash"),
+    *("error_code", "features", "feature", "models", "protocol", "replay_id", "run_id", "scoring"),
+    *("source_topic", "state", "symbol", "tags", "topic_ends", "topic_id", "zscore"),
 }
 # Where the library makes a path below the warehouse, by what follows the warehouse's own.
 BELOW = re.compile(r"\{(?:self\.)?_?(?:\w+\.)?(?:warehouse|root)(?:\.root)?\}/([^\"'`]*)")

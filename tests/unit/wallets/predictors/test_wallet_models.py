@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_without_a_file_there_are_none(tmp_path: Path) -> None:
 def scored(scoring: Scoring) -> Scored:
     golden = golden_wallets()[:3]
     moments = np.array([g.as_of for g in golden])
-    return score_messages([g.value for g in golden], moments, scoring)
+    return score_messages([g.value for g in golden], moments, (scoring,))
 
 
 def test_models_see_the_features_and_scores_of_every_wallet(scored: Scored) -> None:
@@ -113,7 +114,7 @@ def test_days_never_count_what_comes_after_the_moment(scoring: Scoring) -> None:
     golden = golden_wallets()[0]
     value, moments = golden.value, np.array([golden.as_of, golden.as_of + DAY, 0])
     rows = build_model_input(
-        score_messages([value] * 3, moments, scoring).scores.sort_by("position")
+        score_messages([value] * 3, moments, (scoring,)).scores.sort_by("position")
     )
     for name in ("days_since_first", "days_since_last"):
         now, a_day_later, before_all = rows[name].to_pylist()
@@ -130,8 +131,8 @@ def test_values_stand_in_the_row_and_the_message_of_their_wallet(
     assert column.type == MODELS
     scores = scored.scores.append_column("models", column)
     records = records_of([Record(None, b"", 0)] * 3, 0)
-    facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1")
-    rows = table_rows(Scored(scores, scored.rejects, None), records, facts)[SCORES]
+    facts = BatchFacts("run", 0, 1.7e9, code_version="1")
+    rows = table_rows(replace(scored, scores=scores), records, facts)[SCORES]
     sent = list(success_records(rows))
     values = [json.loads(record.value or b"") for record in sent]
     assert [value["models"] for value in values] == [

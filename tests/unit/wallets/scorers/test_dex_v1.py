@@ -30,7 +30,7 @@ def scored(
     scoring: Scoring, messages: list[dict[str, Any]], as_of: list[int]
 ) -> list[dict[str, Any]]:
     values = [json.dumps(message).encode() for message in messages]
-    return results(score_messages(values, np.array(as_of), scoring))
+    return results(score_messages(values, np.array(as_of), (scoring,)))
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: g.wallet[-8:])
@@ -164,6 +164,6 @@ def test_a_batch_without_any_good_message_is_all_rejects(
     values: list[bytes | None], *, include_transactions: bool, scoring: Scoring
 ) -> None:
     moments = np.zeros(len(values), dtype=np.int64)
-    scored = score_messages(values, moments, scoring, include_transactions=include_transactions)
+    scored = score_messages(values, moments, (scoring,), include_transactions=include_transactions)
     assert (scored.scores.num_rows, scored.rejects.num_rows) == (0, len(values))
     assert (scored.transactions is not None) == include_transactions

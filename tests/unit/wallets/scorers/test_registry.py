@@ -12,15 +12,20 @@ import pyarrow as pa
 import pytest
 
 from scorestream.infra.config.settings import PROJECT_ROOT
-from scorestream.wallets.core.scorer import Declaration, Feature, PartialScore
+from scorestream.wallets.core.scorer import (
+    Declaration,
+    Feature,
+    PartialScore,
+    union_of_features,
+    union_of_partial_scores,
+)
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from scorestream.wallets.scorers.registry import (
     SCORERS,
     by_name,
-    union_of_features,
-    union_of_partial_scores,
 )
 from tools.testkit.golden import differences, golden_wallets
+from tools.testkit.scorer_package import install_scorer
 
 # All that a newcomer writes: a class, found by an entry point of the package that it is in.
 SCORER = '''
@@ -77,11 +82,17 @@ class Busy:
             tags=pa.array([["Busy"]] * len(as_of), pa.list_(pa.string())),
         )
 '''
+BOTH = """
+name: both
+categories:
+  dexes: {scoring: dex-v1, weight: 3}
+  lending: {scoring: lending-v1, weight: 1}
+"""
 SCORE_GOLDEN = """
 import json, sys
 from pathlib import Path
 from scorestream.infra.config.settings import PROJECT_ROOT
-from scorestream.wallets.execution.configured_scoring import build_scoring
+from scorestream.wallets.execution.configured_scoring import build_scorings
 from scorestream.wallets.reference.reference_data import load_conf_reference
 from scorestream.wallets.execution.result_messages import success_records
 from scorestream.wallets.execution.scoring_task import score_records
@@ -95,16 +106,19 @@ stable = load_conf_reference(PROJECT_ROOT / "conf").stable_symbols
 found = {"leaderboard": next(view.sql for view in VIEWS if view.name == "leaderboard")}
 found["added"] = sorted(SCORES.added_later)
 found["growing"] = sorted(SCORES.growing)
-for name in ("busy-v1", "dex-v1"):
-    scoring = build_scoring(Path(sys.argv[1]), name, stable)
-    records = records_of(golden_records())
-    [(scored, _)] = score_records([records], scoring, include_transactions=False)
-    facts = BatchFacts.of("run", 0, 1.7e9, scoring, code_version="1")
-    rows = table_rows(scored, records, facts)[SCORES].sort_by("source_offset")
-    assert rows.schema == SCORES.columns
+names = ("busy-v1", "dex-v1", "both")
+scorings = build_scorings(Path(sys.argv[1]), names, stable)
+records = records_of(golden_records())
+[(scored, _)] = score_records([records], scorings, include_transactions=False)
+facts = BatchFacts("run", 0, 1.7e9, code_version="1")
+rows = table_rows(scored, records, facts)[SCORES].sort_by("source_offset")
+assert rows.schema == SCORES.columns
+plain = [row | {"zscore": str(row["zscore"])} for row in rows.to_pylist()]
+messages = [json.loads(record.value) for record in success_records(rows)]
+for name in names:
     found[name] = {
-        "rows": [row | {"zscore": str(row["zscore"])} for row in rows.to_pylist()],
-        "messages": [json.loads(record.value) for record in success_records(rows)],
+        "rows": [row for row in plain if row["scoring"] == name],
+        "messages": [message for message in messages if message["scoring"] == name],
     }
 print(json.dumps(found, default=str))
 """
@@ -115,13 +129,13 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Rows and messages of the golden wallets by a scorer of another package, and by `dex-v1`."""
     folder = tmp_path_factory.mktemp("package")
     (folder / "busy_scorer.py").write_text(SCORER, encoding="utf-8")
-    package = folder / "busy_scorer-1.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: busy-scorer\nVersion: 1\n")
-    (package / "entry_points.txt").write_text("[scorestream.scorers]\nbusy = busy_scorer:Busy\n")
+    install_scorer(folder, "busy_scorer", "busy_scorer:Busy")
+    install_scorer(folder, "lending_scorer", "tools.testkit.lending:Lending")
     constants = folder / "conf" / "scoring"
     constants.mkdir(parents=True)
     (constants / "busy-v1.yaml").write_text("name: busy-v1\npoints_each: 10\n")
+    (constants / "lending-v1.yaml").write_text("name: lending-v1\npoints_each: 5\n")
+    (constants / "both.yaml").write_text(BOTH)
     dex = (PROJECT_ROOT / "conf" / "scoring" / "dex-v1.yaml").read_text(encoding="utf-8")
     (constants / "dex-v1.yaml").write_text(dex, encoding="utf-8")
     path = os.pathsep.join([str(PROJECT_ROOT / "lib"), str(PROJECT_ROOT), str(folder)])
@@ -170,6 +184,24 @@ def test_another_scorer_changes_no_digit_of_dex_v1(scored: dict[str, Any]) -> No
         assert "busy_score" not in message["categories"][0]["features"]
 
 
+def test_a_scoring_of_several_categories_is_that_of_those_that_a_message_has(
+    scored: dict[str, Any],
+) -> None:
+    # Some have entries of lending that are of another kind, and are rejected.
+    golden = golden_wallets()
+    lenders = {at for at, each in enumerate(golden) if '"lending"' in json.dumps(each.message)}
+    rows = scored["both"]["rows"]
+    assert {row["source_offset"] for row in rows} == set(range(len(golden))) - lenders
+    for row in rows:
+        assert differences(row, golden[row["source_offset"]].expected) == []
+        assert row["repayment_score"] is row["features"]["num_loans"] is None
+        assert [name for name, _ in row["categories"]] == ["dexes"]
+    for message in scored["both"]["messages"]:
+        [category] = message["categories"]
+        assert category["category"] == "dexes"
+        assert message["breakdown"].keys() == {"lp", "swap"}
+
+
 def test_older_tables_get_the_columns_and_fields_of_a_new_scorer(scored: dict[str, Any]) -> None:
     assert "busy_score" in scored["added"]
     assert "lp_score" not in scored["added"]
@@ -177,7 +209,7 @@ def test_older_tables_get_the_columns_and_fields_of_a_new_scorer(scored: dict[st
 
 
 def test_views_have_the_partial_scores_of_all_scorers(scored: dict[str, Any]) -> None:
-    assert "lp_score, swap_score, busy_score" in scored["leaderboard"]
+    assert "lp_score, swap_score, busy_score, repayment_score" in scored["leaderboard"]
 
 
 def declaration(name: str, kind: pa.DataType, parts: dict[str, str]) -> Declaration:
@@ -210,7 +242,7 @@ def test_two_scorers_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("category", "feature", "told"),
     [
-        ("lending", "n", "toy scores lending, not dexes"),
+        ("lending", "n", "toy scores lending: only of dexes is known what a transaction is"),
         ("dexes", "Final_Score", "final_score: two features or scores are called so"),
         ("dexes", "lp_score", "lp_score: two features or scores are called so"),
     ],
