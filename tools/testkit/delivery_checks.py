@@ -202,20 +202,23 @@ def check_kafka_equals(
     messages: list[Published], rows: list[dict[str, Any]], expected: Expected = AS_DEX_V1
 ) -> None:
     """Messages, each repeated one too, say what the rows of the table say."""
-    by_source = {source_of(row): row for row in rows}
-    published = {message.headers["source"].decode() for message in messages}
-    assert published == set(by_source), f"only on one side: {published ^ set(by_source)}"
-    last = {message.headers["source"]: message for message in messages}
+    stored = {(source_of(row), row["scoring"]): row for row in rows}
+    last = {_answer(message): message for message in messages}
+    assert set(last) == set(stored), f"only on one side: {set(last) ^ set(stored)}"
     for message in messages:
-        source = message.headers["source"]
-        row = by_source[source.decode()]
+        row = stored[_answer(message)]
         _check_message(message, row)
-        if offset_of(row) not in expected.made_anew or message is last[source]:
+        if offset_of(row) not in expected.made_anew or message is last[_answer(message)]:
             _check_moment(message, row)
         if "zscore" in row:
             _check_score_message(message, row)
         else:
             _check_failure_message(message, row)
+
+
+def _answer(published: Published) -> tuple[str, str | None]:
+    """Of which message it is, and of which scoring."""
+    return published.headers["source"].decode(), published.value.get("scoring")
 
 
 def _check_message(published: Published, row: dict[str, Any]) -> None:

@@ -52,8 +52,7 @@ def open_delivery(
     settings: Settings,
     spark: SparkSession,
     warehouse: Warehouse,
-    scoring: Scoring,
-    *,
+    *scorings: Scoring,
     code: str = "1",
     start: Start | None = None,
     active_models: ActiveModels | None = None,
@@ -64,7 +63,7 @@ def open_delivery(
         settings: of the stream.
         spark: runs its tasks.
         warehouse: gets its rows.
-        scoring: what scores them.
+        scorings: what scores them.
         code: the code version.
         start: where it begins; default: after what is delivered.
         active_models: its predictors; default: none.
@@ -73,7 +72,7 @@ def open_delivery(
     transform = ScoreTransform(
         settings=settings,
         warehouse=warehouse,
-        scorings=(scoring,),
+        scorings=scorings,
         code_version=code,
         active_models=active_models or ActiveModels((), settings, NoModelEvents()),
         report=summaries.append,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from scorestream.infra.display import cell, visible
+from scorestream.infra.display import visible
 
 Format = Literal["table", "json", "csv"]
 WIDTH: Final = 140
@@ -42,9 +42,12 @@ def _print_csv(batches: Iterator[pa.Table], out: TextIO) -> None:
 
 def _print_table(batches: Iterator[pa.Table], out: TextIO) -> None:
     table = Table("wallet", Column("zscore", justify="right"), "parts", "tags", show_lines=True)
-    for row in (row for batch in batches for row in batch.to_pylist()):
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    several = len({row["scoring"] for row in rows}) > 1
+    for row in rows:
+        names = [row["wallet_address"], row["scoring"]]
         table.add_row(
-            cell(row["wallet_address"]),
+            _cell_of_lines(names if several else names[:1]),
             f"{row['zscore']:.4f}",
             _cell_of_lines(_part_lines(row["breakdown"])),
             _cell_of_lines(row["tags"]),
@@ -52,11 +55,15 @@ def _print_table(batches: Iterator[pa.Table], out: TextIO) -> None:
     Console(file=out, width=None if out.isatty() else WIDTH).print(table)
 
 
-def _part_lines(breakdown: dict[str, dict[str, float]]) -> Iterator[str]:
+def _part_lines(breakdown: dict[str, dict[str, float | None] | None]) -> Iterator[str]:
     """A line for each group of parts, and its sum: `lp 749.96 = volume 300.00 + …`."""
     for group, parts in breakdown.items():
-        terms = [f"{name.removesuffix('_score')} {points:.2f}" for name, points in parts.items()]
-        yield f"{group} {sum(parts.values()):.2f} = {' + '.join(terms)}"
+        if parts is None:
+            # Of another scoring, or of a category that the message does not have.
+            continue
+        points = {name: value for name, value in parts.items() if value is not None}
+        terms = [f"{name.removesuffix('_score')} {value:.2f}" for name, value in points.items()]
+        yield f"{group} {sum(points.values()):.2f} = {' + '.join(terms)}"
 
 
 def _cell_of_lines(lines: Iterable[str]) -> Text:
@@ -72,7 +79,7 @@ def _flattened(table: pa.Table) -> pa.Table:
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     # Plain text of a decimal prints zero as 0E-18.
-    return row | {"zscore": _text(row["zscore"])}
+    return row | {"zscore": _text(row["zscore"]), "categories": dict(row["categories"])}
 
 
 def _text(value: object) -> str:
@@ -84,6 +91,8 @@ def _text(value: object) -> str:
             return f"{value:f}"
         case datetime():
             return value.isoformat()
+        case list() as items if items and isinstance(items[0], tuple):
+            return _encode(dict(items)).decode()
         case list():
             return ", ".join(map(str, value))
     return str(value)

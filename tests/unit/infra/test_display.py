@@ -194,6 +194,8 @@ def test_scores(value: str) -> None:
         "zscore": Decimal(1),
         "breakdown": {"lp": {"a": 1.0}},
         "tags": [name],
+        "scoring": "dex-v1",
+        "categories": [],
     }
     shown, lines = io.StringIO(), io.StringIO()
     print_scores(iter([pa.Table.from_pylist([row])]), "table", shown)

@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from scorestream.infra.delivery.columns import KEYS
 from scorestream.infra.delivery.coverage import Coverage, Span, Spans
@@ -155,11 +154,12 @@ class StoredRows:
         """By the values of a column of text, codes of the offsets in ranges of such rows."""
         rows = self._keys(table, KEYS.append(table.columns.field(column)), ranges)
         codes = _codes_of_rows(rows)
-        of_value = {
-            value: pc.equal(rows[column], value) if value is not None else pc.is_null(rows[column])
-            for value in pc.unique(rows[column]).to_pylist()
+        values = rows[column].combine_chunks().dictionary_encode(null_encoding="encode")
+        number = np.asarray(values.indices)
+        return {
+            value: np.unique(codes[number == i])
+            for i, value in enumerate(values.dictionary.to_pylist())
         }
-        return {value: np.unique(codes[np.asarray(chosen)]) for value, chosen in of_value.items()}
 
     def _keys(self, table: Table, columns: pa.Schema, ranges: Sequence[OffsetRange]) -> pa.Table:
         conditions = (self.condition, in_ranges(ranges))

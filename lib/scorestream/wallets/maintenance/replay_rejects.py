@@ -114,7 +114,8 @@ def _select_rejects(stores: _Stores, where: str | None) -> DataFrame:
             rejects = stores.reading.filter_rows(rejects, where)
         except QueryError as error:
             raise QueryError(f"--where: {error}") from None
-    return rejects.join(stores.read(REPLAYS), ORIGIN, "left_anti")
+    # A message is sent once, however many scorings have rejected it.
+    return rejects.join(stores.read(REPLAYS), ORIGIN, "left_anti").dropDuplicates(ORIGIN)
 
 
 def _replay(stores: _Stores, selected: DataFrame) -> None:

@@ -90,7 +90,7 @@ SELECT rank() OVER (PARTITION BY scoring ORDER BY zscore DESC) AS rank,
   breakdown, as_of, wallet_key
 FROM latest_scores
 """
-# No scoring model made the rejects of a day: in a row of each, they would count once a model.
+# Most rejects are of no scoring: in a row of each, they would count once a scoring.
 _DAILY_SUMMARY = f"""
 SELECT scored_date AS day, scoring, count(*) AS scores,
   count(DISTINCT {STORED_WALLET_KEY}) AS wallets, avg(final_score) AS mean_score,
@@ -168,7 +168,7 @@ VIEWS: Final = (
             "mean_score": "mean of final_score",
             "median_score": "median of final_score",
             "transactions": "sum of transaction_count",
-            "rejects": "messages rejected, in the row of the day without a scoring",
+            "rejects": "rejects of messages, in the row of the day without a scoring",
         },
     ),
     View(
