@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from scorestream.infra.mlflow.model_copies import ModelCopies
 
 TRIAL_SECONDS: Final = 120.0
-# Every column of three wallets: nothing, a little, a lot.
-_TRIAL_VALUES: Final = (0, 1, 1000)
+# Every column of three wallets: a little, nothing, a lot.
+_TRIAL_VALUES: Final = (1, 0, 600)
 
 
 def try_version(copies: ModelCopies, version: Version) -> None:
