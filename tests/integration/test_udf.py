@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,18 +19,20 @@ from scorestream import udf
 from scorestream.infra.errors import ConfigurationError, InputError
 from scorestream.infra.kafka.producer import Record
 from scorestream.wallets.core.pipeline import score_messages
-from scorestream.wallets.core.scoring import Scoring
+from scorestream.wallets.core.scoring import Scoring, Weighted
 from scorestream.wallets.execution.configured_scoring import load_scoring
 from scorestream.wallets.execution.scoring_task import score_records
 from tools.benchmarks.workload import Workload
 from tools.testkit.connect_server import connect_server, run_client
 from tools.testkit.golden import (
     broken_records,
+    configured_dex_v1,
     differences,
     golden_records,
     golden_wallets,
     results,
 )
+from tools.testkit.lending import Lending
 from tools.testkit.records import records_of
 
 pytestmark = pytest.mark.spark
@@ -173,6 +176,34 @@ def test_a_classic_session_gives_the_same(
     assert [row["zscore"] for row in rows] == [typed(row)["zscore"] for row in found["batch"][:3]]
     same = udf.score_messages(messages, as_of=datetime.fromtimestamp(NOW, UTC))
     assert {row.as_of for row in same.select("as_of").collect()} == {NOW}
+
+
+def test_several_scorings_give_a_row_of_each(
+    spark: SparkSession, tmp_path: Path, scoring: Scoring
+) -> None:
+    both = Scoring("both", (Weighted(configured_dex_v1(), 3.0), Weighted(Lending(), 1.0)))
+    records = [*golden_records()[:2], *broken_records()[1:2]]
+    loans = {"protocolType": "lending", "transactions": [{"timestamp": 1, "repaid": True}]}
+    golden = golden_wallets()[0]
+    lent = golden.message | {"data": [*golden.message["data"], loans]}
+    records.append(Record(None, json.dumps(lent).encode(), golden.as_of * 1000))
+    write_messages(tmp_path / "messages", records)
+    messages = spark.read.parquet(str(tmp_path / "messages"))
+    frame = udf.score_messages(messages, [scoring, both]).orderBy("key", "scoring")
+    rows = [row.asDict(recursive=True) for row in frame.collect()]
+    answers = [(row["key"], row["scoring"], row["error_code"]) for row in rows]
+    assert answers == [
+        *((0, "both", None), (0, "dex-v1", None), (1, "both", None), (1, "dex-v1", None)),
+        (2, None, "invalid_json"),
+        *((3, "both", None), (3, "dex-v1", None)),
+    ]
+    assert rows[0]["zscore"] == rows[1]["zscore"] == rows[6]["zscore"]
+    assert rows[5]["categories"].keys() == {"dexes", "lending"}
+    assert rows[5]["final_score"] == (3 * rows[6]["final_score"] + 10) / 4
+    with pytest.raises(ConfigurationError, match="the history is of dexes, and --scoring needs"):
+        udf.score_transactions(messages, NOW, both)
+    with pytest.raises(InputError, match="scorings dex-v1, dex-v1: give different ones"):
+        udf.score_messages(messages, [scoring, scoring])
 
 
 def test_frames_that_cannot_be_scored_are_refused(spark: SparkSession) -> None:
