@@ -69,6 +69,7 @@ DEV = [
     "nbclient~=0.11",
     "nbformat~=5.11",
     "orjson~=3.11",
+    "pandas-stubs~=2.3.3",
     "pre-commit~=4.5",
     "psutil~=7.1",
     "pytest>=9,<10",

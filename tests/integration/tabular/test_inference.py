@@ -185,7 +185,7 @@ def test_any_other_pyfunc_is_applied_as_well(settings: Settings, tmp_path: Path)
     save_model(
         str(tmp_path / "model"),
         python_model=Double(),
-        signature=infer_signature(frame, frame["x"]),
+        signature=infer_signature(frame, frame["x"].to_numpy()),
         input_example=frame,
         pip_requirements=[],
     )
@@ -217,7 +217,7 @@ def test_any_other_pyfunc_is_applied_as_well(settings: Settings, tmp_path: Path)
 def test_a_model_of_scikit_learn_is_never_given_a_table_without_rows(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
     fitted = LinearRegression().fit(frame, frame["x"] * 2)
-    signature = infer_signature(frame, frame["x"])
+    signature = infer_signature(frame, frame["x"].to_numpy())
     save_sklearn(fitted, str(tmp_path / "model"), signature=signature, pip_requirements=[])
     settings, out = settings_of(tmp_path), str(tmp_path / "out.parquet")
     made = registry_of(settings).register(

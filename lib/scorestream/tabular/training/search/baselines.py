@@ -86,7 +86,7 @@ def _margin(card: ModelCard, values: pd.Series, truth: Floats, learned: Flags) -
     overall = known.mean()
     sums = known.groupby(groups, dropna=False).agg(["sum", "count"])
     means = pd.DataFrame(
-        {k: (sums[k]["sum"] + overall[k]) / (sums[k]["count"] + 1) for k in outcomes}
+        {k: (sums[k]["sum"] + mean) / (sums[k]["count"] + 1) for k, mean in overall.items()}
     )
     predictions = means.reindex(values).fillna(overall).to_numpy()
     if not classes:
