@@ -19,8 +19,8 @@ from scorestream.infra.spark.heartbeat import reporting_progress
 from scorestream.infra.spark.tasks import run_tasks
 from scorestream.infra.storage.filesystem import filesystem_of
 from scorestream.wallets.core import schemas
-from scorestream.wallets.core.categories import DEXES_ENTRIES
 from scorestream.wallets.core.decode import Decoded
+from scorestream.wallets.core.entries import DEXES_ENTRIES
 from scorestream.wallets.core.pipeline import Scored, score_decoded
 from scorestream.wallets.core.rules import SOURCE_ID
 from scorestream.wallets.core.scoring import Scorings

@@ -70,6 +70,10 @@ def score_message_categories(
 def _score_category(decoded: Decoded, as_of: Ints, scorer: Scorer) -> Results:
     """Score the messages that have a category: rows of `_MESSAGE` and `category_schema`."""
     declaration = scorer.declaration
+    schema = pa.schema([*_MESSAGE, *category_schema([declaration])])
+    if not decoded.wallets:
+        # Whoever writes a scorer need not think of no wallets at all.
+        return schema.empty_table(), decoded.rejects
     scores = scorer.score(decoded.rows, as_of[decoded.positions])
     columns, finite = score_columns(declaration, scores)
     rows = pa.Table.from_arrays(
@@ -80,7 +84,7 @@ def _score_category(decoded: Decoded, as_of: Ints, scorer: Scorer) -> Results:
             *_first_and_last(decoded),
             *columns,
         ],
-        schema=pa.schema([*_MESSAGE, *category_schema([declaration])]),
+        schema=schema,
     )
     failed = [
         Reject(
@@ -131,7 +135,7 @@ def _weighed(categories: Sequence[pa.Table], scoring: Scoring) -> tuple[pa.Table
     scores = [table["final_score"] for table in categories]
     present = np.stack([np.asarray(score.is_valid()) for score in scores], axis=1)
     points = np.stack([np.asarray(score.fill_null(0.0)) for score in scores], axis=1)
-    weights = np.array([part.weight for part in scoring.parts]) * present
+    weights = np.array([part.weight for part in scoring.weighted_scorers]) * present
     final = (weights * points).sum(axis=1) / weights.sum(axis=1)
     counts = np.stack(
         [np.asarray(table["transaction_count"].fill_null(0)) for table in categories], axis=1

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 
 from scorestream.wallets.core import rules, schemas
 from scorestream.wallets.core.actions import with_values
-from scorestream.wallets.core.categories import DEXES_ENTRIES
 from scorestream.wallets.core.decode import Decoded
+from scorestream.wallets.core.entries import DEXES_ENTRIES
 from scorestream.wallets.core.pipeline import Scored, score_decoded
 from scorestream.wallets.core.scoring import Scorings
 

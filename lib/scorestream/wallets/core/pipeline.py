@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.actions import with_values
-from scorestream.wallets.core.categories import DEXES_ENTRIES, decode_entries
 from scorestream.wallets.core.category_scores import score_message_categories
 from scorestream.wallets.core.decode import Decoded, Reject, history_of
+from scorestream.wallets.core.entries import DEXES_ENTRIES, decode_entries
 from scorestream.wallets.core.score_columns import scored_schema, widen_rows
 from scorestream.wallets.core.scorer import EntryType
 from scorestream.wallets.core.scoring import Scorings, declarations_of, entry_types_of

@@ -77,7 +77,7 @@ class Declaration:
         features: in the order of rows and messages.
         partial_scores: in the order of rows and messages.
         transaction: what a transaction of the category is, with a `timestamp`: see
-            `core/categories.py`. None for `dexes`.
+            `core/entries.py`. None for `dexes`.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, rows: pa.Table, as_of: Ints) -> WalletScores:
-        """Score the n wallets of a batch.
+        """Score the n wallets of a batch, at least one.
 
         Args:
             rows: `MODEL_ROWS` or more, of another category than `dexes` the fields of its

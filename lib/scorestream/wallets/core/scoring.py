@@ -25,11 +25,11 @@ class Scoring:
 
     Attributes:
         name: as scores carry it.
-        parts: one for each category, in the order of messages.
+        weighted_scorers: one for each category, in the order of messages.
     """
 
     name: str
-    parts: tuple[Weighted, ...]
+    weighted_scorers: tuple[Weighted, ...]
 
     @classmethod
     def of(cls, name: str, scorer: Scorer) -> Scoring:
@@ -39,7 +39,7 @@ class Scoring:
     @property
     def scorers(self) -> tuple[Scorer, ...]:
         """The scorers, one for each category."""
-        return tuple(part.scorer for part in self.parts)
+        return tuple(part.scorer for part in self.weighted_scorers)
 
     @property
     def declarations(self) -> tuple[Declaration, ...]:
@@ -49,11 +49,11 @@ class Scoring:
     @property
     def config_hash(self) -> str:
         """Hash of all constants, as scores carry it: of one category, that of its scorer."""
-        if len(self.parts) == 1:
+        if len(self.weighted_scorers) == 1:
             return self.scorers[0].config_hash
         texts = (
             f"{p.scorer.declaration.category} {p.scorer.config_hash} {p.weight!r}"
-            for p in self.parts
+            for p in self.weighted_scorers
         )
         return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ from scorestream.infra.config.frozen_model import FrozenModel
 from scorestream.infra.config.settings import load_settings
 from scorestream.infra.config.yaml_files import format_problems, read_yaml
 from scorestream.infra.errors import ConfigurationError
-from scorestream.wallets.core.categories import DEXES_ENTRIES
+from scorestream.wallets.core.entries import DEXES_ENTRIES
 from scorestream.wallets.core.scorer import Scorer
 from scorestream.wallets.core.scoring import Scoring, Scorings, Weighted, entry_types_of
 from scorestream.wallets.reference.reference_data import load_conf_reference

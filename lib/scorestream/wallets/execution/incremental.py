@@ -35,8 +35,8 @@ from scorestream.infra.spark.process_isolation import (
 )
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.actions import VALUES, with_values
-from scorestream.wallets.core.categories import DEXES_ENTRIES
 from scorestream.wallets.core.decode import Decoded
+from scorestream.wallets.core.entries import DEXES_ENTRIES
 from scorestream.wallets.core.history import wallet_history
 from scorestream.wallets.core.pipeline import (
     Scored,

@@ -15,7 +15,7 @@ from pkgutil import iter_modules
 from typing import Any, Final, Protocol
 
 from scorestream.wallets import scorers
-from scorestream.wallets.core.categories import rows_schema
+from scorestream.wallets.core.entries import rows_schema
 from scorestream.wallets.core.messages import DEXES
 from scorestream.wallets.core.scorer import (
     Declaration,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from scorestream.wallets.core.categories import rows_schema
+from scorestream.wallets.core.entries import rows_schema
 from scorestream.wallets.core.messages import Timestamp
 from scorestream.wallets.core.pipeline import Scored, score_messages
 from scorestream.wallets.core.scoring import Scoring, Weighted
