@@ -24,15 +24,18 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from scorestream.infra.errors import InputError
 from scorestream.infra.kafka.records import Records
 from scorestream.infra.times import FIRST_MOMENT, MAX_SECONDS
-from scorestream.wallets.backfill.external_wallets import check_rows, external_history
-from scorestream.wallets.backfill.stored_wallets import gather_wallets
-from scorestream.wallets.backfill.transaction_tables import exploded_rows, mapping_of
 from scorestream.wallets.core.history import fixed_moments, score_moments
 from scorestream.wallets.core.pipeline import Scored, reject_rows
 from scorestream.wallets.core.score_columns import scored_schema
 from scorestream.wallets.core.scoring import Scoring, Scorings, declarations_of
 from scorestream.wallets.execution.configured_scoring import load_scoring, refuse_other_categories
 from scorestream.wallets.execution.scoring_task import score_records
+from scorestream.wallets.execution.transaction_tables import exploded_rows, mapping_of
+from scorestream.wallets.execution.wallet_rows import (
+    check_rows,
+    external_history,
+    gather_wallets,
+)
 
 # Messages are decoded in parts of so many bytes, whatever Spark's batches hold.
 PART_BYTES: Final = 8 * 1024 * 1024

@@ -11,19 +11,14 @@ import pyarrow as pa
 
 from scorestream.infra.kafka.records import Records
 from scorestream.infra.spark.heartbeat import reporting_progress
-from scorestream.wallets.backfill.stored_wallets import (
-    WALLETS_OF,
-    moment_records,
-    whole_wallets,
-)
+from scorestream.wallets.backfill.stored_wallets import moment_records
 from scorestream.wallets.core import schemas
 from scorestream.wallets.core.actions import VALUES
-from scorestream.wallets.core.decode import Decoded, Reject, decode
+from scorestream.wallets.core.decode import Decoded
 from scorestream.wallets.core.history import (
     WalletHistory,
     fixed_moments,
     score_moments,
-    wallet_history,
 )
 from scorestream.wallets.core.pipeline import (
     Scored,
@@ -31,6 +26,13 @@ from scorestream.wallets.core.pipeline import (
     reject_rows,
 )
 from scorestream.wallets.core.scoring import Scorings
+from scorestream.wallets.execution.wallet_rows import (
+    WALLETS_OF,
+    RejectedWallets,
+    check_rows,
+    external_history,
+    whole_wallets,
+)
 
 Ints = npt.NDArray[np.int64]
 
@@ -99,89 +101,6 @@ class ExternalWallets:
         rows = reject_rows(rejects.reasons, last)
         transactions = _no_transactions() if include_transactions else None
         return Scored.without_scores(scorings, rows, transactions), records
-
-
-@dataclass(frozen=True)
-class RejectedWallets:
-    """Wallets with a bad row: their number in the file, why, and the rows as messages."""
-
-    numbers: Ints
-    reasons: list[Reject]
-    values: list[bytes]
-
-
-def check_rows(rows: pa.Table) -> tuple[pa.Table, RejectedWallets]:
-    """The rows of the wallets without a bad one, and the rejects of the others.
-
-    Rows with a `defect` are decoded as messages; those that the decoder accepts are as it reads
-    them.
-    """
-    suspects = np.flatnonzero(np.asarray(rows["defect"].is_valid()))
-    values = [value.encode() for value in rows["defect"].take(pa.array(suspects)).to_pylist()]
-    decoded = decode(values)
-    number = np.asarray(rows["number"])
-    bad_rows = suspects[[reject.position for reject in decoded.rejects]]
-    bad = np.isin(number, number[bad_rows])
-    plain = np.asarray(rows["defect"].is_null()) & ~bad
-    read = suspects[decoded.positions]
-    corrected = _corrected(rows, read, decoded).filter(pa.array(~bad[read]))
-    good = rows.drop_columns(["defect"])
-    good = pa.concat_tables([good.filter(pa.array(plain)), corrected.select(good.column_names)])
-    return good, _rejects(rows, decoded, bad_rows, values)
-
-
-def _corrected(rows: pa.Table, read: Ints, decoded: Decoded) -> pa.Table:
-    """The rows that the decoder accepted, with the values as it reads them."""
-    corrected = decoded.rows.drop_columns(["message"])
-    for name in ("wallet_key", "wallet_address", "number"):
-        corrected = corrected.append_column(name, rows[name].take(pa.array(read)))
-    return corrected
-
-
-def _rejects(
-    rows: pa.Table, decoded: Decoded, bad_rows: Ints, values: list[bytes]
-) -> RejectedWallets:
-    number = np.asarray(rows["number"])
-    counts = np.bincount(number - number[0])
-    reasons: dict[int, Reject] = {}
-    texts: dict[int, list[bytes]] = {}
-    for reject, row in zip(decoded.rejects, bad_rows.tolist(), strict=True):
-        wallet = int(number[row])
-        count = int(counts[wallet - number[0]])
-        reasons.setdefault(
-            wallet,
-            Reject(len(reasons), reject.code, reject.error, reject.wallet_address, count),
-        )
-        texts.setdefault(wallet, []).append(values[reject.position])
-    return RejectedWallets(
-        np.array(list(reasons), dtype=np.int64),
-        list(reasons.values()),
-        [b"\n".join(lines) for lines in texts.values()],
-    )
-
-
-def external_history(
-    rows: pa.Table, moment: int, source: str = "", number: int = 0
-) -> WalletHistory:
-    """The history that rows without a source are, known at a moment.
-
-    Args:
-        rows: `WALLET_ROWS` without the columns that say when they became known.
-        moment: unix seconds.
-        source: URI of the table that they are of.
-        number: of the part of it that they are.
-    """
-    micros = pa.scalar(moment * 1_000_000, pa.int64())
-    known = {
-        "as_of": pa.scalar(moment),
-        "source_topic": pa.scalar(WALLETS_OF + source),
-        "source_partition": pa.scalar(number, pa.int32()),
-        "source_offset": pa.scalar(0),
-        "source_timestamp": micros.cast(schemas.UTC_TIMESTAMP),
-    }
-    for name, value in known.items():
-        rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
-    return wallet_history(rows)
 
 
 def _transactions(rows: WalletHistory, moments: int, as_of: Ints) -> pa.Table:

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scorestream.infra.error_text import error_summary
-from scorestream.infra.errors import InputError
 from scorestream.infra.kafka.records import Records
 from scorestream.infra.storage.csv_files import compression_of
-from scorestream.infra.storage.filesystem import as_uri, filesystem_of, find_files
+from scorestream.infra.storage.filesystem import filesystem_of
+from scorestream.infra.storage.input_files import found_files
 from scorestream.wallets.core.dated_lines import parse_dated_line, undated_reject
 from scorestream.wallets.core.decode import Reject, decode
 from scorestream.wallets.core.pipeline import Scored, score_messages
@@ -104,22 +103,6 @@ def plan_lines(pattern: str, as_of: int | None, parallelism: int) -> list[LinesS
     share = sum(size for _, size in files) // parallelism + 1
     step = min(MAX_SPLIT_BYTES, max(MIN_SPLIT_BYTES, share))
     return [split for uri, size in files for split in _splits(uri, size, step, as_of)]
-
-
-def found_files(given: str) -> list[tuple[str, int]]:
-    """URIs and sizes of the files that a path, URI or pattern names.
-
-    Raises:
-        InputError: there is none.
-    """
-    try:
-        files = find_files(as_uri(given))
-    except OSError as error:
-        raise InputError(f"{given} cannot be read: {error_summary(error)}") from None
-    if not files:
-        raise InputError(f"{given}: no such file")
-    # Beside its files with rows Spark writes others that say how it went.
-    return [found for found in files if found[0].rpartition("/")[2][:1] not in {"_", "."}] or files
 
 
 def _splits(uri: str, size: int, step: int, as_of: int | None) -> Iterator[LinesSplit]:

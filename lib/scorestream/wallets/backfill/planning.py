@@ -22,17 +22,18 @@ from scorestream.infra.storage.filesystem import (
     read_text,
     write_text,
 )
+from scorestream.infra.storage.input_files import found_files
 from scorestream.wallets.backfill.external_wallets import ExternalWallets
-from scorestream.wallets.backfill.json_lines import LinesSplit, found_files, plan_lines
+from scorestream.wallets.backfill.json_lines import LinesSplit, plan_lines
 from scorestream.wallets.backfill.sorting import sort_by_message, sort_by_wallet, stored_rows
 from scorestream.wallets.backfill.stored_messages import HistoryRange, plan_history
 from scorestream.wallets.backfill.stored_wallets import StoredWallets
-from scorestream.wallets.backfill.transaction_tables import exploded_rows, load_mapping, read_table
 from scorestream.wallets.core.scoring import Scorings
 from scorestream.wallets.execution.configured_scoring import (
     DEFAULT_SCORING,
     refuse_other_categories,
 )
+from scorestream.wallets.execution.transaction_tables import exploded_rows, load_mapping, read_table
 from scorestream.wallets.schema.tables import TRANSACTIONS
 
 InputFormat = Literal["jsonl", "parquet", "delta", "csv"]

@@ -21,8 +21,6 @@ from scorestream.infra.spark.tasks import input_errors, run_tasks
 from scorestream.infra.storage.filesystem import as_uri, exists, remove_folder
 from scorestream.infra.storage.locks import exclusive_lock
 from scorestream.wallets.backfill.sorting import sort_by_wallet, stored_rows
-from scorestream.wallets.backfill.stored_wallets import whole_wallets
-from scorestream.wallets.backfill.transaction_tables import read_table
 from scorestream.wallets.core.history import wallet_history
 from scorestream.wallets.core.messages import iso_time
 from scorestream.wallets.core.scoring import Scoring
@@ -33,6 +31,8 @@ from scorestream.wallets.datasets.cutoffs import (
     build_examples,
 )
 from scorestream.wallets.execution.configured_scoring import DEFAULT_SCORING, build_scoring
+from scorestream.wallets.execution.transaction_tables import read_table
+from scorestream.wallets.execution.wallet_rows import whole_wallets
 from scorestream.wallets.predictors.apply import MODEL_SCHEMA, model_schema
 from scorestream.wallets.reference.snapshots import current_reference
 from scorestream.wallets.schema.sql_rules import WALLET_KEY

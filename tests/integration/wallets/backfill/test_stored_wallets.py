@@ -22,8 +22,8 @@ from scorestream.infra.errors import ConfigurationError, InputError
 from scorestream.wallets.backfill import sorting, stored_wallets
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
-from scorestream.wallets.backfill.transaction_tables import REQUIRED
 from scorestream.wallets.core.score_columns import score_schema
+from scorestream.wallets.execution.transaction_tables import REQUIRED
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
 from tools.testkit.golden import golden_wallets

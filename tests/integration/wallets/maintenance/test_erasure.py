@@ -26,11 +26,11 @@ from scorestream.tabular.inference.job import ApplyOptions, score_table
 from scorestream.tabular.registry.loading import load
 from scorestream.tabular.training.runs.run_log import read_profile
 from scorestream.wallets.backfill.sorting import sort_by_wallet, stored_rows
-from scorestream.wallets.backfill.stored_wallets import whole_wallets
 from scorestream.wallets.core.scoring import Scoring
 from scorestream.wallets.datasets.job import ExamplesOptions, make_examples
 from scorestream.wallets.execution.scoring_task import commit_files, score_records, write_scored
 from scorestream.wallets.execution.table_rows import BatchFacts
+from scorestream.wallets.execution.wallet_rows import whole_wallets
 from scorestream.wallets.maintenance.erasure_filters import WalletFilter
 from scorestream.wallets.maintenance.forget import ForgetOptions, forget
 from scorestream.wallets.schema.tables import TRANSACTIONS

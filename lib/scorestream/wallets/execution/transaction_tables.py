@@ -23,8 +23,8 @@ from scorestream.infra.errors import ConfigurationError, InputError
 from scorestream.infra.spark.compat import JavaError
 from scorestream.infra.spark.compat_texts import error_condition
 from scorestream.infra.spark.csv_reader import csv_rows
+from scorestream.infra.storage.input_files import found_files
 from scorestream.infra.times import MAX_SECONDS, MIN_SECONDS
-from scorestream.wallets.backfill.json_lines import found_files
 from scorestream.wallets.core.decode import DEFAULT_CHAIN
 from scorestream.wallets.core.messages import DEXES, MAX_AMOUNT, MAX_WALLET_CHARACTERS
 from scorestream.wallets.core.rules import FLAT_LEGS, LEG_FIELDS, LEG_PARTS, actions_with
