@@ -50,6 +50,8 @@ _GOOD_MESSAGE: Final = (
 )
 
 Rows = dict[Table, pa.Table]
+# What of an answer is counted.
+_COUNTED: Final = ["scoring", "transaction_count", "source_timestamp"]
 
 
 class ScoringReport(msgspec.Struct):
@@ -247,8 +249,10 @@ class _Counts:
         self._rejects.update(rejects["error_code"].to_pylist())
         # Each message has one answer of the first scoring.
         first = scorings[0].name
-        scored = scores.filter(pc.equal(scores["scoring"], first))
-        rejected = rejects.filter(pc.equal(pc.fill_null(rejects["scoring"], first), first))
+        scored, rejected = (
+            counted.filter(pc.equal(pc.fill_null(counted["scoring"], first), first))
+            for counted in (table.select(_COUNTED) for table in (scores, rejects))
+        )
         exploded = rows.get(TRANSACTIONS)
         self._transactions += (
             pc.sum(scored["transaction_count"]).as_py() or 0 if exploded is None else len(exploded)

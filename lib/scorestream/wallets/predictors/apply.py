@@ -96,10 +96,12 @@ class ModelApplier:
 
     def apply(self, scored: Scored) -> Scored:
         """Add the column `models` to the scores: values of models to those of the first scoring."""
+        if not self._batch_models:
+            return scored
         scoring = scored.scorings[0]
         of_first = pc.equal(scored.scores["scoring"], scoring.name)
         judged, others = scored.scores.filter(of_first), scored.scores.filter(pc.invert(of_first))
-        if not self._batch_models or judged.num_rows == 0:
+        if judged.num_rows == 0:
             return scored
         rows = build_model_input(judged, model_schema(scoring.declarations))
         results = [self._predict(batch_model, rows) for batch_model in self._batch_models]
