@@ -19,10 +19,11 @@ from scorestream.infra.config.settings import Settings
 from scorestream.infra.delta.table import Table
 from scorestream.infra.delta.warehouse import Warehouse
 from scorestream.infra.errors import ConfigurationError, InputError
-from scorestream.wallets.backfill import sorting, stored_wallets
+from scorestream.wallets.backfill import sorting
 from scorestream.wallets.backfill.job import run_backfill
 from scorestream.wallets.backfill.planning import BackfillOptions
 from scorestream.wallets.core.score_columns import score_schema
+from scorestream.wallets.execution import wallet_rows
 from scorestream.wallets.execution.transaction_tables import REQUIRED
 from scorestream.wallets.schema.tables import REJECTS, SCORES, TRANSACTIONS
 from scorestream.wallets.scorers.dex_v1.scorer import DexV1
@@ -108,7 +109,7 @@ def test_tables_of_transactions_give_the_scores_of_the_messages(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stored_wallets, "BATCH_ROWS", 100)
+    monkeypatch.setattr(wallet_rows, "BATCH_ROWS", 100)
     monkeypatch.setattr(sorting, "BUCKET_BYTES", 10_000)
     path = str(tmp_path / f"table.{form}")
     if form == "parquet":
